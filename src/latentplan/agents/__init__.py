@@ -1,0 +1,1 @@
+"""Agents: compositions of a model, losses, a planner and an optimiser."""

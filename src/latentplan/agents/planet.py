@@ -1,0 +1,307 @@
+"""PlaNet: learn a latent world model from pixels, act by planning in it (Hafner et al. 2019, algorithm 1)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan import distributions
+from latentplan.losses.elbo import ElboTerms, elbo
+from latentplan.losses.kl import free_nats
+from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
+from latentplan.models.rollout import imagine, observe, previous_beliefs
+from latentplan.models.world_model import WorldModelConfig, make_world_model
+from latentplan.planners.cem import CEMConfig, make_cem
+from latentplan.planners.objectives import sum_of_rewards
+from latentplan.types import (
+    Agent,
+    Array,
+    Batch,
+    Belief,
+    Carry,
+    EnvSpec,
+    Key,
+    OpenLoop,
+    Params,
+    Planner,
+    TrainState,
+    WorldModel,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """What the model minimises. Defaults: PlaNet (arXiv 1811.04551v5, appendix A), overshooting off."""
+
+    reward_scale: float = 10.0
+    """Weight of the reward's log-likelihood."""
+    free_nats: float = 3.0
+    """KL per step that costs nothing, in nats."""
+    global_prior_scale: float = 0.0
+    """Weight of KL(posterior || N(0, 1)). PlaNet's first release had 0.1."""
+    overshooting_distance: int = 1
+    """D, latent overshooting distance in decisions; 1 is the plain KL. PlaNet's first release had up to 49."""
+    overshooting_beta: tuple[float, ...] = (1.0,)
+    """Weights of the KL per distance, from 1; the last one holds for all further distances."""
+    overshooting_reward_scale: float = 0.0
+    """Weight of the reward predicted from 2 to D steps before. PlaNet's first release had 100."""
+    observation_overshooting_distance: int | None = None
+    """Decode observations and rewards predicted 1 to this many steps before; None is 1 for the rnn, else 0 (off)."""
+
+    def __post_init__(self) -> None:
+        if self.overshooting_distance < 1:
+            raise ValueError(
+                f"loss.overshooting_distance: expected at least 1 (the plain KL), got {self.overshooting_distance}"
+            )
+        if not self.overshooting_beta or min(self.overshooting_beta) < 0:
+            raise ValueError(
+                f"loss.overshooting_beta: expected one or more weights >= 0, got {self.overshooting_beta}; "
+                "give one weight per distance, the last holds for the rest"
+            )
+        if (self.observation_overshooting_distance or 0) < 0 or self.free_nats < 0:
+            raise ValueError(
+                "loss.observation_overshooting_distance, loss.free_nats: expected >= 0, "
+                f"got {self.observation_overshooting_distance}, {self.free_nats}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Adam. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
+
+    learning_rate: float = 1e-3
+    """Step size."""
+    eps: float = 1e-4
+    """Adam's epsilon."""
+    clip_norm: float = 1000.0
+    """Largest global norm of the gradient."""
+    ramp: int = 0
+    """Updates over which the learning rate rises linearly from zero; PlaNet's overshooting had 10,000."""
+
+    def __post_init__(self) -> None:
+        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.eps <= 0:
+            raise ValueError(
+                "optimizer: expected learning_rate, eps and clip_norm > 0, "
+                f"got {self.learning_rate}, {self.eps} and {self.clip_norm}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaNetConfig:
+    """Everything the agent is built from."""
+
+    model: WorldModelConfig = field(default_factory=WorldModelConfig)
+    """The world model."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """What the model minimises."""
+    planner: CEMConfig = field(default_factory=CEMConfig)
+    """The planner that acts."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How the model learns."""
+    action_noise: float = 0.3
+    """Standard deviation of the exploration noise, in action units; none at evaluation."""
+
+
+def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    Args:
+        config: model, losses, planner, optimiser.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions; jit `act` (static `mode`) and `update` once.
+
+    Raises:
+        ValueError: for observations no model fits.
+    """
+    model = make_world_model(config.model, spec)
+    expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
+    objective = sum_of_rewards(model.imagine_step, expected_reward, discount=config.planner.discount)
+    planner = make_cem(config.planner, spec.action_size, objective)
+    optimizer = make_optimizer(config.optimizer)
+    loss = make_loss(config, model)
+
+    def init(key: Key) -> TrainState:
+        params = model.init(key)
+        return TrainState(params, optimizer.init(params), jnp.int32(0))
+
+    def initial(num_envs: int) -> Carry:
+        action = jnp.zeros((num_envs, spec.action_size))
+        plan = jnp.zeros((num_envs, config.planner.horizon, spec.action_size))
+        return Carry(model.initial((num_envs,)), action, plan)
+
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        norm = optax.global_norm(gradients)
+        finite = jnp.isfinite(total) & jnp.isfinite(norm)
+        metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
+        return TrainState(optax.apply_updates(state.params, updates), opt_state, state.updates + 1), metrics
+
+    return Agent(
+        init=init,
+        initial=initial,
+        act=make_act(model, planner, config.action_noise),
+        update=update,
+        open_loop=make_open_loop(model),
+    )
+
+
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Global-norm clipping, then Adam."""
+    rate = optax.linear_schedule(0.0, config.learning_rate, config.ramp) if config.ramp else config.learning_rate
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate, eps=config.eps))
+
+
+def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
+    """act = explore . planner . filter, for any model and planner.
+
+    Args:
+        model: filters the observation into a belief.
+        planner: for one belief; vmapped over environments here.
+        noise: std of the exploration noise, in action units.
+
+    Returns:
+        `Agent.act`.
+    """
+
+    def act(
+        params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        pixel_key, filter_key, plan_key, noise_key = jax.random.split(key, 4)
+        embed = model.encode(params, model.preprocess(observation, pixel_key))
+        belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)
+        last_plan = jnp.where(is_first[:, None, None], 0.0, carry.plan)
+        keys = jax.random.split(plan_key, len(is_first))
+        planned = jax.vmap(planner, (None, 0, 0, 0))(params, belief, keys, last_plan)
+        action = planned.action
+        if mode == "explore":
+            action = action + noise * jax.random.normal(noise_key, action.shape)
+        action = jnp.clip(action, -1.0, 1.0)
+        return action, Carry(belief, action, planned.plan), planned.info
+
+    return act
+
+
+def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
+    """The negative ELBO with latent overshooting, averaged over batch and time.
+
+    loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + 1/D sum_d beta_d E[max(0, KL_d - free nats)]
+    (PlaNet eq. 3 and 7), E over the steps of the batch; for distance d over those whose start lies in
+    the same window and episode. D = 1 is the plain ELBO.
+
+    Args:
+        config: of the agent.
+        model: the world model.
+
+    Returns:
+        (params, batch [B, T], key) -> (loss in nats per step, metrics).
+    """
+    losses = config.loss
+    default_distance = 1 if config.model.kind == "rnn" else 0
+    decoded = losses.observation_overshooting_distance
+    decoded = default_distance if decoded is None else decoded
+    distance = max(losses.overshooting_distance, decoded)
+
+    def log_likelihoods(params: Params, beliefs: Belief, observation: Array, reward: Array) -> tuple[Array, Array]:
+        return (
+            distributions.log_prob(model.decode(params, beliefs), observation),
+            distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
+        )
+
+    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+        pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
+        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        observation = model.preprocess(batch.observation, pixel_key)
+        initial = model.initial(batch.reward.shape[1:])
+        embeds = model.encode(params, observation)
+        beliefs, (posteriors, priors) = observe(
+            model, params, initial, batch.action, embeds, batch.is_first, filter_key
+        )
+        terms = ElboTerms(
+            *log_likelihoods(params, beliefs, observation, batch.reward), model.divergence(posteriors, priors)
+        )
+        metrics = {
+            "observation_nll": -jnp.mean(terms.observation),
+            "reward_nll": -jnp.mean(terms.reward),
+            "kl": jnp.mean(terms.kl),
+            "kl_free_share": jnp.mean(terms.kl < losses.free_nats),
+        }
+        total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
+
+        if distance > 1 or decoded:
+            previous = previous_beliefs(initial, beliefs, batch.is_first)
+            actions = jnp.where(batch.is_first[..., None], 0.0, batch.action)
+            predicted = overshoot(
+                model.imagine_step, params, previous, actions, batch.is_first, overshoot_key, distance=distance
+            )
+            extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward)
+            total += extra - jnp.mean(free_nats(terms.kl, losses.free_nats))  # its distance 1 replaces the KL
+            metrics |= more
+        if losses.global_prior_scale:
+            to_normal = model.divergence(posteriors, distributions.standard_normal_like(posteriors))
+            metrics["global_kl"] = jnp.mean(to_normal)
+            total += losses.global_prior_scale * jnp.mean(free_nats(to_normal, losses.free_nats))
+        return total, metrics
+
+    def overshooting_loss(params, posteriors, predicted, observation, reward) -> tuple[Array, dict[str, Array]]:
+        latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], predicted)
+        kl = latent_overshooting(model.divergence, posteriors, latent)
+        per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
+        beta = jnp.array(losses.overshooting_beta)
+        beta = beta[jnp.minimum(jnp.arange(losses.overshooting_distance), len(beta) - 1)]
+        total = jnp.mean(beta * per_distance)
+        metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
+        if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
+            further = jax.tree.map(lambda x: x[1:], latent)
+            log_reward = distributions.log_prob(model.reward(params, further.belief), reward[..., None])
+            metrics["overshooting_reward_nll"] = -jnp.mean(mean_per_distance(log_reward, further.valid))
+            total += losses.overshooting_reward_scale * metrics["overshooting_reward_nll"]
+        if decoded:
+            nearby = jax.tree.map(lambda x: x[:decoded], predicted)
+            log_observation, log_reward = log_likelihoods(params, nearby.belief, observation, reward)
+            log_both = log_observation + losses.reward_scale * log_reward
+            metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, nearby.valid))
+            total += metrics["observation_overshooting_nll"]
+        return total, metrics
+
+    return loss
+
+
+def make_open_loop(model: WorldModel) -> Callable:
+    """Prediction with the observations taken away after a few steps.
+
+    Args:
+        model: the world model.
+
+    Returns:
+        `Agent.open_loop`: (params, batch [B, T], key, *, context) -> OpenLoop.
+    """
+
+    def open_loop(params: Params, batch: Batch, key: Key, *, context: int) -> OpenLoop:
+        pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
+        time_major = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+        observation = model.preprocess(time_major.observation, pixel_key)
+        seen = jax.tree.map(lambda x: x[:context], time_major)
+        initial = model.initial(time_major.reward.shape[1:])
+        embeds = model.encode(params, observation[:context])
+        beliefs, _ = observe(model, params, initial, seen.action, embeds, seen.is_first, filter_key)
+        last = jax.tree.map(lambda x: x[-1], beliefs)
+        future, _ = imagine(model, params, last, time_major.action[context:], imagine_key)
+        whole = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), beliefs, future)
+        return OpenLoop(
+            *(
+                jnp.swapaxes(x, 0, 1)
+                for x in (
+                    model.postprocess(observation),
+                    model.postprocess(model.decode(params, whole).mean),
+                    time_major.reward,
+                    model.reward(params, whole).mean[..., 0],
+                )
+            )
+        )
+
+    return open_loop

@@ -1,0 +1,267 @@
+"""Checkpoints: whole or not there, proven by a digest, the newest good one wins."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from latentplan.driver.files import TEMPORARY, clear_disk_errors, sync
+
+_REPLACED = ".old-"  # a checkpoint that is being replaced, until its successor is in place
+_ARRAYS = "arrays"
+_RECORD = "record.json"
+
+
+class CorruptCheckpoint(ValueError):
+    """A checkpoint that is half-written or garbled."""
+
+
+class Checkpoints:
+    """A directory of checkpoints, one folder `{step:012d}` each: arrays (orbax) and `record.json`.
+
+    The arrays are stored flat, by the name of their place in the tree, so they can be read without the classes
+    the tree is made of. Leaves are JAX or NumPy arrays; typed PRNG keys are allowed.
+
+    Args:
+        directory: where the checkpoints lie; made by the first `save`.
+        keep: how many to keep.
+
+    Raises:
+        ValueError: `keep` is less than 1.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2) -> None:
+        """See the class."""
+        if keep < 1:
+            raise ValueError(f"keep: expected at least 1 checkpoint, got {keep}; set it to 1 or more")
+        self._directory = Path(directory).absolute()  # orbax refuses relative paths
+        self._keep = keep
+
+    def steps(self) -> list[int]:
+        """The steps of the finished checkpoints, oldest first. They are finished, not necessarily readable."""
+        return sorted(self._paths())
+
+    def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> Path:
+        """Writes a checkpoint and returns once it is on the disk; then removes those no longer kept.
+
+        A checkpoint of the same step is replaced. Those of later steps are removed: a run that saves an earlier
+        step has gone back behind them.
+
+        Args:
+            step: what the checkpoints are ordered by.
+            tree: any pytree of arrays.
+            metadata: anything JSON can hold.
+
+        Returns:
+            The checkpoint's folder.
+
+        Raises:
+            ValueError: a leaf is not an array, or the metadata is not JSON.
+            DiskFull: the disk is full; the earlier checkpoints are intact.
+        """
+        leaves = _named(tree)
+        arrays = {name: _to_numpy(name, leaf) for name, leaf in leaves.items()}
+        record = {
+            "step": int(step),
+            "leaves": {name: _describe(leaf) for name, leaf in leaves.items()},
+            "digest": _digest(arrays),
+            "metadata": metadata,
+        }
+        text = _seal(record)
+        final = self._directory / f"{step:012d}"
+        temporary = final.with_name(TEMPORARY + final.name)
+        with clear_disk_errors(final):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            for leftover in self._directory.glob(TEMPORARY + "*"):
+                shutil.rmtree(leftover)
+            try:
+                temporary.mkdir()
+                _write_arrays(temporary / _ARRAYS, arrays)
+                (temporary / _RECORD).write_text(text)
+                _sync_tree(temporary)
+                _replace(temporary, final)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+        self._prune(step)
+        return final
+
+    def restore(self, template: Any, report: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
+        """Reads the newest checkpoint that is whole and whose arrays match their digest.
+
+        Args:
+            template: a tree of the same structure, shapes and dtypes; its values are not used.
+            report: called with a message for each checkpoint that is skipped; it names the path.
+
+        Returns:
+            The tree, bit for bit as it was saved, on the default device (NumPy leaves stay NumPy), and the
+            metadata. None where no checkpoint can be read; if `steps()` is not empty then, they are all corrupt.
+
+        Raises:
+            ValueError: the checkpoint is whole but holds another tree than the template.
+        """
+        paths = sorted(self._paths().items(), reverse=True)
+        for position, (_, path) in enumerate(paths):
+            try:
+                return _read(path, template)
+            except CorruptCheckpoint as error:
+                rest = f"trying the one before, {paths[position + 1][1]}" if paths[position + 1 :] else "none is left"
+                report(f"checkpoint {path}: corrupt or half-written ({error}); {rest}")
+        return None
+
+    def _paths(self) -> dict[int, Path]:
+        """Finished checkpoints by step, also one whose replacement was interrupted."""
+        found: dict[int, Path] = {}
+        for prefix in (_REPLACED, ""):
+            for path in self._directory.glob(prefix + "[0-9]*"):
+                if re.fullmatch(r"\d{12,}", path.name.removeprefix(prefix)):
+                    found[int(path.name.removeprefix(prefix))] = path
+        return found
+
+    def _prune(self, newest: int) -> None:
+        paths = self._paths()
+        kept = [paths[step] for step in sorted(paths) if step <= newest][-self._keep :]
+        for path in [*paths.values(), *self._directory.glob(_REPLACED + "*")]:
+            if path not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_numpy(name: str, leaf: Any) -> np.ndarray:
+    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+        raise ValueError(f"tree{name}: expected a JAX or NumPy array, got {type(leaf).__name__}; use metadata for it")
+    return np.asarray(jax.device_get(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
+
+
+def _from_numpy(array: np.ndarray, like: Any) -> Any:
+    if _is_key(like):
+        return jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(like))
+    return array if isinstance(like, np.ndarray | np.generic) else jnp.array(array)
+
+
+def _empty(like: Any) -> np.ndarray:
+    """Stands for an array without elements, which is not stored."""
+    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
+    return np.zeros(data.shape, data.dtype)
+
+
+def _describe(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """SHA-256 over every array's name, dtype, shape and bytes, in the order of the names."""
+    total = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        total.update(f"{name}:{_describe(array)};".encode())
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return total.hexdigest()
+
+
+def _seal(record: dict[str, Any]) -> str:
+    """The record as JSON, with a digest of its own."""
+    try:
+        text = json.dumps(record, sort_keys=True)
+    except TypeError as error:
+        raise ValueError(f"metadata: expected what JSON can hold, got {error}; convert it first") from error
+    return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "record": text})
+
+
+def _unseal(path: Path) -> dict[str, Any]:
+    try:
+        sealed = json.loads(path.read_text())
+        if hashlib.sha256(sealed["record"].encode()).hexdigest() != sealed["sha256"]:
+            raise ValueError("it does not match its digest")
+        return json.loads(sealed["record"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptCheckpoint(f"{path.name}: {error}") from error
+
+
+def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    # orbax refuses arrays without elements; their shapes are in the record.
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(path, {"tree" + name: array for name, array in arrays.items() if array.size})
+
+
+def _read(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
+    record = _unseal(path / _RECORD)
+    like = _named(template)
+    expected = {name: _describe(leaf) for name, leaf in like.items()}
+    _check_structure(path, expected, record["leaves"])
+    names = {name: "tree" + name for name, leaf in like.items() if np.prod(leaf.shape)}
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names.values()}
+            stored = checkpointer.restore(path / _ARRAYS, restore_args=as_numpy)
+        arrays = {
+            name: np.asarray(stored[names[name]]) if name in names else _empty(leaf) for name, leaf in like.items()
+        }
+    except Exception as error:  # a garbled store makes orbax and tensorstore raise almost anything
+        reason = str(error).strip().split("\n")[0][:200]
+        raise CorruptCheckpoint(f"{_ARRAYS}: {type(error).__name__}: {reason}") from error
+    if _digest(arrays) != record["digest"]:
+        raise CorruptCheckpoint(f"{_ARRAYS}: the arrays do not match their digest")
+    leaves = [_from_numpy(arrays[name], leaf) for name, leaf in like.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves), record["metadata"]
+
+
+def _check_structure(path: Path, expected: dict[str, str], got: dict[str, str]) -> None:
+    names = sorted(set(expected) | set(got))
+    different = [name for name in names if expected.get(name) != got.get(name)]
+    if different:
+        lines = [f"tree{n}: expected {expected.get(n, 'nothing')}, got {got.get(n, 'nothing')}" for n in different[:5]]
+        more = f" and {len(different) - 5} more" if len(different) > 5 else ""
+        raise ValueError(
+            f"checkpoint {path}: it holds another tree. {'; '.join(lines)}{more}. "
+            "Use the configuration that made it, or another --logdir"
+        )
+
+
+def _replace(temporary: Path, final: Path) -> None:
+    """Puts a finished checkpoint in place; at every moment a whole one can be found."""
+    replaced = final.with_name(_REPLACED + final.name)
+    if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(final, replaced)
+    os.rename(temporary, final)
+    sync(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _sync_tree(path: Path) -> None:
+    for folder, _, files in os.walk(path):
+        for name in files:
+            sync(Path(folder) / name)
+        sync(folder)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps orbax's own log lines off the terminal."""
+    loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

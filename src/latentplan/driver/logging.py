@@ -1,0 +1,213 @@
+"""The log directory's numbers: `metrics.jsonl`, TensorBoard events and small JSON files."""
+
+import contextlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+from latentplan.driver.files import TEMPORARY, DiskFull, atomic_path, clear_disk_errors
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricsLog:
+    """Appends metrics to `metrics.jsonl` and to TensorBoard events in the same directory.
+
+    One call to `write` is one line of strict JSON, on the disk before it returns: counters first, then metrics,
+    floats so that they read back exactly, non-finite values as null. Fields that depend on the wall clock begin
+    with `time/`, by agreement with the callers; all others are the same whenever the run is repeated on the CPU.
+    TensorBoard's axis is the counter `env_steps`.
+
+    Events are written by this process itself, not by tensorboardX's thread: that one dies quietly on a full disk,
+    and the next write then waits for ever.
+
+    Args:
+        logdir: an existing directory. A torn last line, from a run that was killed, is dropped.
+    """
+
+    def __init__(self, logdir: str | os.PathLike) -> None:
+        """See the class."""
+        self._logdir = Path(logdir)
+        self.path = self._logdir / METRICS_FILE
+        self._file = self.path.open("ab", buffering=0)
+        self._events: EventsWriter | None = None
+        self._purge_from: int | None = None
+        self._cut(self._size())
+
+    def write(self, counters: dict[str, int], metrics: dict[str, Any]) -> None:
+        """Appends one line and the corresponding TensorBoard scalars.
+
+        Args:
+            counters: where the run stands; holds `env_steps`. Not drawn in TensorBoard.
+            metrics: scalars (Python, NumPy or JAX numbers); strings go to the JSON line only.
+
+        Raises:
+            ValueError: `env_steps` is missing, a name is given twice, or a value is not a scalar.
+            DiskFull: the disk is full; the file holds the earlier lines, whole.
+        """
+        if "env_steps" not in counters:
+            raise ValueError(f"counters: expected env_steps among them, got {sorted(counters)}; add it")
+        twice = sorted(set(counters) & set(metrics))
+        if twice:
+            raise ValueError(f"metrics: expected names other than the counters', got {twice} in both; rename them")
+        row = {name: _plain(name, value) for name, value in {**counters, **metrics}.items()}
+        finite = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        self._append(json.dumps(finite, allow_nan=False).encode() + b"\n")
+        with clear_disk_errors(self._logdir):
+            self._draw(row["env_steps"], {name: row[name] for name in metrics if not isinstance(row[name], str)})
+
+    def position(self) -> int:
+        """The size of `metrics.jsonl` in bytes, once all of it is on the disk. A checkpoint stores it."""
+        os.fsync(self._file.fileno())
+        return self._size()
+
+    def rewind(self, size_bytes: int, report: Callable[[str], None] = lambda message: None) -> int:
+        """Cuts `metrics.jsonl` back to a stored `position`, so that a resumed run goes on as if never interrupted.
+
+        TensorBoard is told to forget the points that come after.
+
+        Args:
+            size_bytes: the size to go back to.
+            report: called with a message where the file is already shorter, which means that lines were lost.
+
+        Returns:
+            The size now. A torn last line is dropped.
+        """
+        before = self._size()
+        if before < size_bytes:
+            report(f"metrics {self.path}: expected at least {size_bytes} bytes, got {before}; some lines are lost")
+        self._cut(min(size_bytes, before))
+        rows = read_metrics(self.path)
+        self._purge_from = rows[-1]["env_steps"] + 1 if rows else 0
+        self._close_events()
+        return self._size()
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._close_events()
+        self._file.close()
+
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+    def _cut(self, size: int) -> None:
+        """Truncates to `size` bytes, less what follows the last end of line in them."""
+        with self.path.open("rb") as file:
+            whole = file.read(size).rfind(b"\n") + 1
+        if whole < self._size():
+            os.truncate(self._file.fileno(), whole)
+
+    def _append(self, line: bytes) -> None:
+        size = self._size()
+        try:
+            with clear_disk_errors(self.path):
+                rest = line
+                while rest:
+                    rest = rest[self._file.write(rest) or 0 :]
+        except BaseException:
+            os.truncate(self._file.fileno(), size)
+            raise
+
+    def _draw(self, env_steps: int, scalars: dict[str, float]) -> None:
+        if self._events is None:
+            count = len(list(self._logdir.glob("events.out.tfevents.*")))
+            self._events = EventsWriter(str(self._logdir / "events"), f".{count:04d}")  # unique within one second
+            if self._purge_from is not None:
+                start = SessionLog(status=SessionLog.START)
+                self._events.write_event(Event(wall_time=time.time(), step=self._purge_from, session_log=start))
+        for name, value in scalars.items():
+            self._events.write_event(Event(wall_time=time.time(), step=env_steps, summary=scalar(name, value)))
+        self._events.flush()
+
+    def _close_events(self) -> None:
+        if self._events is not None:
+            with contextlib.suppress(OSError):  # a full disk has already been reported by `write`
+                self._events.close()
+            self._events = None
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Reads `metrics.jsonl`.
+
+    Args:
+        path: the file.
+
+    Returns:
+        One dict per line, in the order written, with NaN for null. A torn last line is left out.
+
+    Raises:
+        ValueError: another line is not JSON; the message names it.
+    """
+    rows = []
+    for number, line in enumerate(Path(path).read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{path}: expected JSON on line {number}, got {line[:60]!r}; remove it") from error
+        rows.append({name: math.nan if value is None else value for name, value in row.items()})
+    return rows
+
+
+def write_json_atomic(path: str | os.PathLike, obj: Any) -> None:
+    """Writes an object as indented JSON, whole or not at all.
+
+    Raises:
+        TypeError: the object is not JSON.
+        DiskFull: the disk is full; an older file is intact.
+    """
+    text = json.dumps(obj, indent=2) + "\n"
+    with atomic_path(path) as temporary:
+        temporary.write_text(text)
+
+
+def prepare_logdir(path: str | os.PathLike) -> Path:
+    """Makes the log directory and proves that it can be written.
+
+    Returns:
+        Its absolute path.
+
+    Raises:
+        ValueError: it is a file, lies below one, or cannot be written.
+        DiskFull: the disk is full.
+    """
+    logdir = Path(path).expanduser().absolute()
+    if logdir.exists() and not logdir.is_dir():
+        raise ValueError(f"logdir: expected a directory, got the file {logdir}; choose another --logdir")
+    probe = logdir / f"{TEMPORARY}probe"
+    try:
+        with clear_disk_errors(logdir):
+            logdir.mkdir(parents=True, exist_ok=True)
+            probe.write_text("probe")
+            probe.unlink()
+    except DiskFull:
+        raise
+    except OSError as error:
+        raise ValueError(
+            f"logdir: expected a directory that can be written, got {logdir} ({error.strerror}); "
+            "choose another --logdir or change its permissions"
+        ) from error
+    return logdir
+
+
+def _plain(name: str, value: Any) -> int | float | str | bool:
+    """A scalar as Python's own number, exactly."""
+    if isinstance(value, int | float | str):
+        return value
+    if getattr(value, "shape", None) == () and value.dtype.kind in "biuf":
+        return value.item()
+    if getattr(value, "shape", None) == ():  # bfloat16 and its like
+        return float(value)
+    raise ValueError(
+        f"{name}: expected a scalar, got {type(value).__name__} {getattr(value, 'shape', '')}; reduce it first"
+    )

@@ -1,0 +1,230 @@
+"""Replay on the accelerator: a ring of records from which windows are drawn uniformly."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flashbax as fbx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentplan.types import Array, Batch, EnvSpec, Key
+
+_LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
+_USABLE = 0.8  # of the free memory; the rest is for the model, the optimiser and the batch
+_GIB = 2**30
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """Replay's settings. The batch is PlaNet's, section 5: 50 sequences of 50 steps."""
+
+    capacity: int = 500_000
+    """Records kept; the oldest are overwritten. One record is one decision, and one more per episode."""
+    batch_size: int = 50
+    """Windows in one batch."""
+    batch_length: int = 50
+    """Records in one window."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes against each other."""
+        for name in ("capacity", "batch_size", "batch_length"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"replay.{name}: expected at least 1, got {value}; set --replay.{name} to 1 or more")
+        if self.batch_length > self.capacity:
+            raise ValueError(
+                f"replay.batch_length: expected at most replay.capacity ({self.capacity} records), "
+                f"got {self.batch_length}; lower --replay.batch-length or raise --replay.capacity"
+            )
+
+
+class Replay(NamedTuple):
+    """A replay memory as pure functions.
+
+    Attributes:
+        init: () -> state, with nothing in it.
+        add: (state, Batch [n, ...]) -> state, appends n <= capacity records. Compiles once per n, so whole
+            episodes go through `add_episode`. jit it with the state donated, or every call copies the memory.
+        sample: (state, key) -> Batch [B, T, ...], windows of consecutive records, each start equally likely. A
+            window may run over the end of an episode into the next; `is_first` marks where, and is left as it
+            was recorded, so a window's first record is seldom flagged. Needs `can_sample`.
+        can_sample: (state) -> bool scalar, whether at least T records are held.
+        capacity: records kept.
+    """
+
+    init: Callable[[], Any]
+    add: Callable[[Any, Batch], Any]
+    sample: Callable[[Any, Key], Batch]
+    can_sample: Callable[[Any], Array]
+    capacity: int
+
+
+def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
+    """Builds a replay memory for one environment.
+
+    Observations lie flattened, [capacity, prod(shape)]: accelerators that lay arrays out in tiles would pad a
+    last axis of 3 channels to many times its size.
+
+    Args:
+        config: sizes.
+        spec: the environment.
+
+    Returns:
+        Pure functions over the state.
+
+    Example:
+        >>> spec = EnvSpec((3,), "float32", action_size=1, action_repeat=1, max_decisions=4)
+        >>> replay = make_replay(ReplayConfig(capacity=8, batch_size=2, batch_length=3), spec)
+        >>> add = jax.jit(replay.add, donate_argnums=0)
+        >>> flags = np.arange(5) == 0
+        >>> episode = Batch(np.ones((5, 3), "float32"), np.zeros((5, 1), "float32"), np.zeros(5, "float32"),
+        ...                 flags, flags[::-1], np.zeros(5, bool))
+        >>> state = add_episode(replay, add, replay.init(), episode)
+        >>> replay.sample(state, jax.random.key(0)).observation.shape
+        (2, 3, 3)
+    """
+    buffer = fbx.make_trajectory_buffer(
+        add_batch_size=1,
+        sample_batch_size=config.batch_size,
+        sample_sequence_length=config.batch_length,
+        period=1,
+        min_length_time_axis=config.batch_length,
+        max_length_time_axis=config.capacity,
+    )
+
+    def init() -> Any:
+        return buffer.init(_record(spec))
+
+    def add(state: Any, chunk: Batch) -> Any:
+        chunk = chunk._replace(observation=chunk.observation.reshape(chunk.observation.shape[0], -1))
+        return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
+
+    def sample(state: Any, key: Key) -> Batch:
+        batch = buffer.sample(state, key).experience
+        return batch._replace(observation=batch.observation.reshape(*batch.reward.shape, *spec.observation_shape))
+
+    return Replay(init, add, sample, buffer.can_sample, config.capacity)
+
+
+def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:
+    """Adds an episode of any length in pieces whose lengths are powers of two, the largest first.
+
+    `add` compiles once per length; this way a few programs serve every episode.
+
+    Args:
+        replay: whose memory it is.
+        add: `jax.jit(replay.add, donate_argnums=0)`, made once by the caller.
+        state: the memory; donated, so not to be used again.
+        episode: [n, ...] records.
+
+    Returns:
+        The memory with the episode appended.
+    """
+    records = len(episode.reward)
+    start = 0
+    while start < records:
+        longest = min(records - start, replay.capacity, _LONGEST_PIECE)
+        size = 1 << (longest.bit_length() - 1)
+        state = add(state, jax.tree.map(lambda x: x[start : start + size], episode))  # noqa: B023
+        start += size
+    return state
+
+
+def replay_bytes(config: ReplayConfig, spec: EnvSpec) -> int:
+    """Bytes that the memory takes on the device."""
+    return config.capacity * _record_bytes(spec)
+
+
+def check_memory(config: ReplayConfig, spec: EnvSpec, device: jax.Device | None = None) -> None:
+    """Refuses, before anything is allocated, a replay memory that would not fit.
+
+    Four fifths of the free memory may be used. Where a device does not say what is free, nothing is checked.
+
+    Args:
+        config: sizes.
+        spec: the environment.
+        device: where the memory will lie; JAX's default device if None.
+
+    Raises:
+        ValueError: it does not fit; the message holds the numbers and the largest capacity that does.
+    """
+    device = jax.devices()[0] if device is None else device
+    free = free_bytes(device)
+    needed = replay_bytes(config, spec)
+    if free is None or needed <= _USABLE * free:
+        return
+    fitting = int(_USABLE * free) // _record_bytes(spec)
+    fitting = fitting // 1000 * 1000 if fitting >= 1000 else fitting
+    advice = f"set --replay.capacity {fitting}" if fitting >= config.batch_length else "free some memory"
+    raise ValueError(
+        f"replay.capacity: expected at most {_USABLE * free / _GIB:.2f} GiB ({_USABLE:.0%} of the "
+        f"{free / _GIB:.2f} GiB free on {device}), got {needed / _GIB:.2f} GiB for {config.capacity} records of "
+        f"{_record_bytes(spec)} bytes; {advice}"
+    )
+
+
+def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
+    """Refuses windows that are longer than any episode.
+
+    Raises:
+        ValueError: naming both lengths.
+    """
+    if spec.max_decisions is not None and config.batch_length > spec.max_decisions + 1:
+        longest = spec.max_decisions + 1
+        raise ValueError(
+            f"replay.batch_length: expected at most {longest} records, the longest episode (its time limit is "
+            f"{spec.max_decisions} decisions), got {config.batch_length}; set --replay.batch-length {longest} or less"
+        )
+
+
+def free_bytes(device: jax.Device) -> int | None:
+    """Memory that can still be allocated on a device, in bytes, or None where that is unknown.
+
+    Accelerators are asked themselves. For the CPU it is the kernel's MemAvailable, less where a container has a
+    tighter limit.
+    """
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        if "bytes_limit" not in stats:
+            return None
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    known = [x for x in (_available(Path("/proc/meminfo")), _container_free(Path("/sys/fs/cgroup"))) if x is not None]
+    return min(known, default=None)
+
+
+def _available(meminfo: Path) -> int | None:
+    try:
+        lines = meminfo.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _container_free(cgroup: Path) -> int | None:
+    try:
+        limit = int((cgroup / "memory.max").read_text())  # "max" where there is no limit
+        used = int((cgroup / "memory.current").read_text())
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return None
+    return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files give way
+
+
+def _record(spec: EnvSpec) -> Batch:
+    """One empty record as it is stored."""
+    flag = jnp.zeros((), bool)
+    return Batch(
+        observation=jnp.zeros((int(np.prod(spec.observation_shape)),), spec.observation_dtype),
+        action=jnp.zeros((spec.action_size,), jnp.float32),
+        reward=jnp.zeros((), jnp.float32),
+        is_first=flag,
+        is_last=flag,
+        is_terminal=flag,
+    )
+
+
+def _record_bytes(spec: EnvSpec) -> int:
+    return sum(leaf.nbytes for leaf in jax.eval_shape(lambda: _record(spec)))

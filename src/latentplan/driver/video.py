@@ -1,0 +1,179 @@
+"""Pictures and films: evaluation episodes and open-loop predictions beside the truth."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+
+from latentplan.driver.files import atomic_path
+from latentplan.types import OpenLoop
+
+_BORDER = 2  # pixels around a frame
+_CONTEXT = (66, 133, 244)  # blue: the model has seen this frame
+_IMAGINED = (244, 146, 32)  # orange: the model has imagined it
+_SMALLEST_SIDE = 256  # pixels; many players show smaller films badly
+
+
+def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
+    """Writes an H.264 film that ordinary players show.
+
+    Small frames are enlarged by a whole factor without smoothing, until the shorter side has 256 pixels.
+
+    Args:
+        path: ends in `.mp4`.
+        frames: [T, height, width, 3], uint8.
+        fps: frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the frames are not uint8 RGB, or there are none.
+        DiskFull: the disk is full.
+    """
+    path = Path(path)
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
+        raise ValueError(
+            f"frames: expected uint8 [T, height, width, 3] with T > 0, got {frames.dtype} {list(frames.shape)}; "
+            "a film needs pixels, for state vectors use open_loop_plot"
+        )
+    if not fps > 0:
+        raise ValueError(f"fps: expected a positive number of frames per second, got {fps}; set it above 0")
+    scale = -(-_SMALLEST_SIDE // min(frames.shape[1:3]))
+    height, width = scale * frames.shape[1], scale * frames.shape[2]
+    even = ((0, height % 2), (0, width % 2), (0, 0))  # the codec halves the colour planes
+    options = {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 1, "pixelformat": "yuv420p"}
+    with atomic_path(path) as temporary, imageio.get_writer(temporary, format="FFMPEG", mode="I", **options) as writer:
+        for frame in frames:
+            writer.append_data(np.pad(_enlarge(frame, scale), even, mode="edge"))
+    return path
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
+    """Writes a picture [height, width, 3], uint8, whole or not at all."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        imageio.imwrite(temporary, np.asarray(image), format="PNG")
+    return path
+
+
+def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: int = 5, scale: int = 2) -> np.ndarray:
+    """Draws an open-loop prediction as one picture: true, model and error from top to bottom, time to the right.
+
+    Blue frames are around the steps that the model has seen, orange ones around those it imagined. The error is
+    (model - true + 1) / 2: mid-grey where they agree. Shown are the first step, the last one seen, and every
+    `every`-th after it.
+
+    Args:
+        open_loop: pixels in [0, 1].
+        context: steps the model has seen.
+        row: which element of the batch.
+        every: steps between two columns.
+        scale: whole factor of enlargement.
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        ValueError: the observations are not pixels, or an argument does not fit.
+    """
+    tiles = _tiles(open_loop, context, row, scale)
+    if every < 1:
+        raise ValueError(f"every: expected at least 1 step between columns, got {every}; set it to 1 or more")
+    times = sorted({0, *range(max(context - 1, 0), tiles.shape[1], every)})
+    return np.concatenate([np.concatenate(list(kind[times]), axis=1) for kind in tiles], axis=0)
+
+
+def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.ndarray:
+    """Draws an open-loop prediction as a film: true, model and error from left to right.
+
+    Colours and the error's meaning are those of `open_loop_image`.
+
+    Args:
+        open_loop: pixels in [0, 1].
+        context: steps the model has seen.
+        row: which element of the batch.
+
+    Returns:
+        uint8 [T, height, width, 3], for `write_video`.
+
+    Raises:
+        ValueError: the observations are not pixels, or an argument does not fit.
+    """
+    return np.concatenate(list(_tiles(open_loop, context, row, 1)), axis=2)
+
+
+def open_loop_plot(
+    open_loop: OpenLoop, *, context: int, row: int = 0, report: Callable[[str], None] = print
+) -> np.ndarray | None:
+    """Draws an open-loop prediction of state vectors: true and model over time, one panel per dimension, and reward.
+
+    Args:
+        open_loop: state vectors.
+        context: steps the model has seen; a dotted line marks where they end.
+        row: which element of the batch.
+        report: called with a message where matplotlib is missing.
+
+    Returns:
+        uint8 [height, width, 3], for `write_png`; None where matplotlib is missing.
+
+    Raises:
+        ValueError: the observations are not vectors, or an argument does not fit.
+    """
+    _check(open_loop, context, row, ndim=3, instead="open_loop_image")
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        report("open-loop plot skipped: matplotlib is not installed; it comes with latentplan[experiments]")
+        return None
+    pairs = [(np.asarray(open_loop.true_reward)[row], np.asarray(open_loop.predicted_reward)[row])]
+    true, model = np.asarray(open_loop.true_observation)[row], np.asarray(open_loop.predicted_observation)[row]
+    pairs += list(zip(true.T, model.T, strict=True))
+    columns = min(4, len(pairs))
+    figure = Figure(figsize=(3.2 * columns, 2.2 * -(-len(pairs) // columns)), layout="constrained")
+    for index, (one, other) in enumerate(pairs):
+        axes = figure.add_subplot(-(-len(pairs) // columns), columns, index + 1)
+        axes.plot(one, color="black", label="true")
+        axes.plot(other, color="tab:orange", label="model")
+        axes.axvline(context - 0.5, color="tab:blue", linestyle=":")
+        axes.set_title("reward" if index == 0 else f"observation {index - 1}", fontsize="small")
+    figure.axes[0].legend(fontsize="small")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:
+    shape = np.shape(open_loop.true_observation)
+    if len(shape) != ndim or (ndim == 5 and shape[-1] != 3):
+        expected = "[B, T, height, width, 3]" if ndim == 5 else "[B, T, n]"
+        raise ValueError(f"open_loop: expected observations {expected}, got {list(shape)}; use {instead} for these")
+    if not 0 <= context <= shape[1]:
+        raise ValueError(f"context: expected 0 to {shape[1]} steps, got {context}; it counts the observed steps")
+    if not 0 <= row < shape[0]:
+        raise ValueError(f"row: expected 0 to {shape[0] - 1}, got {row}; it picks an element of the batch")
+
+
+def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarray:
+    """True, model and error frames with their coloured borders, uint8 [3, T, height, width, 3]."""
+    _check(open_loop, context, row, ndim=5, instead="open_loop_plot")
+    if scale < 1:
+        raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
+    true = np.asarray(open_loop.true_observation[row], np.float32)
+    model = np.clip(np.asarray(open_loop.predicted_observation[row], np.float32), 0, 1)
+    kinds = np.stack([true, model, (model - true + 1) / 2])
+    pixels = _enlarge(np.clip(np.rint(255 * kinds), 0, 255).astype(np.uint8), scale)
+    around = ((0, 0), (0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
+    tiles = np.pad(pixels, around)
+    inside = np.pad(np.ones(pixels.shape[2:4], bool), _BORDER)
+    colours = np.where(np.arange(tiles.shape[1])[:, None] < context, _CONTEXT, _IMAGINED).astype(np.uint8)
+    return np.where(inside[:, :, None], tiles, colours[:, None, None])
+
+
+def _enlarge(frames: np.ndarray, scale: int) -> np.ndarray:
+    """Repeats pixels; the last three axes are height, width and channels."""
+    return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)

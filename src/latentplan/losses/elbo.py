@@ -1,0 +1,37 @@
+"""The evidence lower bound of a latent sequence model."""
+
+from typing import NamedTuple
+
+from latentplan.losses.kl import free_nats as apply_free_nats
+from latentplan.types import Array
+
+
+class ElboTerms(NamedTuple):
+    """The bound's terms per step, in nats.
+
+    Attributes:
+        observation: [...], log p(o_t | s_t).
+        reward: [...], log p(r_t | s_t).
+        kl: [...], KL(q(s_t | o_<=t, a_<t) || p(s_t | s_t-1, a_t-1)).
+    """
+
+    observation: Array
+    reward: Array
+    kl: Array
+
+
+def elbo(terms: ElboTerms, *, reward_scale: float = 1.0, free_nats: float = 0.0) -> Array:
+    """log p(o_t | s_t) + c log p(r_t | s_t) - max(0, KL_t - free nats): PlaNet eq. 3, per step.
+
+    With c = 1, no free nats and samples from q, its sum over t is in expectation a lower bound on
+    log p(o_1:T, r_1:T | a_1:T).
+
+    Args:
+        terms: per step, [...].
+        reward_scale: c. PlaNet uses 10.
+        free_nats: allowance per step, in nats. PlaNet uses 3.
+
+    Returns:
+        [...], in nats.
+    """
+    return terms.observation + reward_scale * terms.reward - apply_free_nats(terms.kl, free_nats)

@@ -1,0 +1,105 @@
+"""Latent overshooting: multi-step predictions held against one-step posteriors (PlaNet section 4)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.types import Array, Belief, Gaussian, Key, Params
+
+
+class Overshoot(NamedTuple):
+    """Predictions of step t made from the posterior of step t - d, for d = 1..D.
+
+    Index [d - 1, t] always speaks about step t, whatever the distance.
+
+    Attributes:
+        belief: [D, T, ...], sampled from the d-step prior.
+        prior: [D, T, ..., S], its last step's Gaussian.
+        valid: [D, T, ...] bool, whether step t - d lies in the window and in the same episode.
+            Distance 1 is valid everywhere, as in the ELBO: before a first step stands the initial belief.
+    """
+
+    belief: Belief
+    prior: Gaussian
+    valid: Array
+
+
+def overshoot(
+    imagine_step: Callable[..., tuple[Belief, Gaussian]],
+    params: Params,
+    previous: Belief,
+    actions: Array,
+    is_first: Array,
+    key: Key,
+    *,
+    distance: int,
+) -> Overshoot:
+    """Rolls the prior `distance` steps from every posterior belief at once.
+
+    b_1[t] ~ p(s_t | q_{t-1}, a_t) and b_{d+1}[t] ~ p(s_t | b_d[t-1], a_t), with a_t the action that led
+    to step t. The first roll starts from *posterior* beliefs, so distance 1 is the ELBO's own prior.
+
+    Args:
+        imagine_step: (params, belief, action, key) -> (belief, prior).
+        params: of the model.
+        previous: [T, ...], the posterior belief before step t; the initial belief where step t starts a
+            window or an episode.
+        actions: [T, ..., A], zero where `is_first`.
+        is_first: [T, ...] bool.
+        key: for the sampled priors.
+        distance: D >= 1. D predictions per step are made; those that leave the window are not valid.
+
+    Returns:
+        Overshoot.
+    """
+
+    def later(x: Array) -> Array:  # what stood at t - 1 now stands at t; entry 0 is masked by `valid`
+        return jnp.concatenate([x[:1], x[:-1]])
+
+    def roll(carry: tuple[Belief, Array], key: Key):
+        start, valid = carry
+        belief, prior = imagine_step(params, start, actions, key)
+        next_valid = later(valid).at[0].set(False) & ~is_first
+        return (jax.tree.map(later, belief), next_valid), Overshoot(belief, prior, valid)
+
+    from_posterior = (~is_first).at[0].set(False)
+    _, predictions = jax.lax.scan(roll, (previous, from_posterior), jax.random.split(key, distance))
+    return predictions._replace(valid=predictions.valid.at[0].set(True))
+
+
+def latent_overshooting(
+    divergence: Callable[..., Array], posterior: Gaussian, prediction: Overshoot
+) -> Array:
+    """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: PlaNet eq. 7, per step and distance.
+
+    Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target
+    (stop-gradient), so that multi-step priors move towards posteriors and not the reverse.
+
+    Args:
+        divergence: (posterior, prior) -> KL in nats.
+        posterior: [T, ..., S].
+        prediction: from `overshoot`.
+
+    Returns:
+        [D, T, ...], in nats, zero where not valid.
+    """
+    target = jax.lax.stop_gradient(posterior)
+    first, further = (jax.tree.map(lambda x, part=part: x[part], prediction.prior) for part in (0, slice(1, None)))
+    kl = jnp.concatenate([divergence(posterior, first)[None], divergence(target, further)])
+    return jnp.where(prediction.valid, kl, 0.0)
+
+
+def mean_per_distance(values: Array, valid: Array) -> Array:
+    """Averages over the valid steps of each distance.
+
+    Args:
+        values: [D, T, ...].
+        valid: [D, T, ...] bool.
+
+    Returns:
+        [D]; zero for a distance that no step of the window reaches.
+    """
+    axes = tuple(range(1, values.ndim))
+    return jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes), 1)

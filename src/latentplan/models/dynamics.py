@@ -1,0 +1,82 @@
+"""What the three latent dynamics share: their record, their sizes, and how an episode's start wipes history."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+
+from latentplan.types import Array, Belief, Gaussian, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsConfig:
+    """Sizes of the latent dynamics. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
+
+    kind: Literal["rssm", "ssm", "rnn"] = "rssm"
+    """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
+    deter: int = 200
+    """Size of the GRU, in units."""
+    stoch: int = 30
+    """Size of the stochastic latent, in dimensions."""
+    hidden: int = 200
+    """Width of the dynamics' hidden layers, in units."""
+    layers: int = 2
+    """Hidden layers per function. The paper says 2; its released code has 1."""
+    activation: Literal["relu", "elu", "silu", "tanh"] = "relu"
+    """Activation of every network."""
+    min_std: float = 0.1
+    """Smallest standard deviation of priors and posteriors."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Compute precision of the networks; parameters and losses stay float32."""
+
+    def __post_init__(self) -> None:
+        for field in ("deter", "stoch", "hidden"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}; give a positive size")
+        if self.layers < 0:
+            raise ValueError(f"model.layers: expected at least 0, got {self.layers}")
+        if self.min_std <= 0 and self.kind != "rnn":
+            raise ValueError(f"model.min_std: expected a positive number, got {self.min_std}; the paper uses 0.1")
+
+
+class Dynamics(NamedTuple):
+    """Latent dynamics as pure functions: the part of a WorldModel that knows time.
+
+    Attributes:
+        init: (key) -> params.
+        initial: (batch_shape) -> Belief of zeros.
+        observe_step: (params, belief, action, embed, is_first, key) -> (belief, (posterior, prior)).
+        imagine_step: (params, belief, action, key) -> (belief, prior).
+        divergence: (posterior, prior) -> [...], nats.
+    """
+
+    init: Callable[..., Params]
+    initial: Callable[..., Belief]
+    observe_step: Callable[..., tuple[Belief, tuple[Gaussian, Gaussian]]]
+    imagine_step: Callable[..., tuple[Belief, Gaussian]]
+    divergence: Callable[..., Array]
+
+
+def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:
+    """The initial belief of every model here: zeros, as in PlaNet."""
+
+    def initial(batch_shape: tuple[int, ...]) -> Belief:
+        return Belief(jnp.zeros((*batch_shape, deter)), jnp.zeros((*batch_shape, stoch)))
+
+    return initial
+
+
+def wipe(belief: Belief, action: Array, is_first: Array) -> tuple[Belief, Array]:
+    """Belief and action before a step, zeroed where the step starts an episode.
+
+    Args:
+        belief: [...].
+        action: [..., A].
+        is_first: [...] bool.
+
+    Returns:
+        (belief, action), so that nothing of the previous episode can leak into the next.
+    """
+    keep = ~is_first[..., None]
+    return Belief(*(jnp.where(keep, x, 0.0) for x in belief)), jnp.where(keep, action, 0.0)

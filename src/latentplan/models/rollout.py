@@ -1,0 +1,74 @@
+"""Scans over the model's steps: filtering a recorded sequence, and imagining one."""
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.types import Array, Belief, Gaussian, Key, Params, WorldModel
+
+
+def observe(
+    model: WorldModel, params: Params, belief: Belief, actions: Array, embeds: Array, is_first: Array, key: Key
+) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
+    """Filters a sequence: q(s_t | o_<=t, a_<=t) for t = 1..T.
+
+    Args:
+        model: any WorldModel.
+        params: its parameters.
+        belief: [...], the belief before the first step.
+        actions: [T, ..., A], action t led to observation t.
+        embeds: [T, ..., E].
+        is_first: [T, ...] bool.
+        key: for the posterior samples.
+
+    Returns:
+        (beliefs [T, ...], (posteriors, priors) [T, ..., S]).
+    """
+
+    def step(belief, inputs):
+        belief, statistics = model.observe_step(params, belief, *inputs)
+        return belief, (belief, statistics)
+
+    keys = jax.random.split(key, len(actions))
+    return jax.lax.scan(step, belief, (actions, embeds, is_first, keys))[1]
+
+
+def imagine(
+    model: WorldModel, params: Params, belief: Belief, actions: Array, key: Key
+) -> tuple[Belief, Gaussian]:
+    """Predicts a sequence: p(s_t | s_0, a_1..t) for t = 1..T, sampling at every step.
+
+    Args:
+        model: any WorldModel.
+        params: its parameters.
+        belief: [...], the belief now.
+        actions: [T, ..., A].
+        key: for the prior samples.
+
+    Returns:
+        (beliefs [T, ...], priors [T, ..., S]).
+    """
+
+    def step(belief, inputs):
+        belief, prior = model.imagine_step(params, belief, *inputs)
+        return belief, (belief, prior)
+
+    return jax.lax.scan(step, belief, (actions, jax.random.split(key, len(actions))))[1]
+
+
+def previous_beliefs(initial: Belief, beliefs: Belief, is_first: Array) -> Belief:
+    """The belief before each step: the initial one before the window's and every episode's first step.
+
+    Args:
+        initial: [...], before the window.
+        beliefs: [T, ...].
+        is_first: [T, ...] bool.
+
+    Returns:
+        [T, ...].
+    """
+
+    def shift(first: Array, rest: Array) -> Array:
+        shifted = jnp.concatenate([first[None], rest[:-1]])
+        return jnp.where(is_first[..., None], first, shifted)
+
+    return jax.tree.map(shift, initial, beliefs)

@@ -1,0 +1,177 @@
+"""A world model: latent dynamics with an encoder, a decoder and a reward head around them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from latentplan import transforms
+from latentplan.models.dynamics import Dynamics, DynamicsConfig
+from latentplan.models.rnn import make_rnn
+from latentplan.models.rssm import make_rssm
+from latentplan.models.ssm import make_ssm
+from latentplan.nets.conv import IMAGE_SIZE, make_conv_decoder, make_conv_encoder
+from latentplan.nets.mlp import make_mlp
+from latentplan.nets.network import Network
+from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, WorldModel
+
+DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
+    "rssm": make_rssm,
+    "ssm": make_ssm,
+    "rnn": make_rnn,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldModelConfig(DynamicsConfig):
+    """The whole model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
+
+    conv_depth: int = 32
+    """Channels of the first convolution; the others have 2, 4 and 8 times as many."""
+    image_bits: int = 5
+    """Bit depth that pixels are reduced to, in bits (1 to 8)."""
+    reward_hidden: int = 200
+    """Width of the reward head, in units. The paper says 200; its released code has 300."""
+    reward_layers: int = 2
+    """Hidden layers of the reward head. The paper says 2; its released code has 3."""
+    vector_hidden: int = 200
+    """Width of the encoder and decoder of state vectors, in units."""
+    vector_layers: int = 2
+    """Hidden layers of the encoder and decoder of state vectors."""
+    pixel_std: float = 1.0
+    """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
+    vector_std: float = 0.1
+    """Standard deviation of the state vector's likelihood, on symlog values. At 1.0 the KL starves: see docs/design.md."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.image_bits <= 8:
+            raise ValueError(f"model.image_bits: expected 1 to 8, got {self.image_bits}; PlaNet uses 5")
+        for field in ("pixel_std", "vector_std"):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"model.{field}: expected a positive number, got {getattr(self, field)}")
+        for field in ("conv_depth", "reward_hidden", "vector_hidden"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}")
+
+
+class _Observations(NamedTuple):
+    """How one kind of observation enters and leaves the model."""
+
+    preprocess: Callable[[Array, Key], Array]
+    postprocess: Callable[[Array], Array]
+    encoder: Network
+    embed_size: int
+    decoder: Network
+    std: float
+
+
+def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
+    if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
+        raise ValueError(
+            f"observation_shape: expected images of {IMAGE_SIZE} x {IMAGE_SIZE}, got {shape}; "
+            f"render or resize to {IMAGE_SIZE} (--env-config.image-size {IMAGE_SIZE})"
+        )
+    sizes = dict(depth=config.conv_depth, activation=config.activation, dtype=config.dtype)
+
+    def preprocess(image: Array, key: Key) -> Array:
+        flat = transforms.dequantise(image, config.image_bits, key)
+        return flat.reshape(*image.shape[:-3], -1)
+
+    def postprocess(flat: Array) -> Array:
+        return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
+
+    encoder = make_conv_encoder(shape[2], **sizes)
+    decoder = make_conv_decoder(feature_size, shape[2], **sizes)
+    return _Observations(preprocess, postprocess, encoder, 32 * config.conv_depth, decoder, config.pixel_std)
+
+
+def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
+    if len(shape) != 1:
+        raise ValueError(
+            f"observation_shape: expected (n,) or ({IMAGE_SIZE}, {IMAGE_SIZE}, channels), got {shape}; flatten it"
+        )
+    sizes = dict(
+        hidden=config.vector_hidden, layers=config.vector_layers, activation=config.activation, dtype=config.dtype
+    )
+
+    def preprocess(vector: Array, key: Key) -> Array:
+        del key  # state vectors are continuous already
+        return transforms.symlog(vector.astype(jnp.float32))
+
+    encoder = make_mlp(shape[0], config.vector_hidden, **sizes)
+    decoder = make_mlp(feature_size, shape[0], **sizes)
+    return _Observations(preprocess, transforms.symexp, encoder, config.vector_hidden, decoder, config.vector_std)
+
+
+def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
+    """Builds a world model for an environment's observations and actions.
+
+    Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std (reward: 1).
+
+    Args:
+        config: sizes and kind of dynamics.
+        spec: of the environment.
+
+    Returns:
+        WorldModel.
+
+    Raises:
+        ValueError: for images that are not 64 x 64, or observations that are neither image nor vector.
+
+    Example:
+        >>> import jax
+        >>> from latentplan.types import EnvSpec
+        >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
+        >>> model = make_world_model(WorldModelConfig(deter=8, stoch=4, hidden=8), spec)
+        >>> params = model.init(jax.random.key(0))
+        >>> model.reward(params, model.initial((3,))).mean.shape
+        (3, 1)
+    """
+    feature_size = config.stoch + (config.deter if config.kind != "ssm" else 0)
+    build = _pixels if spec.is_pixels else _vectors
+    observations = build(config, spec.observation_shape, feature_size)
+    dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
+    reward_net = make_mlp(
+        feature_size,
+        1,
+        hidden=config.reward_hidden,
+        layers=config.reward_layers,
+        activation=config.activation,
+        dtype=config.dtype,
+    )
+
+    def init(key: Key) -> Params:
+        names = ("dynamics", "encoder", "decoder", "reward")
+        parts = (dynamics, observations.encoder, observations.decoder, reward_net)
+        return {name: part.init(k) for name, part, k in zip(names, parts, jax.random.split(key, 4), strict=True)}
+
+    def on_dynamics(step):
+        return lambda params, *args: step(params["dynamics"], *args)
+
+    def decode(params: Params, belief: Belief) -> Gaussian:
+        mean = observations.decoder.apply(params["decoder"], feature(belief))
+        return Gaussian(mean, jnp.float32(observations.std))
+
+    def reward(params: Params, belief: Belief) -> Gaussian:
+        return Gaussian(reward_net.apply(params["reward"], feature(belief)), jnp.float32(1.0))
+
+    return WorldModel(
+        init=init,
+        initial=dynamics.initial,
+        preprocess=observations.preprocess,
+        postprocess=observations.postprocess,
+        encode=lambda params, observation: observations.encoder.apply(params["encoder"], observation),
+        observe_step=on_dynamics(dynamics.observe_step),
+        imagine_step=on_dynamics(dynamics.imagine_step),
+        divergence=dynamics.divergence,
+        decode=decode,
+        reward=reward,
+    )
+
+
+def feature(belief: Belief) -> Array:
+    """[stoch, deter], what every head reads: [..., F]."""
+    return jnp.concatenate([belief.stoch, belief.deter], -1)

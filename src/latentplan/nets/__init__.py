@@ -1,0 +1,1 @@
+"""Networks as (init, apply) pairs on parameter pytrees. The only package that imports flax.linen."""

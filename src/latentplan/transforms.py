@@ -1,0 +1,49 @@
+"""Value and image transforms: pure, elementwise, without parameters."""
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.types import Array, Key
+
+
+def symlog(x: Array) -> Array:
+    """sign(x) ln(1 + |x|): squashes large values, identity near zero (Hafner et al. 2023, eq. 9)."""
+    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+
+
+def symexp(x: Array) -> Array:
+    """sign(x) (exp|x| - 1), the inverse of `symlog`."""
+    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+def quantise(image: Array, bits: int) -> Array:
+    """Reduces an image's bit depth: floor(x / 2^(8 - bits)) / 2^bits - 0.5.
+
+    Args:
+        image: [..., height, width, channels], uint8.
+        bits: 1 to 8. PlaNet uses 5 (appendix A).
+
+    Returns:
+        float32 in [-0.5, 0.5), on a grid of step 2^-bits.
+    """
+    levels = jnp.floor(image.astype(jnp.float32) / 2 ** (8 - bits))
+    return levels / 2**bits - 0.5
+
+
+def dequantise(image: Array, bits: int, key: Key) -> Array:
+    """`quantise` plus uniform noise of one grid step, so that a density can be fitted.
+
+    Args:
+        image: [..., height, width, channels], uint8.
+        bits: 1 to 8.
+        key: for U(0, 2^-bits) (PlaNet appendix A; Kingma & Dhariwal 2018).
+
+    Returns:
+        float32 in [-0.5, 0.5).
+    """
+    return quantise(image, bits) + jax.random.uniform(key, image.shape, maxval=2.0**-bits)
+
+
+def to_display(image: Array) -> Array:
+    """From the model's [-0.5, 0.5) to [0, 1], clipped."""
+    return jnp.clip(image + 0.5, 0.0, 1.0)

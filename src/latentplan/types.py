@@ -1,0 +1,197 @@
+"""Records that cross rooms: arrays travel in them, functions are bundled in them.
+
+Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S stoch, E embed.
+`[...]` stands for any leading batch shape.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array  # a typed key, from jax.random.key
+Params = Any  # an immutable pytree of arrays
+
+
+class EnvSpec(NamedTuple):
+    """What an agent has to know about an environment.
+
+    Attributes:
+        observation_shape: (64, 64, 3) for pixels, (n,) for a state vector.
+        observation_dtype: "uint8" for pixels, "float32" for state vectors.
+        action_size: number of action dimensions A; every action lies in [-1, 1].
+        action_repeat: simulator control steps per decision.
+        max_decisions: the time limit of an episode in decisions; None where there is none.
+    """
+
+    observation_shape: tuple[int, ...]
+    observation_dtype: str
+    action_size: int
+    action_repeat: int
+    max_decisions: int | None
+
+    @property
+    def is_pixels(self) -> bool:
+        """Whether observations are images [height, width, channels]."""
+        return len(self.observation_shape) == 3
+
+
+class Batch(NamedTuple):
+    """Recorded steps. Record t holds what arrived together with observation t.
+
+    An episode of n decisions has n + 1 records: the first has a zero action and a zero reward, the last
+    holds the final observation, so no reward and no final step is lost.
+
+    Attributes:
+        observation: [..., *observation_shape], as the environment gave it (uint8 pixels or float32).
+        action: [..., A], the action that led to this observation, in [-1, 1]; zero where `is_first`.
+        reward: [...], the sum over the repeated control steps that led to this observation.
+        is_first: [...] bool, the observation was given by a reset.
+        is_last: [...] bool, the episode ends here, by termination or by the time limit.
+        is_terminal: [...] bool, the episode ended here by termination: no future return.
+    """
+
+    observation: Any
+    action: Any
+    reward: Any
+    is_first: Any
+    is_last: Any
+    is_terminal: Any
+
+
+class Belief(NamedTuple):
+    """All that is needed to predict the future from now.
+
+    Attributes:
+        deter: [..., D], the deterministic path h_t. Width zero where a model has none.
+        stoch: [..., S], the stochastic path s_t. Width zero where a model has none.
+    """
+
+    deter: Array
+    stoch: Array
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian over the last axis. Its functions are in `latentplan.distributions`.
+
+    Attributes:
+        mean: [..., S].
+        std: [..., S], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class WorldModel(NamedTuple):
+    """A latent world model as pure functions; never holds arrays.
+
+    O is the number of values in one observation, prod(observation_shape).
+
+    Attributes:
+        init: (key) -> params.
+        initial: (batch_shape) -> Belief, the belief before anything was seen.
+        preprocess: (observation [..., *shape], key) -> [..., O] float32: pixels reduced in bit depth,
+            dequantised and centred; state vectors through symlog. What `encode` reads and `decode` predicts.
+        postprocess: ([..., O]) -> [..., *shape] float32: back to pixels in [0, 1], or to the state's units.
+        encode: (params, preprocessed [..., O]) -> embed [..., E].
+        observe_step: (params, belief, action [..., A], embed [..., E], is_first [...], key) ->
+            (belief, (posterior, prior)): one step of filtering. `is_first` wipes belief and action.
+        imagine_step: (params, belief, action [..., A], key) -> (belief, prior): one step of prediction.
+        divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model.
+        decode: (params, belief) -> Gaussian over the preprocessed observation [..., O].
+        reward: (params, belief) -> Gaussian over the reward [..., 1].
+    """
+
+    init: Callable[..., Params]
+    initial: Callable[..., Belief]
+    preprocess: Callable[..., Array]
+    postprocess: Callable[..., Array]
+    encode: Callable[..., Array]
+    observe_step: Callable[..., tuple[Belief, tuple[Gaussian, Gaussian]]]
+    imagine_step: Callable[..., tuple[Belief, Gaussian]]
+    divergence: Callable[..., Array]
+    decode: Callable[..., Gaussian]
+    reward: Callable[..., Gaussian]
+
+
+class PlanOutput(NamedTuple):
+    """What a planner returns for one belief.
+
+    Attributes:
+        action: [A], the action to take now.
+        plan: [H, A], the action sequence the planner settled on.
+        info: scalars and small arrays that tell how planning went.
+    """
+
+    action: Array
+    plan: Array
+    info: dict[str, Array]
+
+
+Planner = Callable[..., PlanOutput]
+"""(params, belief, key, warm_start=None) -> PlanOutput. Plans for one belief; vmap it over beliefs."""
+
+
+class TrainState(NamedTuple):
+    """What learning changes.
+
+    Attributes:
+        params: the model's parameters.
+        opt_state: the optimiser's state.
+        updates: int32 scalar, gradient steps taken.
+    """
+
+    params: Params
+    opt_state: Any
+    updates: Array
+
+
+class Carry(NamedTuple):
+    """What acting remembers between decisions, one row per environment.
+
+    Attributes:
+        belief: the filtered belief, [num_envs, ...].
+        action: [num_envs, A], the last action taken.
+        plan: [num_envs, H, A], the last plan.
+    """
+
+    belief: Belief
+    action: Array
+    plan: Array
+
+
+class Agent(NamedTuple):
+    """An agent as pure functions; the only thing the driver knows of it.
+
+    Attributes:
+        init: (key) -> TrainState.
+        initial: (num_envs) -> Carry.
+        act: (params, carry, observation [num_envs, *shape], is_first [num_envs], key, *, mode) ->
+            (action [num_envs, A], Carry, info); mode is "explore" or "eval".
+        update: (train_state, batch [B, T], key) -> (TrainState, metrics); metrics are scalars and hold
+            `finite`, 1.0 while loss and gradients are finite.
+        open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
+            imagined from the recorded actions.
+    """
+
+    init: Callable[..., TrainState]
+    initial: Callable[..., Carry]
+    act: Callable[..., tuple[Array, Carry, dict[str, Array]]]
+    update: Callable[..., tuple[TrainState, dict[str, Array]]]
+    open_loop: Callable[..., "OpenLoop"]
+
+
+class OpenLoop(NamedTuple):
+    """An open-loop prediction beside the truth, in the environment's units.
+
+    Attributes:
+        true_observation, predicted_observation: [B, T, *shape]; pixels as float32 in [0, 1].
+        true_reward, predicted_reward: [B, T].
+    """
+
+    true_observation: Array
+    predicted_observation: Array
+    true_reward: Array
+    predicted_reward: Array
