@@ -78,7 +78,7 @@ class Checkpoints:
             "digest": _digest(arrays),
             "metadata": metadata,
         }
-        text = _seal(record)
+        _seal(record)  # refuses bad metadata before anything is written
         final = self._directory / f"{step:012d}"
         temporary = final.with_name(TEMPORARY + final.name)
         with clear_disk_errors(final):
@@ -88,7 +88,8 @@ class Checkpoints:
             try:
                 temporary.mkdir()
                 _write_arrays(temporary / _ARRAYS, arrays)
-                (temporary / _RECORD).write_text(text)
+                record["files"] = _file_digests(temporary / _ARRAYS)
+                (temporary / _RECORD).write_text(_seal(record))
                 _sync_tree(temporary)
                 _replace(temporary, final)
             except BaseException:
@@ -146,7 +147,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _to_numpy(name: str, leaf: Any) -> np.ndarray:
-    if not isinstance(leaf, jax.Array | np.ndarray | np.generic):
+    if not hasattr(leaf, "dtype"):
         raise ValueError(f"tree{name}: expected a JAX or NumPy array, got {type(leaf).__name__}; use metadata for it")
     return np.asarray(jax.device_get(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
 
@@ -172,7 +173,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     total = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         total.update(f"{name}:{_describe(array)};".encode())
-        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+        total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return total.hexdigest()
 
 
@@ -206,6 +207,7 @@ def _read(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
     like = _named(template)
     expected = {name: _describe(leaf) for name, leaf in like.items()}
     _check_structure(path, expected, record["leaves"])
+    _check_files(path / _ARRAYS, record["files"])
     names = {name: "tree" + name for name, leaf in like.items() if np.prod(leaf.shape)}
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
@@ -214,7 +216,7 @@ def _read(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
         arrays = {
             name: np.asarray(stored[names[name]]) if name in names else _empty(leaf) for name, leaf in like.items()
         }
-    except Exception as error:  # a garbled store makes orbax and tensorstore raise almost anything
+    except Exception as error:  # orbax and tensorstore have many of their own
         reason = str(error).strip().split("\n")[0][:200]
         raise CorruptCheckpoint(f"{_ARRAYS}: {type(error).__name__}: {reason}") from error
     if _digest(arrays) != record["digest"]:
@@ -233,6 +235,23 @@ def _check_structure(path: Path, expected: dict[str, str], got: dict[str, str]) 
             f"checkpoint {path}: it holds another tree. {'; '.join(lines)}{more}. "
             "Use the configuration that made it, or another --logdir"
         )
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path in it."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _check_files(folder: Path, expected: dict[str, str]) -> None:
+    """Compares the files with their digests, so that orbax, which is loud about it, never reads garbled ones."""
+    try:
+        got = _file_digests(folder)
+    except OSError as error:
+        raise CorruptCheckpoint(f"{_ARRAYS}: {error}") from error
+    for name, digest in expected.items():
+        if got.get(name) != digest:
+            raise CorruptCheckpoint(f"{_ARRAYS}/{name}: {'not what was written' if name in got else 'missing'}")
 
 
 def _replace(temporary: Path, final: Path) -> None:

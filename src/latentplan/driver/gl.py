@@ -15,7 +15,7 @@ GLFW_ALIASES = ("glfw", "on", "enable", "enabled", "true", "1", "")
 INSTALL = {
     "egl": "apt-get install libegl1 libopengl0 libgl1-mesa-dri",
     "osmesa": "apt-get install libosmesa6",
-    "glfw": "start it in a graphical session (DISPLAY set), or render off screen with MUJOCO_GL=egl",
+    "glfw": "start it in a graphical session (DISPLAY set), or set MUJOCO_GL=egl",
 }
 
 # What has to load, one of each row. PyOpenGL takes plain GL calls from any of the last three of EGL's.
@@ -46,7 +46,7 @@ class GLUnavailable(RuntimeError):
 def choose_backend(*, rendering: bool = True) -> str:
     """Sets `MUJOCO_GL` and `LP_NUM_THREADS` where the user has not; call it before mujoco is imported.
 
-    Without a display on Linux the back end is EGL. Mesa's software renderer gets one thread, since at
+    Without a display on Linux the back end is EGL, and SDL (pygame) draws off screen too. Mesa's software renderer gets one thread, since at
     64 x 64 pixels more threads only cost. Where nothing is to be rendered and EGL's libraries are missing,
     rendering is switched off, so that state observations work on a machine without OpenGL.
 
@@ -60,9 +60,11 @@ def choose_backend(*, rendering: bool = True) -> str:
         ValueError: `MUJOCO_GL` names no back end.
     """
     os.environ.setdefault("LP_NUM_THREADS", "1")
-    if "MUJOCO_GL" not in os.environ and sys.platform == "linux" and not os.environ.get("DISPLAY"):
-        usable = rendering or not missing_libraries("egl")
-        os.environ["MUJOCO_GL"] = "egl" if usable else "disabled"
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+        if "MUJOCO_GL" not in os.environ:
+            usable = rendering or not missing_libraries("egl")
+            os.environ["MUJOCO_GL"] = "egl" if usable else "disabled"
     return _canonical(os.environ.get("MUJOCO_GL", "glfw"))
 
 
@@ -103,7 +105,7 @@ def missing_libraries(backend: str) -> list[str]:
 
 def unavailable_message(backend: str, problem: str) -> str:
     """What went wrong with `backend`, the Debian packages that mend it, and the other off-screen back end."""
-    lines = [f"OpenGL back end {backend!r} (MUJOCO_GL) does not work here: {problem}."]
+    lines = [f"OpenGL back end {backend!r} (MUJOCO_GL) does not work here: {problem.rstrip('.')}."]
     verb = "To mend it" if backend == "glfw" else "On Debian or Ubuntu"
     lines.append(f"{verb}:\n  {INSTALL[backend]}")
     other = {"egl": "osmesa", "osmesa": "egl"}.get(backend, "egl")
@@ -112,24 +114,24 @@ def unavailable_message(backend: str, problem: str) -> str:
     return "\n".join(lines)
 
 
-def run_with_backend(backend: str, code: str, timeout_s: float) -> tuple[str, str]:
-    """Runs Python code in a fresh process under `backend`.
+def run_python(code: str, timeout_s: float, **variables: str) -> tuple[str, str]:
+    """Runs Python code in a fresh process, where it may crash or hang without harm.
 
     Args:
-        backend: the value for `MUJOCO_GL`.
         code: what to run.
         timeout_s: seconds it may take.
+        **variables: environment variables for it, such as MUJOCO_GL.
 
     Returns:
         What it printed, and the problem in one line ("" when it went well).
     """
-    variables = {**os.environ, "MUJOCO_GL": backend}
-    variables.pop("PYOPENGL_PLATFORM", None)  # left behind by a mujoco that this process imported
+    environment = {**os.environ, **variables}
+    environment.pop("PYOPENGL_PLATFORM", None)  # left behind by a mujoco that this process imported
     command = [sys.executable, "-c", code]
     try:
-        done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=timeout_s, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return "", f"no frame within {timeout_s:g} s"
+        return "", f"no answer within {timeout_s:g} s"
     if done.returncode == 0:
         return done.stdout, ""
     if done.returncode < 0:
@@ -139,7 +141,7 @@ def run_with_backend(backend: str, code: str, timeout_s: float) -> tuple[str, st
 
 
 def _render_one_frame(backend: str, timeout_s: float) -> str:
-    output, problem = run_with_backend(backend, _PROBE, timeout_s)
+    output, problem = run_python(_PROBE, timeout_s, MUJOCO_GL=backend)
     return problem or ("" if output.startswith("rendered") else "no frame was rendered")
 
 
@@ -158,4 +160,6 @@ def _canonical(value: str) -> str:
         return "glfw"
     if value in NO_RENDERING:
         return "disabled"
-    raise ValueError(f"MUJOCO_GL: expected one of {', '.join(BACKENDS)} or disabled, got {value!r}. Correct or unset it.")
+    raise ValueError(
+        f"MUJOCO_GL: expected one of {', '.join(BACKENDS)} or disabled, got {value!r}. Correct or unset it."
+    )

@@ -65,7 +65,8 @@ class MetricsLog:
         }
         self._append(json.dumps(finite, allow_nan=False).encode() + b"\n")
         with clear_disk_errors(self._logdir):
-            self._draw(row["env_steps"], {name: row[name] for name in metrics if not isinstance(row[name], str)})
+            scalars = {name: float(row[name]) for name in metrics if not isinstance(row[name], str)}
+            self._draw(int(counters["env_steps"]), scalars)
 
     def position(self) -> int:
         """The size of `metrics.jsonl` in bytes, once all of it is on the disk. A checkpoint stores it."""
@@ -188,8 +189,10 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
     try:
         with clear_disk_errors(logdir):
             logdir.mkdir(parents=True, exist_ok=True)
-            probe.write_text("probe")
-            probe.unlink()
+            try:
+                probe.write_text("probe")
+            finally:
+                probe.unlink(missing_ok=True)
     except DiskFull:
         raise
     except OSError as error:

@@ -19,7 +19,7 @@ _GIB = 2**30
 
 @dataclass(frozen=True, kw_only=True)
 class ReplayConfig:
-    """Replay's settings. The batch is PlaNet's, section 5: 50 sequences of 50 steps."""
+    """Replay's settings. The batch is that of PlaNet (its hyper-parameter appendix): 50 sequences of 50 steps."""
 
     capacity: int = 500_000
     """Records kept; the oldest are overwritten. One record is one decision, and one more per episode."""
@@ -128,7 +128,7 @@ def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, ep
     while start < records:
         longest = min(records - start, replay.capacity, _LONGEST_PIECE)
         size = 1 << (longest.bit_length() - 1)
-        state = add(state, jax.tree.map(lambda x: x[start : start + size], episode))  # noqa: B023
+        state = add(state, Batch(*(field[start : start + size] for field in episode)))
         start += size
     return state
 
@@ -227,4 +227,4 @@ def _record(spec: EnvSpec) -> Batch:
 
 
 def _record_bytes(spec: EnvSpec) -> int:
-    return sum(leaf.nbytes for leaf in jax.eval_shape(lambda: _record(spec)))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(lambda: _record(spec)))

@@ -1,10 +1,12 @@
 """Pictures and films: evaluation episodes and open-loop predictions beside the truth."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import imageio.v2 as imageio
+import imageio_ffmpeg
 import numpy as np
 
 from latentplan.driver.files import atomic_path
@@ -31,7 +33,8 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
 
     Raises:
         ValueError: the frames are not uint8 RGB, or there are none.
-        DiskFull: the disk is full.
+        DiskFull: the disk is full; no unfinished film is left.
+        RuntimeError: ffmpeg failed; the message holds what it said.
     """
     path = Path(path)
     frames = np.asarray(frames)
@@ -42,13 +45,15 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
         )
     if not fps > 0:
         raise ValueError(f"fps: expected a positive number of frames per second, got {fps}; set it above 0")
-    scale = -(-_SMALLEST_SIDE // min(frames.shape[1:3]))
-    height, width = scale * frames.shape[1], scale * frames.shape[2]
-    even = ((0, height % 2), (0, width % 2), (0, 0))  # the codec halves the colour planes
-    options = {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 1, "pixelformat": "yuv420p"}
-    with atomic_path(path) as temporary, imageio.get_writer(temporary, format="FFMPEG", mode="I", **options) as writer:
-        for frame in frames:
-            writer.append_data(np.pad(_enlarge(frame, scale), even, mode="edge"))
+    height, width = frames.shape[1:3]
+    scale = -(-_SMALLEST_SIDE // min(height, width))
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec halves the colour planes
+    with atomic_path(path) as temporary:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+        command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+        command += ["-vf", f"scale=iw*{scale}:ih*{scale}:flags=neighbor,{even}", "-c:v", "libx264", "-crf", "18"]
+        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)]
+        _run(command, frames.tobytes(), path)
     return path
 
 
@@ -145,6 +150,17 @@ def open_loop_plot(
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _run(command: list[str], data: bytes, path: Path) -> None:
+    """Runs ffmpeg to its end and looks at how it ended.
+
+    imageio's own writer does neither: it takes a film cut off by a full disk for a whole one, and it runs Python
+    code between fork and exec, which can hang a process with JAX's threads.
+    """
+    result = subprocess.run(command, input=data, capture_output=True, check=False, process_group=0)  # Ctrl-C is ours
+    if result.returncode:
+        raise RuntimeError(f"video {path}: ffmpeg failed: {result.stderr.decode(errors='replace').strip()[-500:]}")
 
 
 def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:

@@ -1,8 +1,8 @@
 """The World Models convolutions (Ha & Schmidhuber 2018, figure 22): encoder and decoder for 64 x 64 images.
 
-On CPU, XLA runs the gradients of strided and transposed convolutions several times slower than the
-matrix products they amount to, so there both are written as such; elsewhere `lax.conv*` is used.
-Tests hold the two against each other.
+On CPU, XLA is slow on strided and transposed convolutions and slower still on their gradients. There both are
+rewritten as unit-stride convolutions of half the resolution, whose kernel gradient is a matrix product;
+elsewhere `lax.conv` is used. Tests hold the two against each other, values and gradients.
 """
 
 import jax
@@ -20,23 +20,56 @@ def _conv_lax(x: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=_DIMENSIONS)
 
 
-def _conv_matmul(x: Array, kernel: Array) -> Array:
-    """Space to depth, then a stride-1 convolution of half the size as one matrix product over patches."""
+def _conv_patches(x: Array, kernel: Array) -> Array:
+    """Space to depth, then a unit-stride convolution as one matrix product over patches."""
     n, height, width, channels = x.shape
-    size, _, _, features = kernel.shape
-    half = (size + 1) // 2
-    kernel = jnp.pad(kernel, ((0, 2 * half - size), (0, 2 * half - size), (0, 0), (0, 0)))
+    kernel = _split_phases(kernel)
+    half, features = kernel.shape[0], kernel.shape[-1]
+    size = 2 * half
     rows, cols = (height - size) // 2 + 1, (width - size) // 2 + 1
     deep_rows, deep_cols = rows + half - 1, cols + half - 1
-    fit = ((0, 0), (0, 2 * deep_rows - height), (0, 2 * deep_cols - width), (0, 0))
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), [(*edge, 0) for edge in fit])  # crops where negative
-    x = x.reshape(n, deep_rows, 2, deep_cols, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    x = x.reshape(n, deep_rows, deep_cols, 4 * channels)
-    patches = jnp.concatenate(
-        [x[:, i : i + rows, j : j + cols] for i in range(half) for j in range(half)], axis=-1
-    )
-    kernel = kernel.reshape(half, 2, half, 2, channels, features).transpose(0, 2, 1, 3, 4, 5)
-    return patches @ kernel.reshape(-1, features)
+    x = x[:, : 2 * deep_rows, : 2 * deep_cols].reshape(n, deep_rows, 2, deep_cols, 2, channels)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, deep_rows, deep_cols, 4 * channels)
+    return _patches(x, half, rows, cols) @ kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, features)
+
+
+def _split_phases(kernel: Array) -> Array:
+    """[size, size, in, out] -> [half, 2, half, 2, in, out]; odd sizes are padded with zeros."""
+    size, _, channels, features = kernel.shape
+    half = (size + 1) // 2
+    kernel = jnp.pad(kernel, ((0, 2 * half - size), (0, 2 * half - size), (0, 0), (0, 0)))
+    return kernel.reshape(half, 2, half, 2, channels, features)
+
+
+def _patches(x: Array, size: int, rows: int, cols: int) -> Array:
+    return jnp.concatenate([x[:, i : i + rows, j : j + cols] for i in range(size) for j in range(size)], -1)
+
+
+def _unit_conv(x: Array, kernel: Array, padding: int = 0) -> Array:
+    edge = (padding, padding)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), (edge, edge), dimension_numbers=_DIMENSIONS)
+
+
+@jax.custom_vjp
+def _unit_conv_fast_grad(x: Array, kernel: Array) -> Array:
+    """A unit-stride convolution whose gradients are one too and a matrix product over patches."""
+    return _unit_conv(x, kernel)
+
+
+def _unit_conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _unit_conv(x, kernel), (x, kernel)
+
+
+def _unit_conv_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    size, (_, rows, cols, features) = kernel.shape[0], gradient.shape
+    to_x = _unit_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3), padding=size - 1)
+    patches = _patches(x, size, rows, cols)
+    to_kernel = patches.reshape(-1, patches.shape[-1]).T @ gradient.reshape(-1, features)
+    return to_x, to_kernel.reshape(kernel.shape)
+
+
+_unit_conv_fast_grad.defvjp(_unit_conv_forward, _unit_conv_backward)
 
 
 def _deconv_lax(x: Array, kernel: Array) -> Array:
@@ -46,24 +79,20 @@ def _deconv_lax(x: Array, kernel: Array) -> Array:
     )
 
 
-def _deconv_matmul(x: Array, kernel: Array) -> Array:
-    """One matrix product per image, then the overlapping kernel-sized outputs are added up."""
+def _deconv_phases(x: Array, kernel: Array) -> Array:
+    """The four output phases as channels of a unit-stride convolution, then depth to space."""
     n, height, width, channels = x.shape
     size, _, _, features = kernel.shape
-    half = (size + 1) // 2
-    padded = jnp.pad(kernel, ((0, 2 * half - size), (0, 2 * half - size), (0, 0), (0, 0)))
-    # columns ordered [tap row, tap col, phase row, phase col, feature]: each tap's slice is contiguous
-    columns = padded.reshape(half, 2, half, 2, channels, features).transpose(4, 0, 2, 1, 3, 5)
-    taps = (x.reshape(-1, channels) @ columns.reshape(channels, -1)).reshape(
-        n, height, width, half, half, 4 * features
-    )
-    total = jnp.zeros((), x.dtype)
-    for i in range(half):
-        for j in range(half):
-            edge = ((0, 0), (i, half - 1 - i), (j, half - 1 - j), (0, 0))
-            total = total + jnp.pad(taps[:, :, :, i, j], edge)
+    if height == width == 1:
+        product = x.reshape(n, channels) @ kernel.transpose(2, 0, 1, 3).reshape(channels, -1)
+        return product.reshape(n, size, size, features)
+    phases = _split_phases(kernel).transpose(0, 2, 4, 1, 3, 5)
+    half = phases.shape[0]
+    phases = phases[::-1, ::-1].reshape(half, half, channels, 4 * features)
+    edge = (half - 1, half - 1)
+    image = _unit_conv_fast_grad(jnp.pad(x, ((0, 0), edge, edge, (0, 0))), phases)
     rows, cols = height + half - 1, width + half - 1
-    image = total.reshape(n, rows, cols, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    image = image.reshape(n, rows, cols, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
     image = image.reshape(n, 2 * rows, 2 * cols, features)
     return image[:, : 2 * (height - 1) + size, : 2 * (width - 1) + size]
 
@@ -78,7 +107,7 @@ def conv2d(x: Array, kernel: Array) -> Array:
     Returns:
         [N, (height - size) // 2 + 1, (width - size) // 2 + 1, out].
     """
-    return jax.lax.platform_dependent(x, kernel, cpu=_conv_matmul, default=_conv_lax)
+    return jax.lax.platform_dependent(x, kernel, cpu=_conv_patches, default=_conv_lax)
 
 
 def deconv2d(x: Array, kernel: Array) -> Array:
@@ -91,7 +120,7 @@ def deconv2d(x: Array, kernel: Array) -> Array:
     Returns:
         [N, 2 (height - 1) + size, 2 (width - 1) + size, out].
     """
-    return jax.lax.platform_dependent(x, kernel, cpu=_deconv_matmul, default=_deconv_lax)
+    return jax.lax.platform_dependent(x, kernel, cpu=_deconv_phases, default=_deconv_lax)
 
 
 class _Conv(nn.Module):

@@ -1,0 +1,87 @@
+"""What a person sees of a long job: a progress bar on a terminal, a line per event elsewhere."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+
+class Display:
+    """Shows a run's reports. Call it with (kind, values), as `latentplan.driver.loop.train` does.
+
+    Args:
+        total: env_steps the run goes to.
+        console: where to write.
+    """
+
+    def __init__(self, total: int, console: Console):
+        self._total, self._console = total, console
+        self._bar = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=console,
+            disable=not console.is_terminal,
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task("starting", total=total, status="")
+        self._began: tuple[float, int] | None = None
+        self._now = {"env_steps": 0, "episodes": 0, "updates": 0}
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> "Display":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, kind: str, values: dict[str, Any]) -> None:
+        """One report."""
+        if kind == "message":
+            self._console.print(values["message"], markup=False, highlight=False, soft_wrap=True)
+            return
+        if kind == "progress":
+            self._now = {name: values[name] for name in self._now}
+            self._began = self._began or (time.monotonic(), self._now["env_steps"])
+            self._draw(values["doing"])
+            return
+        line = {
+            "episodes": "collected  return {collect/return:8.1f}{note}  in {time/collect:.1f} s",
+            "learned": "learned    loss {learn/loss:10.1f}  kl {learn/kl:6.2f} nats  {time/updates_per_second:.2f} updates/s",
+            "evaluated": "evaluated  return {evaluation/return:8.1f} +- {evaluation/return_std:.1f} "
+            "over {evaluation/episodes} episodes  in {time/evaluate:.0f} s",
+        }[kind]
+        note = " (random)" if values.get("collect/random") else ""
+        self._remember(kind, values)
+        counters = "{env_steps:>8} env_steps  {episodes:>4} episodes  {updates:>6} updates  ".format(**values)
+        self._console.print(counters + line.format(**values, note=note), highlight=False, soft_wrap=True)
+
+    def _remember(self, kind: str, values: dict[str, Any]) -> None:
+        if kind == "episodes":
+            self._last["return"] = f"{values['collect/return']:.0f}"
+        elif kind == "learned":
+            self._last["updates/s"] = f"{values['time/updates_per_second']:.2f}"
+        elif kind == "evaluated":
+            self._last["evaluation"] = f"{values['evaluation/return']:.0f}"
+
+    def _draw(self, doing: str) -> None:
+        parts = [f"{name} {value}" for name, value in (self._now | self._last).items()]
+        self._bar.update(
+            self._task,
+            completed=self._now["env_steps"],
+            description=doing,
+            status="  ".join([*parts, f"left {self._time_left()}"]),
+        )
+
+    def _time_left(self) -> str:
+        assert self._began is not None
+        began, at = self._began
+        done = self._now["env_steps"] - at
+        if done <= 0:
+            return "?"
+        seconds = (time.monotonic() - began) / done * max(self._total - self._now["env_steps"], 0)
+        hours, minutes = divmod(int(seconds) // 60, 60)
+        return f"{hours} h {minutes:02d} min"

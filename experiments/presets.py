@@ -1,0 +1,126 @@
+"""Experiments as data: what one run is made of, and the presets it starts from."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
+
+import jax
+import tyro
+
+from latentplan.agents.planet import LossConfig, PlaNetConfig
+from latentplan.driver.env import EnvConfig
+from latentplan.driver.loop import RunConfig
+from latentplan.driver.replay import ReplayConfig
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.planners.cem import CEMConfig
+
+Preset = Literal["auto", "paper", "cpu", "debug"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Train an agent. Any field can be changed; the defaults shown are those of the chosen preset."""
+
+    env: str = "walker_walk"
+    """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
+    agent: Literal["planet"] = "planet"
+    """What learns."""
+    preset: Preset = "auto"
+    """auto: paper where JAX sees an accelerator, else cpu. paper: PlaNet v5 to the letter. debug: under a minute."""
+    logdir: str = ""
+    """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-SEED."""
+    environment: Annotated[EnvConfig, tyro.conf.arg(name="")] = field(default_factory=EnvConfig)
+    """How the environment is presented."""
+    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    """Schedule."""
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    """Replay memory."""
+    agent_config: Annotated[PlaNetConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
+    """The agent's parts."""
+
+    def folder(self) -> str:
+        """The run's folder: `logdir`, or a name made of what was chosen."""
+        name = f"{self.env}-{self.agent}-{self.preset}-{self.environment.obs}-seed{self.run.seed}"
+        return self.logdir or f"runs/{name.replace(':', '.').replace('/', '.')}"
+
+
+def resolve_preset(preset: str) -> tuple[str, str]:
+    """What `auto` stands for here.
+
+    Returns:
+        (preset, why): the preset to use and a sentence that says so.
+    """
+    devices = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
+    if preset != "auto":
+        return preset, f"preset {preset}, as asked for; JAX runs on {devices}"
+    chosen = "cpu" if jax.default_backend() == "cpu" else "paper"
+    seen = "sees no accelerator" if chosen == "cpu" else "sees an accelerator"
+    return chosen, f"preset auto -> {chosen}: JAX {seen}, it runs on {devices}"
+
+
+def make_preset(preset: str, env: str, obs: str) -> Experiment:
+    """The experiment a preset stands for.
+
+    Args:
+        preset: paper, cpu or debug.
+        env: the environment's name.
+        obs: pixels or state.
+
+    Returns:
+        Experiment, to be changed by the command line.
+    """
+    paper = Experiment(env=env, preset=preset, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
+    if preset == "paper":
+        return paper
+    if preset == "cpu":
+        return _cpu(paper)
+    if preset == "debug":
+        return _debug(paper)
+    raise ValueError(f"preset: expected auto, paper, cpu or debug, got {preset!r}")
+
+
+def _cpu(paper: Experiment) -> Experiment:
+    """For two cores: half the channels, a quarter of the batch, a seventh of the planning, fewer updates.
+
+    With unit variance and 3 free nats the KL of so small a model stays under the free nats and its prior
+    learns nothing, so the pixel likelihood is sharper (image loss x 20) and 1 nat is free: docs/design.md.
+    """
+    pixels = paper.environment.obs == "pixels"
+    return replace(
+        paper,
+        run=RunConfig(
+            env_steps=200_000,
+            updates_per_episode=50 if pixels else 100,
+            eval_every=10,
+            eval_episodes=3,
+        ),
+        replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
+        agent_config=PlaNetConfig(
+            model=WorldModelConfig(conv_depth=16, layers=1, pixel_std=20**-0.5),
+            loss=LossConfig(free_nats=1.0),
+            planner=CEMConfig(num_iterations=5, num_candidates=300, num_elites=30),
+        ),
+    )
+
+
+def _debug(paper: Experiment) -> Experiment:
+    """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
+    return replace(
+        paper,
+        environment=replace(paper.environment, action_repeat=20),
+        run=RunConfig(
+            env_steps=4000,
+            seed_episodes=2,
+            updates_per_episode=4,
+            eval_every=2,
+            eval_episodes=1,
+            checkpoint_every=1,
+            open_loop_length=20,
+        ),
+        replay=ReplayConfig(capacity=1000, batch_size=4, batch_length=8),
+        agent_config=PlaNetConfig(
+            model=WorldModelConfig(
+                deter=16, stoch=4, hidden=16, layers=1, conv_depth=4, reward_hidden=16, vector_hidden=16
+            ),
+            planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
+        ),
+    )

@@ -1,0 +1,147 @@
+"""Trains an agent: python experiments/run.py --env walker_walk. The same command with the same logdir resumes."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted (and saved).
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take GPU memory as it is needed
+    from rich.console import Console
+
+    console = Console(stderr=False)
+    try:
+        return _run(argv, console)
+    except KeyboardInterrupt:
+        console.print("stopped at once; the last checkpoint is kept. The same command resumes.")
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def _run(argv: list[str], console) -> int:
+    from display import Display
+
+    from latentplan.agents import AGENTS
+    from latentplan.driver import loop
+    from latentplan.driver.env import Workers
+
+    experiment = parse(argv, console)
+    logdir = open_logdir(experiment, ["python", *sys.argv] if argv is sys.argv[1:] else ["run.py", *argv])
+    with lock(logdir):
+        console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)
+        workers = Workers(experiment.env, experiment.environment, experiment.run.num_envs)
+        try:
+            agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+            announce(experiment, workers.spec, console)
+            with Display(experiment.run.env_steps, console) as display:
+                loop.train(
+                    agent,
+                    workers.spec,
+                    experiment.env,
+                    experiment.environment,
+                    experiment.run,
+                    experiment.replay,
+                    logdir,
+                    display,
+                    workers=workers,
+                )
+        except loop.Interrupted:
+            console.print("interrupted and saved; the same command goes on from here")
+            return 130
+        finally:
+            workers.close()
+    console.print(f"done: {experiment.run.env_steps} env_steps; results in {logdir}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def parse(argv: list[str], console):
+    """The experiment a command line asks for: its preset, changed by its flags."""
+    import tyro
+    from presets import Experiment, make_preset, resolve_preset
+
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--env", default="walker_walk")
+    early.add_argument("--preset", default="auto")
+    early.add_argument("--obs", default="pixels")
+    known, _ = early.parse_known_args(argv)
+    preset, why = resolve_preset(known.preset)
+    console.print(why, highlight=False, soft_wrap=True)
+    default = make_preset(preset, known.env, known.obs)
+    experiment = tyro.cli(Experiment, args=argv, default=default, description=__doc__)
+    return dataclasses.replace(experiment, preset=preset)
+
+
+def open_logdir(experiment, command: list[str]) -> Path:
+    """The run's folder with its config.json; refuses a folder that belongs to another config.
+
+    Raises:
+        ValueError: the folder cannot be used, or holds a run with another config (the fields are named).
+    """
+    from latentplan.driver.logging import prepare_logdir, write_json_atomic
+    from latentplan.driver.provenance import describe, differences
+
+    logdir = prepare_logdir(experiment.folder())
+    file = logdir / "config.json"
+    described = describe(experiment, command)
+    if file.exists():
+        try:
+            before = json.loads(file.read_text())["config"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+        changed = differences(before, described["config"], ignore=("logdir",))
+        changed = [line for line in changed if not line.startswith("run.env_steps:")]
+        if changed:
+            raise ValueError(
+                f"logdir: {logdir} holds a run with another config:\n  "
+                + "\n  ".join(changed)
+                + "\nUse the same flags to resume it, or another --logdir"
+            )
+    write_json_atomic(file, described)
+    return logdir
+
+
+def lock(logdir: Path):
+    """Keeps a second process out of the same folder while this one runs."""
+    import contextlib
+    import fcntl
+
+    @contextlib.contextmanager
+    def held():
+        with (logdir / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"logdir: {logdir} is in use by another run; choose another --logdir") from None
+            yield
+
+    return held()
+
+
+def announce(experiment, spec, console) -> None:
+    """Says what the run will need and do, before it does."""
+    from latentplan.driver.replay import replay_bytes
+
+    gib = replay_bytes(experiment.replay, spec) / 2**30
+    console.print(
+        f"{experiment.env}: observation {spec.observation_shape} {spec.observation_dtype}, {spec.action_size} actions, "
+        f"action repeat {spec.action_repeat}; replay {experiment.replay.capacity} records, {gib:.2f} GiB",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

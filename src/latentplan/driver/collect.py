@@ -1,0 +1,139 @@
+"""Running episodes: environments in lock-step, one call of the policy per decision for all of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentplan.driver.workers import StepResult, Workers
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params
+
+UNLIMITED_DECISIONS = 1000  # where an environment has no time limit of its own
+
+
+class Policy(NamedTuple):
+    """What chooses actions.
+
+    Attributes:
+        initial: (num_envs) -> carry.
+        act: (carry, observation, is_first, key, decision) -> (action [num_envs, A], carry, info).
+    """
+
+    initial: Callable[[int], Any]
+    act: Callable[..., tuple[Array, Any, dict[str, Array]]]
+
+
+def random_policy(spec: EnvSpec) -> Policy:
+    """Uniform actions in [-1, 1]: how PlaNet collects its seed episodes."""
+
+    def act(carry: None, observation: np.ndarray, is_first: np.ndarray, key: Key, decision: int):
+        shape = (len(observation), spec.action_size)
+        return jax.random.uniform(jax.random.fold_in(key, decision), shape, minval=-1.0), carry, {}
+
+    return Policy(lambda num_envs: None, act)
+
+
+def compile_act(agent: Agent, mode: str) -> Callable:
+    """`agent.act` jitted once for a mode, with the decision's key derived inside: one dispatch per decision."""
+
+    def act(params: Params, carry: Any, observation: Array, is_first: Array, key: Key, decision: Array):
+        return agent.act(params, carry, observation, is_first, jax.random.fold_in(key, decision), mode=mode)
+
+    return jax.jit(act)
+
+
+def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
+    """The agent with these parameters; `act` is from `compile_act`."""
+    return Policy(agent.initial, lambda *args: act(params, *args))
+
+
+def run_episodes(
+    workers: Workers,
+    policy: Policy,
+    seeds: Sequence[int],
+    key: Key,
+    *,
+    on_decision: Callable[[], None] = lambda: None,
+) -> list[Batch]:
+    """Runs one episode in every environment, until the last one has ended.
+
+    Args:
+        workers: the environments.
+        policy: chooses the actions.
+        seeds: one per environment.
+        key: the whole phase's; each decision folds in its number.
+        on_decision: called before every decision; may raise to stop.
+
+    Returns:
+        One Batch of NumPy arrays [n + 1, ...] per environment, in order.
+    """
+    num_envs, spec = workers.num_envs, workers.spec
+    observation = workers.reset(seeds)
+    nothing = np.zeros(num_envs, bool)
+    steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
+    actions = [np.zeros((num_envs, spec.action_size), np.float32)]
+    carry = policy.initial(num_envs)
+    limit = spec.max_decisions or UNLIMITED_DECISIONS
+    for decision in range(limit):
+        on_decision()
+        is_first = np.full(num_envs, decision == 0)
+        action, carry, _ = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
+        actions.append(np.asarray(action))
+        steps.append(workers.step(actions[-1]))
+        if steps[-1].is_last.all():
+            break
+    stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
+    return [
+        _cut(jax.tree.map(lambda x, i=i: x[i], stacked), np.stack(actions, 1)[i]) for i in range(num_envs)
+    ]
+
+
+def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
+    """One environment's records up to its own end; an episode that reaches the limit is cut off there."""
+    ended = np.flatnonzero(steps.is_last)
+    length = int(ended[0]) + 1 if len(ended) else len(actions)
+    first, last = np.arange(length) == 0, np.arange(length) == length - 1
+    return Batch(
+        observation=steps.observation[:length],
+        action=actions[:length].astype(np.float32),
+        reward=steps.reward[:length],
+        is_first=first,
+        is_last=last,
+        is_terminal=steps.is_terminal[:length] & last,
+    )
+
+
+def evaluate(
+    workers: Workers,
+    policy: Policy,
+    seeds: Sequence[int],
+    key: Key,
+    *,
+    on_decision: Callable[[], None] = lambda: None,
+) -> list[Batch]:
+    """Runs one episode per seed, `workers.num_envs` at a time.
+
+    Args:
+        workers: the environments.
+        policy: chooses the actions, without exploration noise.
+        seeds: one per episode.
+        key: for the planner.
+        on_decision: called before every decision; may raise to stop.
+
+    Returns:
+        One Batch per seed.
+    """
+    episodes: list[Batch] = []
+    while len(episodes) < len(seeds):
+        wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
+        filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
+        round_key = jax.random.fold_in(key, len(episodes))
+        episodes += run_episodes(workers, policy, filled, round_key, on_decision=on_decision)[: len(wanted)]
+    return episodes
+
+
+def episode_return(episode: Batch) -> float:
+    """The sum of an episode's rewards, in the environment's units."""
+    return float(np.sum(episode.reward, dtype=np.float64))

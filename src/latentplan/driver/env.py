@@ -1,0 +1,161 @@
+"""Environments with one face: actions in [-1, 1], uint8 pixels or float32 vectors, action repeat, and worker processes.
+
+Worker processes import this module and not JAX: keep JAX out of what it imports.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.wrappers import (
+    AddRenderObservation,
+    FlattenObservation,
+    RescaleAction,
+    ResizeObservation,
+    TransformAction,
+    TransformObservation,
+)
+
+from latentplan.driver import gl, suites
+from latentplan.driver.workers import StepResult, WorkerDied, Workers
+from latentplan.driver.wrappers import ActionRepeat, CheckFinite, StandStill, check_actions
+
+if TYPE_CHECKING:
+    from latentplan.types import EnvSpec
+
+__all__ = ["EnvConfig", "StepResult", "WorkerDied", "Workers", "env_spec", "make_env"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """How an environment is presented to an agent."""
+
+    obs: Literal["pixels", "state"] = "pixels"
+    """What the agent sees: rendered frames, or the simulator's own vector."""
+
+    action_repeat: int | None = None
+    """Control steps each action is held for. None: the paper's for the task (gymnasium: 1)."""
+
+    image_size: int = 64
+    """Height and width of a frame, in pixels."""
+
+    camera: int = 0
+    """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that no environment can have."""
+        if self.obs not in ("pixels", "state"):
+            raise ValueError(f"obs: expected 'pixels' or 'state', got {self.obs!r}.")
+        if self.action_repeat is not None and self.action_repeat < 1:
+            raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
+        if self.image_size < 1:
+            raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
+        if self.camera < -1:
+            raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
+
+
+def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
+    """Builds one environment, normalised.
+
+    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds. Observations are uint8
+    [image_size, image_size, 3] or float32 [n]. One `step` is one decision: `action_repeat` control steps, rewards
+    summed. After the episode's end, steps repeat the last observation with reward 0 and the same flags. The
+    same seed to `reset` gives the same episode, bit for bit, whatever ran before.
+
+    Args:
+        name: "walker_walk", "Pendulum-v1" or "module:Id"; see `suites.parse`.
+        config: how to present it.
+
+    Returns:
+        The environment. `terminated` and `truncated` (the time limit) are told apart.
+
+    Raises:
+        ValueError: unknown name, actions that are not a bounded Box, observations that are not numbers,
+            no such camera, or no frames to be had.
+        GLUnavailable: pixels are asked for and OpenGL does not work.
+
+    Example:
+        >>> env = make_env("Pendulum-v1", EnvConfig(obs="state"))
+        >>> observation, _ = env.reset(seed=0)
+        >>> observation.shape, observation.dtype
+        ((3,), dtype('float32'))
+    """
+    pixels = config.obs == "pixels"
+    task = suites.parse(name, rendering=pixels)
+    if task.suite == "dm_control":
+        if pixels:
+            gl.check_backend()
+        env = suites.load_dm_control(task, image_size=config.image_size if pixels else None, camera=config.camera)
+    else:
+        gl.choose_backend(rendering=pixels)
+        env = suites.load_gymnasium(task, pixels=pixels)
+        if pixels and hasattr(env.unwrapped, "mujoco_renderer"):
+            gl.check_backend()
+    control_step_limit = suites.control_step_limit(env)
+    env = _unit_actions(env, name)
+    env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
+    env = _pixels(env, config.image_size) if pixels else _vector(env, name)
+    return StandStill(CheckFinite(env, name))
+
+
+def env_spec(env: gymnasium.Env) -> "EnvSpec":
+    """What an agent has to know about an environment that `make_env` built."""
+    from latentplan.types import EnvSpec
+
+    return EnvSpec(**spec_fields(env))
+
+
+def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
+    """The fields of `EnvSpec`, without its module, which imports JAX."""
+    observations, actions = env.observation_space, env.action_space
+    assert isinstance(observations, Box) and isinstance(actions, Box)
+    return {
+        "observation_shape": observations.shape,
+        "observation_dtype": observations.dtype.name,
+        "action_size": actions.shape[0],
+        "action_repeat": env.get_wrapper_attr("action_repeat"),
+        "max_decisions": env.get_wrapper_attr("max_decisions"),
+    }
+
+
+def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """Actions float32 [A] in [-1, 1], checked, scaled to the environment's own bounds and shape."""
+    space = env.action_space
+    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(
+            f"env: {name} has the action space {space}; expected a continuous one (a Box of floats). "
+            "Choose a continuous version of the task, or wrap it into one."
+        )
+    if not np.all(np.abs([space.low, space.high]) < suites.UNBOUNDED):
+        raise ValueError(
+            f"env: {name} has the unbounded action space {space}, which [-1, 1] cannot be scaled to. "
+            "Give its Box finite bounds, for example with gymnasium.wrappers.RescaleAction in its entry point."
+        )
+    size = int(np.prod(space.shape))
+    unit = Box(-1.0, 1.0, (size,), np.float32)
+    scaled = RescaleAction(env, space.dtype.type(-1.0), space.dtype.type(1.0))
+    return TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit)
+
+
+def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarray:
+    return check_actions(action, (size,)).reshape(shape)
+
+
+def _pixels(env: gymnasium.Env, image_size: int) -> gymnasium.Env:
+    env = AddRenderObservation(env)
+    size = (image_size, image_size)
+    return env if env.observation_space.shape == (*size, 3) else ResizeObservation(env, size)
+
+
+def _vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    if not env.observation_space.is_np_flattenable:
+        raise ValueError(
+            f"env: {name} has the observation space {env.observation_space}, which is no fixed number of numbers. "
+            "Use obs=pixels, or wrap it."
+        )
+    flat = FlattenObservation(env)
+    vector = Box(-np.inf, np.inf, flat.observation_space.shape, np.float32)
+    return TransformObservation(flat, lambda observation: observation.astype(np.float32), vector)

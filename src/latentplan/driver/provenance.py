@@ -1,0 +1,117 @@
+"""Where a run comes from: its resolved config, versions, commit and device, kept in config.json."""
+
+import dataclasses
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import jax
+
+PACKAGES = (
+    "latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "flashbax", "orbax-checkpoint",
+    "gymnasium", "dm_control", "mujoco", "numpy",
+)  # fmt: skip
+
+
+def describe(config: Any, command: list[str]) -> dict[str, Any]:
+    """What config.json holds.
+
+    Args:
+        config: a dataclass of plain values, possibly nested.
+        command: the command line, as typed.
+
+    Returns:
+        A JSON-ready dictionary: config, command, versions, commit, device, python.
+    """
+    return {
+        "config": dataclasses.asdict(config),
+        "command": command,
+        "commit": commit(),
+        "device": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+
+
+def commit() -> str:
+    """The checkout's commit, with "+changes" if files differ from it; "unknown" outside a checkout."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(("git", *args), cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
+    """The fields in which two configs differ, as "planner.horizon: 12 -> 15".
+
+    Args:
+        old: as from `dataclasses.asdict`, possibly read back from JSON.
+        new: the same.
+        ignore: top-level fields that may differ.
+
+    Returns:
+        One line per differing field, sorted; empty where there is none.
+    """
+    a, b = _flatten(old), _flatten(new)
+    missing = object()
+    lines = []
+    for name in sorted(a.keys() | b.keys()):
+        before, after = a.get(name, missing), b.get(name, missing)
+        if before != after and name.split(".")[0] not in ignore:
+            show = ["(absent)" if x is missing else repr(x) for x in (before, after)]
+            lines.append(f"{name}: {show[0]} -> {show[1]}")
+    return lines
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """Rebuilds a (nested) config dataclass from what JSON gave back.
+
+    Args:
+        cls: the dataclass.
+        values: from `dataclasses.asdict`, through JSON.
+
+    Returns:
+        An instance of `cls`.
+
+    Raises:
+        ValueError: a field is unknown or missing: the file is of another version.
+    """
+    hints = get_type_hints(cls)
+    unknown = sorted(values.keys() - hints.keys())
+    if unknown:
+        raise ValueError(
+            f"config: expected the fields of {cls.__name__}, got unknown {unknown}; use the version that wrote it"
+        )
+    try:
+        return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"config: {cls.__name__} cannot be rebuilt ({error}); use the version that wrote it") from error
+
+
+def _restore(hint: Any, value: Any) -> Any:
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for option in options:
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return from_dict(option, value)  # type: ignore[arg-type]
+        if get_origin(option) is tuple and isinstance(value, list):
+            return tuple(value)
+    return value

@@ -1,0 +1,38 @@
+"""Every random number of a run as a function of (seed, stream, step), so that resuming needs no saved state."""
+
+import jax
+import numpy as np
+
+from latentplan.types import Key
+
+STREAMS = ("init", "explore", "learn", "evaluate", "random", "env_collect", "env_evaluate")
+
+
+def stream_key(seed: int, stream: str, step: int = 0) -> Key:
+    """The key of one step of one stream.
+
+    Args:
+        seed: of the run.
+        stream: one of STREAMS: what the key is for.
+        step: how far that stream is (episodes, updates, evaluations, ...).
+
+    Returns:
+        A typed key.
+    """
+    return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), STREAMS.index(stream)), step)
+
+
+def env_seeds(seed: int, stream: str, first: int, count: int) -> list[int]:
+    """Seeds for the environments' resets, one per episode.
+
+    Args:
+        seed: of the run.
+        stream: one of STREAMS.
+        first: number of the first episode in this stream.
+        count: how many.
+
+    Returns:
+        `count` integers from 0 to 2^32 - 1.
+    """
+    root = (seed, STREAMS.index(stream))
+    return [int(np.random.SeedSequence((*root, first + i)).generate_state(1)[0]) for i in range(count)]

@@ -1,0 +1,91 @@
+"""Small environments for the driver's tests, registered when this module is imported, as a user's own would be."""
+
+import signal
+import sys
+import time
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, Sequence
+
+
+class Counter(gymnasium.Env):
+    """Observes the control steps so far; rewards 1 per step. `fault` happens at control step 3."""
+
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    observation_space = Box(-np.inf, np.inf, (1,), np.float64)
+
+    def __init__(self, ends_after=None, fault=None):
+        self.ends_after, self.fault, self.count = ends_after, fault, 0
+        if fault == "build":
+            raise RuntimeError("the simulator has no licence")
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1), {}
+
+    def step(self, action):
+        self.count += 1
+        if self.count == 3:
+            self._break()
+        observation = np.array([np.nan if self.fault == "nan" and self.count == 3 else self.count], np.float64)
+        return observation, 1.0, self.count == self.ends_after, False, {}
+
+    def _break(self):
+        class Unpicklable(Exception):
+            pass
+
+        if self.fault == "raise":
+            raise Unpicklable("the arm fell off")
+        if self.fault == "hang":
+            time.sleep(600)
+        if self.fault == "exit":
+            sys.exit(3)
+
+
+class Process(Counter):
+    """Observes its own process: is JAX imported, is SIGINT ignored."""
+
+    observation_space = Box(0.0, 1.0, (2,), np.float64)
+
+    def reset(self, *, seed=None, options=None):
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return np.array(["jax" in sys.modules, ignored], np.float64), {}
+
+
+class Shapes(Counter):
+    """Actions of any shape and bounds, observations in a dictionary."""
+
+    observation_space = Dict({"b": Box(0.0, 1.0, (2, 2), np.float64), "a": Box(-5.0, 5.0, (), np.float64)})
+
+    def __init__(self, low=-1.0, high=1.0, shape=(2, 2), endless=False):
+        super().__init__()
+        self.action_space = Box(low, high, shape, np.float64)
+        self.seen = None
+        if endless:
+            self.observation_space = Sequence(Discrete(3))
+
+    def reset(self, *, seed=None, options=None):
+        return {"b": np.ones((2, 2)), "a": np.array(-3.0)}, {}
+
+    def step(self, action):
+        self.seen = action
+        return self.reset()[0], 0.0, False, False, {}
+
+
+for name, entry_point, options in [
+    ("Counter-v0", Counter, {}),
+    ("Ends5-v0", Counter, {"kwargs": {"ends_after": 5}}),
+    ("Limit7-v0", Counter, {"max_episode_steps": 7}),
+    ("Raises-v0", Counter, {"kwargs": {"fault": "raise"}}),
+    ("Hangs-v0", Counter, {"kwargs": {"fault": "hang"}}),
+    ("Exits-v0", Counter, {"kwargs": {"fault": "exit"}}),
+    ("Nan-v0", Counter, {"kwargs": {"fault": "nan"}}),
+    ("NoBuild-v0", Counter, {"kwargs": {"fault": "build"}}),
+    ("Process-v0", Process, {}),
+    ("Shapes-v0", Shapes, {"kwargs": {"low": 0.0, "high": 4.0}}),
+    ("Unbounded-v0", Shapes, {"kwargs": {"low": -np.inf, "high": np.inf}}),
+    ("Endless-v0", Shapes, {"kwargs": {"endless": True}}),
+]:
+    gymnasium.register(name, entry_point, **options)

@@ -1,0 +1,387 @@
+"""Environments as an agent meets them, one in this process or several in processes of their own."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+
+from latentplan.driver import gl
+from latentplan.driver.env import EnvConfig, WorkerDied, Workers, env_spec, make_env
+from latentplan.types import EnvSpec
+
+STATE = EnvConfig(obs="state")
+
+
+@pytest.fixture(autouse=True)
+def sample_envs_importable(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    gl.choose_backend()
+
+
+def sample(name, **fields):
+    return make_env(f"sample_envs:{name}", EnvConfig(obs="state", **fields))
+
+
+def actions(seed, decisions, size):
+    return np.random.default_rng(seed).uniform(-1, 1, (decisions, size)).astype(np.float32)
+
+
+def play(env, seed, decisions=15):
+    """All that an episode gives, as one list of arrays."""
+    record = [env.reset(seed=seed)[0]]
+    for action in actions(seed, decisions, env.action_space.shape[0]):
+        observation, reward, terminated, truncated, _ = env.step(action)
+        record += [observation, np.array([reward, terminated, truncated])]
+    return record
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"obs": "sound"}, "obs: expected 'pixels' or 'state', got 'sound'"),
+        ({"action_repeat": 0}, "action_repeat: expected at least 1"),
+        ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"camera": -2}, "camera: expected a camera from 0"),
+    ],
+)
+def test_a_config_checks_itself(fields, message):
+    with pytest.raises(ValueError, match=message):
+        EnvConfig(**fields)
+
+
+@pytest.mark.parametrize(("name", "action_size", "decisions"), [("walker_walk", 6, 500), ("cartpole_swingup", 1, 125)])
+def test_dm_control_pixels(name, action_size, decisions):
+    env = make_env(name, EnvConfig())
+    assert env_spec(env) == EnvSpec((64, 64, 3), "uint8", action_size, 1000 // decisions, decisions)
+    first, _ = env.reset(seed=0)
+    assert env.observation_space.contains(first)
+    assert first.std() > 10, "a blank frame"
+    for action in actions(0, 3, action_size):
+        last = env.step(action)[0]
+    assert last.dtype == np.uint8
+    assert np.any(last != first), "the picture does not move"
+    env.close()
+
+
+def test_the_camera_and_the_size_are_the_configs():
+    frames = [make_env("cartpole_balance", EnvConfig(camera=c, image_size=32)).reset(seed=0)[0] for c in (0, 1)]
+    assert frames[0].shape == (32, 32, 3)
+    assert np.any(frames[0] != frames[1])
+
+
+def test_gymnasium_pixels_are_resized():
+    env = make_env("Pendulum-v1", EnvConfig())
+    assert env_spec(env) == EnvSpec((64, 64, 3), "uint8", 1, 1, 200)
+    frame, _ = env.reset(seed=0)
+    assert env.observation_space.contains(frame)
+    assert frame.std() > 10
+
+
+def test_dm_control_state_is_one_float32_vector():
+    env = make_env("walker_walk", STATE)
+    assert env_spec(env) == EnvSpec((24,), "float32", 6, 2, 500)
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)
+    raw = env.unwrapped._env
+    parts = raw.task.get_observation(raw.physics)
+    assert sorted(observation) == sorted(np.concatenate([np.ravel(p) for p in parts.values()]).astype(np.float32))
+
+
+def test_action_repeat_sums_the_raw_environments_rewards():
+    from dm_control import suite
+
+    env = make_env("cheetah_run", STATE)
+    raw = suite.load("cheetah", "run", task_kwargs={"random": np.random.RandomState(3)})
+    env.reset(seed=3)
+    raw.reset()
+    for action in actions(3, 5, 6):
+        expected = math.fsum(raw.step(action).reward for _ in range(4))
+        assert env.step(action)[1] == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_array_equal(raw.physics.data.qpos, env.unwrapped._env.physics.data.qpos)
+
+
+def test_an_episode_of_walker_is_500_decisions_and_ends_by_the_time_limit():
+    env = make_env("walker_walk", STATE)
+    env.reset(seed=0)
+    flags = [env.step(np.zeros(6))[2:4] for _ in range(500)]
+    assert flags[:-1] == [(False, False)] * 499
+    assert flags[-1] == (False, True)
+
+
+def test_a_termination_is_no_time_limit():
+    env = sample("Ends5-v0")
+    assert env_spec(env).max_decisions is None
+    env.reset(seed=0)
+    assert [env.step(np.zeros(2))[2:4] for _ in range(5)][3:] == [(False, False), (True, False)]
+
+
+def test_a_repeat_that_does_not_divide_the_time_limit():
+    env = sample("Limit7-v0", action_repeat=3)
+    assert env_spec(env).max_decisions == 3
+    env.reset(seed=0)
+    assert [env.step(np.zeros(2))[1:4] for _ in range(3)] == [
+        (3.0, False, False),
+        (3.0, False, False),
+        (1.0, False, True),
+    ]
+
+
+def test_after_the_end_nothing_changes():
+    env = sample("Ends5-v0", action_repeat=2)
+    with pytest.raises(ResetNeeded):
+        env.step(np.zeros(2))
+    env.reset(seed=0)
+    results = [env.step(np.zeros(2))[:4] for _ in range(5)]
+    assert results[2] == (np.array([5.0]), 1.0, True, False)
+    assert results[3] == results[4] == (np.array([5.0]), 0.0, True, False)
+    assert env.reset(seed=0)[0] == 0.0
+    assert env.step(np.zeros(2))[1] == 2.0
+
+
+@pytest.mark.parametrize("name", ["walker_walk", "quadruped_fetch", "Pendulum-v1"])
+def test_the_same_seed_gives_the_same_episode_whatever_came_before(name):
+    env = make_env(name, STATE)
+    first = play(env, seed=1)
+    other = play(env, seed=2)
+    assert_same(play(env, seed=1), first)
+    assert_same(play(make_env(name, STATE), seed=1), first)
+    assert np.any(first[0] != other[0])
+
+
+def test_the_same_seed_gives_the_same_pixels():
+    env = make_env("walker_walk", EnvConfig())
+    first = play(env, seed=1, decisions=3)
+    play(env, seed=2, decisions=3)
+    assert_same(play(env, seed=1, decisions=3), first)
+
+
+@pytest.mark.parametrize(("action", "torque"), [(-1.0, -2.0), (0.0, 0.0), (0.5, 1.0), (1.0, 2.0)])
+def test_actions_are_scaled_to_the_environments_bounds(action, torque):
+    env = make_env("Pendulum-v1", STATE)
+    env.reset(seed=0)
+    env.step([action])
+    assert env.unwrapped.last_u == torque
+
+
+def test_actions_and_observations_of_any_shape_become_vectors():
+    env = sample("Shapes-v0")
+    assert env_spec(env) == EnvSpec((5,), "float32", 4, 1, None)
+    assert env.reset(seed=0)[0].tolist() == [-3.0, 1.0, 1.0, 1.0, 1.0]
+    env.step([-1.0, 0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(env.unwrapped.seen, [[0.0, 2.0], [3.0, 4.0]])
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        ([0.0], r"expected shape \(2,\), got \(1,\)"),
+        ([0.0, np.nan], "expected finite numbers"),
+        ([0.0, 1.1], r"expected numbers in \[-1, 1\], got 0 to 1.1"),
+    ],
+)
+def test_bad_actions_are_refused(action, message):
+    env = sample("Counter-v0")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.step(action)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("CartPole-v1", r"CartPole-v1 has the action space Discrete\(2\); expected a continuous one"),
+        ("sample_envs:Unbounded-v0", r"unbounded action space Box\(-inf, inf.*finite bounds"),
+        ("sample_envs:Endless-v0", "observation space Sequence.*no fixed number of numbers"),
+        ("walker_wlak", "unknown environment 'walker_wlak'.*walker_walk"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        make_env(name, STATE)
+
+
+def test_numbers_that_are_not_finite_stop_the_episode():
+    env = sample("Nan-v0")
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros(2))
+    with pytest.raises(RuntimeError, match="sample_envs:Nan-v0: 1 of 1 numbers of the observation are not finite"):
+        env.step(np.zeros(2))
+
+
+def test_workers_give_what_single_environments_give():
+    config = EnvConfig(image_size=16)
+    with Workers("walker_walk", config, num_envs=2) as workers:
+        single = make_env("walker_walk", config)
+        assert workers.spec == env_spec(single)
+        for _ in range(2):  # the second time after another episode
+            observation = workers.reset(seeds=[7, 8])
+            assert observation.shape == (2, 16, 16, 3)
+            results = [workers.step(np.tile(action, (2, 1))) for action in actions(7, 3, 6)]
+        expected = play(single, seed=7, decisions=3)
+        for result, seen, (reward, *_) in zip(results, expected[1::2], expected[2::2], strict=True):
+            np.testing.assert_array_equal(result.observation[0], seen)
+            assert result.reward[0] == np.float32(reward)
+        assert np.any(results[-1].observation[0] != results[-1].observation[1])
+
+
+def test_workers_tell_ends_apart_and_wait_for_each_other():
+    for name, end in [("Ends5-v0", True), ("Limit7-v0", False)]:
+        with Workers(f"sample_envs:{name}", STATE, num_envs=2) as workers:
+            workers.reset(seeds=[0, 1])
+            for _ in range(9):
+                workers.step_async(np.zeros((2, 2)))
+                result = workers.step_wait()
+            assert (result.reward.dtype, result.is_last.dtype, result.is_terminal.dtype) == (np.float32, bool, bool)
+            assert result.reward.tolist() == [0.0, 0.0]
+            assert result.is_last.tolist() == [True, True]
+            assert result.is_terminal.tolist() == [end, end]
+
+
+def test_worker_processes_are_light_and_leave_ctrl_c_alone():
+    import jax  # noqa: F401, this process has it
+
+    with Workers("sample_envs:Process-v0", STATE, num_envs=1) as workers:
+        has_jax, ignores_sigint = workers.reset(seeds=[0])[0]
+        os.kill(workers._processes[0].pid, signal.SIGINT)
+        workers.reset(seeds=[0])
+    assert not has_jax
+    assert ignores_sigint
+
+
+def test_a_killed_worker_is_reported_at_once_and_can_be_replaced():
+    workers = Workers("sample_envs:Counter-v0", STATE, num_envs=2)
+    workers.reset(seeds=[0, 1])
+    processes = list(workers._processes)
+    os.kill(processes[1].pid, signal.SIGKILL)
+    started = time.monotonic()
+    with pytest.raises(WorkerDied, match=r"worker 1 .*signal 9 \(SIGKILL\)") as caught:
+        for _ in range(100):
+            workers.step(np.zeros((2, 2)))
+    assert time.monotonic() - started < 5
+    assert caught.value.index == 1
+    assert not any(process.is_alive() for process in processes)
+    with pytest.raises(RuntimeError, match="closed"):
+        workers.reset(seeds=[0, 1])
+    workers.close()
+    with Workers("sample_envs:Counter-v0", STATE, num_envs=2) as again:
+        assert again.reset(seeds=[0, 1]).shape == (2, 1)
+
+
+def test_a_workers_exception_arrives_with_its_traceback():
+    workers = Workers("sample_envs:Raises-v0", STATE, num_envs=1)
+    workers.reset(seeds=[0])
+    with pytest.raises(WorkerDied, match="Unpicklable: the arm fell off") as caught:
+        for _ in range(3):
+            workers.step(np.zeros((1, 2)))
+    assert caught.value.index == 0
+    assert "sample_envs.py" in caught.value.traceback
+    assert "in _break" in caught.value.traceback
+
+
+def test_a_worker_that_hangs_is_given_up():
+    workers = Workers("sample_envs:Hangs-v0", STATE, num_envs=2, timeout_s=20.0)
+    workers.reset(seeds=[0, 1])
+    workers._timeout_s = 0.5
+    started = time.monotonic()
+    with pytest.raises(WorkerDied, match=r"did not answer within 0\.5 s"):
+        for _ in range(3):
+            workers.step(np.zeros((2, 2)))
+    assert time.monotonic() - started < 5
+    assert not any(process.is_alive() for process in workers._processes)
+
+
+def test_a_worker_that_exits_is_reported():
+    workers = Workers("sample_envs:Exits-v0", STATE, num_envs=1)
+    workers.reset(seeds=[0])
+    with pytest.raises(WorkerDied, match="ended with exit status 3"):
+        for _ in range(3):
+            workers.step(np.zeros((1, 2)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, time\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from latentplan.driver.env import EnvConfig, Workers\n"
+        "if __name__ == '__main__':\n"
+        "    workers = Workers('sample_envs:Counter-v0', EnvConfig(obs='state'), num_envs=2)\n"
+        "    print(*[process.pid for process in workers._processes], flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as parent:
+        children = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(children) == 2
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while any(map(is_running, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_running, children))
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from latentplan.driver.env import EnvConfig, Workers\n"
+        "Workers('Pendulum-v1', EnvConfig(obs='state'), num_envs=1)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert 'needs `if __name__ == "__main__":`' in done.stderr
+
+
+def test_what_goes_wrong_while_building_is_told_in_the_parents_words():
+    with pytest.raises(ValueError, match="unknown environment 'sample_envs:Nope-v0'"):
+        Workers("sample_envs:Nope-v0", STATE, num_envs=1)
+    with pytest.raises(WorkerDied, match="the simulator has no licence"):
+        Workers("sample_envs:NoBuild-v0", STATE, num_envs=1)
+    with pytest.raises(ValueError, match="num_envs: expected at least 1"):
+        Workers("Pendulum-v1", STATE, num_envs=0)
+
+
+def test_missing_opengl_is_told_before_any_process_starts(monkeypatch):
+    monkeypatch.setattr(gl, "_loads", lambda library: False)
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.delenv("LATENTPLAN_GL_CHECKED", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    with pytest.raises(gl.GLUnavailable, match="apt-get install libegl1"):
+        Workers("walker_walk", EnvConfig(), num_envs=2)
+
+
+def test_workers_are_asked_properly():
+    with Workers("sample_envs:Counter-v0", STATE, num_envs=2) as workers:
+        with pytest.raises(ValueError, match="seeds: expected 2, one per environment, got 1"):
+            workers.reset(seeds=[0])
+        workers.reset(seeds=[0, 1])
+        with pytest.raises(ValueError, match=r"actions: expected shape \(2, 2\), got \(1, 2\)"):
+            workers.step(np.zeros((1, 2)))
+        with pytest.raises(RuntimeError, match="Call step_async first"):
+            workers.step_wait()
+        workers.step_async(np.zeros((2, 2)))
+        with pytest.raises(RuntimeError, match="Call step_wait first"):
+            workers.step_async(np.zeros((2, 2)))
+        assert workers.step_wait().reward.tolist() == [1.0, 1.0]
+        processes = list(workers._processes)
+    assert not any(process.is_alive() for process in processes)

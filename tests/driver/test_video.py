@@ -1,0 +1,141 @@
+"""Films play back what was written; open-loop pictures show context, truth, model and error."""
+
+import os
+import subprocess
+import sys
+
+import imageio.v2 as imageio
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from latentplan.driver.files import DiskFull
+from latentplan.driver.video import open_loop_image, open_loop_plot, open_loop_video, write_png, write_video
+from latentplan.types import OpenLoop
+
+BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
+
+
+def make_open_loop(steps: int = 12, shape: tuple = (8, 8, 3)) -> OpenLoop:
+    true = np.full((2, steps, *shape), 0.25, np.float32)
+    true[1] = 0.75
+    return OpenLoop(true, true + 0.2, np.zeros((2, steps), np.float32), np.ones((2, steps), np.float32))
+
+
+def play(path, height: int, width: int) -> tuple[np.ndarray, str]:
+    """Decodes a film: its frames, and what ffmpeg says about it."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    result = subprocess.run(command, capture_output=True, check=True)
+    return np.frombuffer(result.stdout, np.uint8).reshape(-1, height, width, 3), result.stderr.decode()
+
+
+def test_a_film_plays_back_what_was_written(tmp_path):
+    colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120]], np.uint8)
+    frames = np.broadcast_to(colours[:, None, None], (4, 64, 64, 3)).copy()
+    frames[:, :32] = 10
+    path = write_video(tmp_path / "film.mp4", frames, fps=10)
+    shown, about = play(path, 256, 256)
+    assert " 10 fps" in about
+    assert shown.shape == (4, 256, 256, 3)
+    assert np.abs(shown[:, 192, 128].astype(int) - colours).max() < 16
+    assert np.abs(shown[:, 64, 128].astype(int) - 10).max() < 16
+    assert os.listdir(tmp_path) == ["film.mp4"]
+
+
+def test_odd_sizes_are_padded_for_the_codec(tmp_path):
+    path = write_video(tmp_path / "odd.mp4", np.zeros((2, 301, 257, 3), np.uint8), fps=5)
+    shown, about = play(path, 302, 258)
+    assert "258x302" in about
+    assert shown.shape == (2, 302, 258, 3)
+
+
+def test_a_full_disk_is_noticed_though_ffmpeg_swallows_it(tmp_path, monkeypatch):
+    fake = tmp_path / "ffmpeg"
+    fake.write_text("#!/bin/sh\ncat > /dev/null\necho 'Error writing trailer: No space left on device' >&2\nexit 228\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(fake))
+    with pytest.raises(DiskFull, match=r"film\.mp4"):
+        write_video(tmp_path / "film.mp4", np.zeros((2, 8, 8, 3), np.uint8), fps=5)
+    fake.write_text("#!/bin/sh\necho 'Unknown encoder' >&2\nexit 1\n")
+    with pytest.raises(RuntimeError, match="ffmpeg failed: Unknown encoder"):
+        write_video(tmp_path / "film.mp4", np.zeros((2, 8, 8, 3), np.uint8), fps=5)
+    assert os.listdir(tmp_path) == ["ffmpeg"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "message"),
+    [
+        (np.zeros((3, 8, 8, 3), np.float32), 5, "frames: expected uint8"),
+        (np.zeros((3, 17), np.uint8), 5, "state vectors use open_loop_plot"),
+        (np.zeros((0, 8, 8, 3), np.uint8), 5, "T > 0"),
+        (np.zeros((3, 8, 8, 3), np.uint8), 0, "fps: expected a positive"),
+    ],
+)
+def test_what_is_no_film_is_refused(tmp_path, frames, fps, message):
+    with pytest.raises(ValueError, match=message):
+        write_video(tmp_path / "film.mp4", frames, fps)
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_picture_has_rows_and_marks_the_context(tmp_path):
+    image = open_loop_image(make_open_loop(), context=3, every=3, scale=2)
+    side = 2 * 8 + 4
+    assert image.shape == (3 * side, 5 * side, 3)  # steps 0, 2, 5, 8, 11
+    assert image.dtype == np.uint8
+    corners = image[0, ::side]
+    np.testing.assert_array_equal(corners, [BLUE, BLUE, ORANGE, ORANGE, ORANGE])
+    middles = image[side // 2 :: side, side // 2]
+    np.testing.assert_array_equal(middles[:, 0], [64, 115, 153])  # 0.25, 0.45, (0.2 + 1) / 2
+    other = open_loop_image(make_open_loop(), context=3, row=1)
+    np.testing.assert_array_equal(other[side // 2, side // 2], [191] * 3)
+    path = write_png(tmp_path / "image.png", image)
+    np.testing.assert_array_equal(imageio.imread(path), image)
+
+
+def test_the_film_shows_every_step_side_by_side():
+    film = open_loop_video(make_open_loop(), context=3)
+    assert film.shape == (12, 12, 36, 3)
+    np.testing.assert_array_equal(film[2, 0, 0], BLUE)
+    np.testing.assert_array_equal(film[3, 0, 0], ORANGE)
+    np.testing.assert_array_equal(film[0, 6, 6::12, 0], [64, 115, 153])
+
+
+def test_predictions_outside_the_range_are_clipped():
+    wild = make_open_loop()._replace(predicted_observation=np.full((2, 12, 8, 8, 3), 9.0, np.float32))
+    film = open_loop_video(wild, context=3)
+    np.testing.assert_array_equal(film[0, 6, 6::12, 0], [64, 255, 223])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"context": 13}, "context: expected 0 to 12"),
+        ({"context": 3, "row": 2}, "row: expected 0 to 1"),
+        ({"context": 3, "every": 0}, "every: expected at least 1"),
+        ({"context": 3, "scale": 0}, "scale: expected"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        open_loop_image(make_open_loop(), **arguments)
+
+
+def test_state_vectors_are_plotted_not_filmed():
+    vectors = make_open_loop(shape=(6,))
+    for draw in (open_loop_image, open_loop_video):
+        with pytest.raises(ValueError, match="use open_loop_plot"):
+            draw(vectors, context=3)
+    with pytest.raises(ValueError, match="use open_loop_image"):
+        open_loop_plot(make_open_loop(), context=3)
+    pytest.importorskip("matplotlib")
+    image = open_loop_plot(vectors, context=3)
+    assert image.dtype == np.uint8
+    assert image.shape[2] == 3
+    assert np.unique(image.reshape(-1, 3), axis=0).shape[0] > 10
+
+
+def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    messages = []
+    assert open_loop_plot(make_open_loop(shape=(6,)), context=3, report=messages.append) is None
+    assert "latentplan[experiments]" in messages[0]
