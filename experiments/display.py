@@ -50,7 +50,8 @@ class Display:
             return
         line = {
             "episodes": "collected  return {collect/return:8.1f}{note}  in {time/collect:.1f} s",
-            "learned": "learned    loss {learn/loss:10.1f}  kl {learn/kl:6.2f} nats  {time/updates_per_second:.2f} updates/s",
+            "learned": "learned    loss {learn/loss:10.1f}  kl {learn/kl:6.2f} nats  "
+            "{time/updates_per_second:.2f} updates/s",
             "evaluated": "evaluated  return {evaluation/return:8.1f} +- {evaluation/return_std:.1f} "
             "over {evaluation/episodes} episodes  in {time/evaluate:.0f} s",
         }[kind]

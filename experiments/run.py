@@ -81,7 +81,7 @@ def parse(argv: list[str], console):
     console.print(why, highlight=False, soft_wrap=True)
     default = make_preset(preset, known.env, known.obs)
     experiment = tyro.cli(Experiment, args=argv, default=default, description=__doc__)
-    return dataclasses.replace(experiment, preset=preset)
+    return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
 
 
 def open_logdir(experiment, command: list[str]) -> Path:

@@ -157,7 +157,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
-    """act = explore . planner . filter, for any model and planner.
+    """Act = explore . planner . filter, for any model and planner.
 
     Args:
         model: filters the observation into a belief.

@@ -85,9 +85,7 @@ def run_episodes(
         if steps[-1].is_last.all():
             break
     stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
-    return [
-        _cut(jax.tree.map(lambda x, i=i: x[i], stacked), np.stack(actions, 1)[i]) for i in range(num_envs)
-    ]
+    return [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), np.stack(actions, 1)[i]) for i in range(num_envs)]
 
 
 def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
@@ -137,3 +135,18 @@ def evaluate(
 def episode_return(episode: Batch) -> float:
     """The sum of an episode's rewards, in the environment's units."""
     return float(np.sum(episode.reward, dtype=np.float64))
+
+
+def film(workers: Workers, episode: Batch, seed: int) -> np.ndarray:
+    """Frames of an episode that was run from state vectors: its actions once more, in front of a camera.
+
+    Args:
+        workers: one environment, giving pixels.
+        episode: the recorded episode.
+        seed: it was reset with.
+
+    Returns:
+        [n + 1, height, width, 3] uint8.
+    """
+    first = workers.reset([seed])[0]
+    return np.stack([first, *(workers.step(action[None]).observation[0] for action in episode.action[1:])])

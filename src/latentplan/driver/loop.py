@@ -31,9 +31,9 @@ from latentplan.driver.collect import (
 from latentplan.driver.env import EnvConfig, WorkerDied, Workers
 from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
-from latentplan.driver.replay import ReplayConfig, add_episode, check_lengths, check_memory, make_replay
+from latentplan.driver.replay import Replay, ReplayConfig, add_episode, check_lengths, check_memory, make_replay
 from latentplan.driver.rng import env_seeds, stream_key
-from latentplan.types import Agent, Batch, EnvSpec
+from latentplan.types import Agent, Batch, EnvSpec, TrainState
 
 WORKER_RESTARTS = 3
 
@@ -153,6 +153,51 @@ def train(
     return run.progress
 
 
+def fresh_state(agent: Agent, replay: Replay, seed: int) -> dict[str, Any]:
+    """What a checkpoint's tree holds, as it is before the first update.
+
+    Args:
+        agent: what learns.
+        replay: what it learns from; only shapes are looked at.
+        seed: of the run.
+
+    Returns:
+        {"train_state": TrainState, "sums": the metrics' running sums}.
+    """
+    key = stream_key(seed, "init")
+    train_state = jax.jit(agent.init)(key)
+    batch = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), key)
+    _, metrics = jax.eval_shape(agent.update, train_state, batch, key)
+    return {"train_state": train_state, "sums": {name: jnp.zeros((), x.dtype) for name, x in metrics.items()}}
+
+
+def restore(
+    agent: Agent, spec: EnvSpec, replay_config: ReplayConfig, logdir: Path, say: Callable[[str], None]
+) -> tuple[TrainState, Progress]:
+    """The newest good checkpoint of a run, for evaluation or for research code.
+
+    Args:
+        agent: as the run was trained.
+        spec: of the environment.
+        replay_config: as the run was trained.
+        logdir: of the run.
+        say: told of checkpoints that are skipped.
+
+    Returns:
+        (TrainState, Progress).
+
+    Raises:
+        ValueError: there is no readable checkpoint.
+    """
+    directory = Path(logdir) / "checkpoints"
+    template = fresh_state(agent, make_replay(replay_config, spec), 0)
+    found = Checkpoints(directory).restore(template, say) if directory.is_dir() else None
+    if found is None:
+        raise ValueError(f"logdir: expected a checkpoint in {directory}, got none that can be read; train first")
+    tree, metadata = found
+    return tree["train_state"], Progress(**metadata["progress"])
+
+
 class _Run:
     """The mutable middle of `train`: what a run holds between phases."""
 
@@ -191,10 +236,10 @@ class _Run:
     def resume(self) -> None:
         """Takes the state from the newest good checkpoint and the episodes, or begins afresh."""
         config = self.config
-        self.train_state = jax.jit(self.agent.init)(stream_key(config.seed, "init"))
         self.replay_state = jax.jit(self.replay.init)()
-        self.sums = self._zero_sums()
-        found = self.checkpoints.restore({"train_state": self.train_state, "sums": self.sums}, self._say)
+        fresh = fresh_state(self.agent, self.replay, config.seed)
+        self.train_state, self.sums = fresh["train_state"], fresh["sums"]
+        found = self.checkpoints.restore(fresh, self._say)
         if found is None:
             if self.checkpoints.steps():
                 raise ValueError(
@@ -320,7 +365,8 @@ class _Run:
         means = {f"learn/{name}": float(x) / self.progress.summed_updates for name, x in self.sums.items()}
         seconds = time.monotonic() - started
         rate = (due - first) / seconds
-        self.sums, self.progress = self._zero_sums(), self.progress._replace(summed_updates=0)
+        self.sums = jax.tree.map(jnp.zeros_like, self.sums)
+        self.progress = self.progress._replace(summed_updates=0)
         values = means | {"time/learn": seconds, "time/updates_per_second": rate}
         self._log("learned", values)
 
@@ -329,7 +375,9 @@ class _Run:
         progress, config = self.progress, self.config
         started = time.monotonic()
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
-        seeds = env_seeds(config.seed, "env_evaluate", progress.evaluations * config.eval_episodes, config.eval_episodes)
+        seeds = env_seeds(
+            config.seed, "env_evaluate", progress.evaluations * config.eval_episodes, config.eval_episodes
+        )
         key = stream_key(config.seed, "evaluate", progress.evaluations)
         episodes = self._with_workers(
             lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision)
@@ -357,7 +405,9 @@ class _Run:
         if self.spec.is_pixels:
             fps = 15.0
             video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, fps)
-            video.write_video(directory / f"open_loop_{name}.mp4", video.open_loop_video(predicted, context=context), fps)
+            video.write_video(
+                directory / f"open_loop_{name}.mp4", video.open_loop_video(predicted, context=context), fps
+            )
             video.write_png(directory / f"open_loop_{name}.png", video.open_loop_image(predicted, context=context))
         elif (plot := video.open_loop_plot(predicted, context=context, report=self._say)) is not None:
             video.write_png(directory / f"open_loop_{name}.png", plot)
@@ -374,12 +424,6 @@ class _Run:
         sample_key, update_key = jax.random.split(key)
         train_state, metrics = self.agent.update(train_state, self.replay.sample(replay_state, sample_key), update_key)
         return train_state, jax.tree.map(jnp.add, sums, metrics)
-
-    def _zero_sums(self) -> dict[str, jax.Array]:
-        key = jax.random.key(0)
-        batch = jax.eval_shape(self.replay.sample, self.replay_state, key)
-        _, metrics = jax.eval_shape(self.agent.update, self.train_state, batch, key)
-        return {name: jnp.zeros((), x.dtype) for name, x in metrics.items()}
 
     def _with_workers(self, phase: Callable[[Workers], list[Batch]]) -> list[Batch]:
         """Runs a phase; where a worker dies, starts new ones and the phase again: same seeds, same episodes."""

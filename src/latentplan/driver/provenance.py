@@ -104,7 +104,9 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
     try:
         return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
     except TypeError as error:
-        raise ValueError(f"config: {cls.__name__} cannot be rebuilt ({error}); use the version that wrote it") from error
+        raise ValueError(
+            f"config: {cls.__name__} cannot be rebuilt ({error}); use the version that wrote it"
+        ) from error
 
 
 def _restore(hint: Any, value: Any) -> Any:

@@ -247,7 +247,7 @@ def _serve(name: str, config: "EnvConfig", pipe: connection.Connection) -> None:
         try:
             env = make_env(name, config)
             fields = spec_fields(env)
-        except Exception as error:  # noqa: BLE001, whatever it is, the parent is told
+        except Exception as error:
             mistakes = [kind for kind in (ValueError, gl.GLUnavailable) if isinstance(error, kind)]
             pipe.send((mistakes[0].__name__, (str(error), "")) if mistakes else _failure(error))
             return
@@ -257,7 +257,7 @@ def _serve(name: str, config: "EnvConfig", pipe: connection.Connection) -> None:
                 command, payload = pipe.recv()
                 try:
                     answer = ("answer", _answer(env, command, payload))
-                except Exception as error:  # noqa: BLE001, the same
+                except Exception as error:
                     answer = _failure(error)
                 pipe.send(answer)
 

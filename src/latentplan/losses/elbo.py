@@ -21,7 +21,7 @@ class ElboTerms(NamedTuple):
 
 
 def elbo(terms: ElboTerms, *, reward_scale: float = 1.0, free_nats: float = 0.0) -> Array:
-    """log p(o_t | s_t) + c log p(r_t | s_t) - max(0, KL_t - free nats): PlaNet eq. 3, per step.
+    """The bound per step (PlaNet eq. 3): log p(o_t | s_t) + c log p(r_t | s_t) - max(0, KL_t - free nats).
 
     With c = 1, no free nats and samples from q, its sum over t is in expectation a lower bound on
     log p(o_1:T, r_1:T | a_1:T).

@@ -69,9 +69,7 @@ def overshoot(
     return predictions._replace(valid=predictions.valid.at[0].set(True))
 
 
-def latent_overshooting(
-    divergence: Callable[..., Array], posterior: Gaussian, prediction: Overshoot
-) -> Array:
+def latent_overshooting(divergence: Callable[..., Array], posterior: Gaussian, prediction: Overshoot) -> Array:
     """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: PlaNet eq. 7, per step and distance.
 
     Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target

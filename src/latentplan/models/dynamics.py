@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -33,11 +33,15 @@ class DynamicsConfig:
     def __post_init__(self) -> None:
         for field in ("deter", "stoch", "hidden"):
             if getattr(self, field) < 1:
-                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}; give a positive size")
+                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}")
         if self.layers < 0:
             raise ValueError(f"model.layers: expected at least 0, got {self.layers}")
         if self.min_std <= 0 and self.kind != "rnn":
             raise ValueError(f"model.min_std: expected a positive number, got {self.min_std}; the paper uses 0.1")
+
+    def network_sizes(self) -> dict[str, Any]:
+        """What every network of the dynamics is built with."""
+        return {"hidden": self.hidden, "layers": self.layers, "activation": self.activation, "dtype": self.dtype}
 
 
 class Dynamics(NamedTuple):

@@ -24,7 +24,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     Returns:
         Dynamics over Belief(deter [..., D], stoch [..., S]). Its Gaussians have std 0: points.
     """
-    sizes = dict(hidden=config.hidden, layers=config.layers, activation=config.activation, dtype=config.dtype)
+    sizes = config.network_sizes()
     recurrent = make_recurrent_step(config.stoch + action_size, config.deter, **sizes)
     predicted_net = make_mlp(config.deter, config.stoch, **sizes)
     observed_net = make_mlp(config.deter + embed_size, config.stoch, **sizes)

@@ -32,9 +32,7 @@ def observe(
     return jax.lax.scan(step, belief, (actions, embeds, is_first, keys))[1]
 
 
-def imagine(
-    model: WorldModel, params: Params, belief: Belief, actions: Array, key: Key
-) -> tuple[Belief, Gaussian]:
+def imagine(model: WorldModel, params: Params, belief: Belief, actions: Array, key: Key) -> tuple[Belief, Gaussian]:
     """Predicts a sequence: p(s_t | s_0, a_1..t) for t = 1..T, sampling at every step.
 
     Args:

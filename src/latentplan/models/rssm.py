@@ -24,7 +24,7 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
     Returns:
         Dynamics over Belief(deter [..., D], stoch [..., S]).
     """
-    sizes = dict(hidden=config.hidden, layers=config.layers, activation=config.activation, dtype=config.dtype)
+    sizes = config.network_sizes()
     recurrent = make_recurrent_step(config.stoch + action_size, config.deter, **sizes)
     prior_net = make_gaussian_mlp(config.deter, config.stoch, min_std=config.min_std, **sizes)
     posterior_net = make_gaussian_mlp(config.deter + embed_size, config.stoch, min_std=config.min_std, **sizes)

@@ -23,7 +23,7 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     Returns:
         Dynamics over Belief(deter [..., 0], stoch [..., S]).
     """
-    sizes = dict(hidden=config.hidden, layers=config.layers, activation=config.activation, dtype=config.dtype)
+    sizes = config.network_sizes()
     prior_net = make_gaussian_mlp(config.stoch + action_size, config.stoch, min_std=config.min_std, **sizes)
     posterior_net = make_gaussian_mlp(2 * config.stoch + embed_size, config.stoch, min_std=config.min_std, **sizes)
 
@@ -40,9 +40,7 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     ) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
         belief, action = wipe(belief, action, is_first)
         prior = prior_net.apply(params["prior"], jnp.concatenate([belief.stoch, action], -1))
-        posterior = posterior_net.apply(
-            params["posterior"], jnp.concatenate([prior.mean, prior.std, embed], -1)
-        )
+        posterior = posterior_net.apply(params["posterior"], jnp.concatenate([prior.mean, prior.std, embed], -1))
         return Belief(belief.deter, distributions.sample(posterior, key)), (posterior, prior)
 
     return Dynamics(init, zeros_belief(0, config.stoch), observe_step, imagine_step, distributions.kl_divergence)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class WorldModelConfig(DynamicsConfig):
     pixel_std: float = 1.0
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
     vector_std: float = 0.1
-    """Standard deviation of the state vector's likelihood, on symlog values. At 1.0 the KL starves: see docs/design.md."""
+    """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -74,7 +74,7 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
             f"observation_shape: expected images of {IMAGE_SIZE} x {IMAGE_SIZE}, got {shape}; "
             f"render or resize to {IMAGE_SIZE} (--env-config.image-size {IMAGE_SIZE})"
         )
-    sizes = dict(depth=config.conv_depth, activation=config.activation, dtype=config.dtype)
+    sizes: dict[str, Any] = {"depth": config.conv_depth, "activation": config.activation, "dtype": config.dtype}
 
     def preprocess(image: Array, key: Key) -> Array:
         flat = transforms.dequantise(image, config.image_bits, key)
@@ -93,9 +93,7 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
         raise ValueError(
             f"observation_shape: expected (n,) or ({IMAGE_SIZE}, {IMAGE_SIZE}, channels), got {shape}; flatten it"
         )
-    sizes = dict(
-        hidden=config.vector_hidden, layers=config.vector_layers, activation=config.activation, dtype=config.dtype
-    )
+    sizes = config.network_sizes() | {"hidden": config.vector_hidden, "layers": config.vector_layers}
 
     def preprocess(vector: Array, key: Key) -> Array:
         del key  # state vectors are continuous already
@@ -134,19 +132,17 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     build = _pixels if spec.is_pixels else _vectors
     observations = build(config, spec.observation_shape, feature_size)
     dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
-    reward_net = make_mlp(
-        feature_size,
-        1,
-        hidden=config.reward_hidden,
-        layers=config.reward_layers,
-        activation=config.activation,
-        dtype=config.dtype,
-    )
+    reward_sizes = config.network_sizes() | {"hidden": config.reward_hidden, "layers": config.reward_layers}
+    reward_net = make_mlp(feature_size, 1, **reward_sizes)
 
     def init(key: Key) -> Params:
-        names = ("dynamics", "encoder", "decoder", "reward")
-        parts = (dynamics, observations.encoder, observations.decoder, reward_net)
-        return {name: part.init(k) for name, part, k in zip(names, parts, jax.random.split(key, 4), strict=True)}
+        dynamics_key, encoder_key, decoder_key, reward_key = jax.random.split(key, 4)
+        return {
+            "dynamics": dynamics.init(dynamics_key),
+            "encoder": observations.encoder.init(encoder_key),
+            "decoder": observations.decoder.init(decoder_key),
+            "reward": reward_net.init(reward_key),
+        }
 
     def on_dynamics(step):
         return lambda params, *args: step(params["dynamics"], *args)

@@ -1,0 +1,28 @@
+# make run    sets everything up and trains PlaNet on walker_walk from pixels
+# make test   sets everything up and runs the tests
+# make lint   ruff and mypy
+ENV ?= walker_walk
+ARGS ?=
+PYTHON := .venv/bin/python
+
+.PHONY: run test lint setup doctor results clean
+
+run: setup
+	@$(PYTHON) experiments/run.py --env $(ENV) $(ARGS)
+
+test: setup
+	$(PYTHON) -m pytest $(ARGS)
+
+lint: setup
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+doctor: setup
+	@$(PYTHON) experiments/doctor.py
+
+setup:
+	@sh scripts/setup.sh
+
+clean:
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache

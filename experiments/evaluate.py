@@ -1,0 +1,99 @@
+"""Loads a run's newest checkpoint and reports its return: python experiments/evaluate.py --logdir runs/NAME."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluate a trained agent without exploration noise."""
+
+    logdir: str
+    """Folder of the run."""
+    episodes: int = 10
+    """Episodes to run."""
+    num_envs: int = 1
+    """Environments in parallel, each in a process."""
+    seed: int = 1000
+    """Seed of the episodes' starts and of the planner; training uses others."""
+    video: str = ""
+    """File for a film of the first episode (.mp4). Empty: none."""
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import tyro
+
+    try:
+        _evaluate(tyro.cli(Evaluation, args=argv, description=__doc__))
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    return 0
+
+
+def _evaluate(options: Evaluation) -> None:
+    import numpy as np
+    from presets import Experiment
+
+    from latentplan.agents import AGENTS
+    from latentplan.driver import collect
+    from latentplan.driver.env import Workers
+    from latentplan.driver.loop import restore
+    from latentplan.driver.provenance import from_dict
+    from latentplan.driver.rng import env_seeds, stream_key
+    from latentplan.driver.video import write_video
+
+    if options.episodes < 1:
+        raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
+    logdir = Path(options.logdir)
+    experiment = from_dict(Experiment, _config(logdir))
+    with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
+        agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+        train_state, progress = restore(agent, workers.spec, experiment.replay, logdir, print)
+        print(
+            f"{experiment.env}: {progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
+        )
+        policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))
+        seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
+        episodes = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    returns = [collect.episode_return(episode) for episode in episodes]
+    for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
+        print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")
+    print(
+        f"return {np.mean(returns):.1f} +- {np.std(returns):.1f} (mean and std over {len(returns)} episodes, no noise)"
+    )
+    if options.video:
+        frames = episodes[0].observation
+        if not workers.spec.is_pixels:
+            pixels = replace(experiment.environment, obs="pixels")
+            with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
+                frames = collect.film(filmed, episodes[0], seeds[0])
+        print(f"film of episode 0 in {write_video(options.video, frames, fps=15.0)}")
+
+
+def _config(logdir: Path) -> dict:
+    file = logdir / "config.json"
+    if not file.is_file():
+        raise ValueError(f"logdir: expected the folder of a run, with a config.json, got {logdir}")
+    try:
+        return json.loads(file.read_text())["config"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
