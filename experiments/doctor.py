@@ -68,7 +68,8 @@ class Section(NamedTuple):
 
 def versions() -> Section:
     """Python and the packages that everything stands on."""
-    rows, to_do = [("Python", platform.python_version())], list[str]()
+    rows = [("Python", platform.python_version())]
+    to_do: list[str] = []
     for package in PACKAGES:
         try:
             version = importlib.metadata.version(package)
@@ -92,8 +93,8 @@ def jax_devices() -> Section:
     """JAX's devices and memory policy, and whether a jitted matrix product comes out right."""
     output, problem = gl.run_python(_JAX, JAX_TIMEOUT_S)
     if problem:
-        to_do = f"JAX does not work: {problem}. On a machine without a GPU: JAX_PLATFORMS=cpu."
-        return Section("JAX", [("state", f"FAILED: {problem}")], [to_do], [])
+        advice = f"JAX does not work: {problem}. On a machine without a GPU: JAX_PLATFORMS=cpu."
+        return Section("JAX", [("state", f"FAILED: {problem}")], [advice], [])
     found = json.loads(output.splitlines()[-1])
     rows = [(device["name"], f"{device['kind']}, {_gib(device['limit'])}") for device in found["devices"]]
     rows.append(("memory policy", _memory_policy(found["platform"])))

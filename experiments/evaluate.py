@@ -64,18 +64,16 @@ def _evaluate(options: Evaluation) -> None:
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
         train_state, progress = restore(agent, workers.spec, experiment.replay, logdir, print)
-        print(
-            f"{experiment.env}: {progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
-        )
+        counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
+        print(f"{experiment.env} after {counters}")
         policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))
         seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
         episodes = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
     returns = [collect.episode_return(episode) for episode in episodes]
     for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
         print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")
-    print(
-        f"return {np.mean(returns):.1f} +- {np.std(returns):.1f} (mean and std over {len(returns)} episodes, no noise)"
-    )
+    spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
+    print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
     if options.video:
         frames = episodes[0].observation
         if not workers.spec.is_pixels:

@@ -46,9 +46,10 @@ class GLUnavailable(RuntimeError):
 def choose_backend(*, rendering: bool = True) -> str:
     """Sets `MUJOCO_GL` and `LP_NUM_THREADS` where the user has not; call it before mujoco is imported.
 
-    Without a display on Linux the back end is EGL, and SDL (pygame) draws off screen too. Mesa's software renderer gets one thread, since at
-    64 x 64 pixels more threads only cost. Where nothing is to be rendered and EGL's libraries are missing,
-    rendering is switched off, so that state observations work on a machine without OpenGL.
+    Without a display on Linux the back end is EGL, and SDL (pygame) draws off screen too. Mesa's software
+    renderer gets one thread, since at 64 x 64 pixels more threads only cost. Where nothing is to be rendered
+    and EGL's libraries are missing, rendering is switched off, so that state observations work on a machine
+    without OpenGL.
 
     Args:
         rendering: whether frames will be rendered.

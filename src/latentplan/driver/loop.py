@@ -36,6 +36,7 @@ from latentplan.driver.rng import env_seeds, stream_key
 from latentplan.types import Agent, Batch, EnvSpec, TrainState
 
 WORKER_RESTARTS = 3
+FPS = 15.0  # of the films, in decisions per second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -375,9 +376,8 @@ class _Run:
         progress, config = self.progress, self.config
         started = time.monotonic()
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
-        seeds = env_seeds(
-            config.seed, "env_evaluate", progress.evaluations * config.eval_episodes, config.eval_episodes
-        )
+        count = config.eval_episodes
+        seeds = env_seeds(config.seed, "env_evaluate", progress.evaluations * count, count)
         key = stream_key(config.seed, "evaluate", progress.evaluations)
         episodes = self._with_workers(
             lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision)
@@ -403,11 +403,9 @@ class _Run:
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
         directory.mkdir(exist_ok=True)
         if self.spec.is_pixels:
-            fps = 15.0
-            video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, fps)
-            video.write_video(
-                directory / f"open_loop_{name}.mp4", video.open_loop_video(predicted, context=context), fps
-            )
+            film = video.open_loop_video(predicted, context=context)
+            video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, FPS)
+            video.write_video(directory / f"open_loop_{name}.mp4", film, FPS)
             video.write_png(directory / f"open_loop_{name}.png", video.open_loop_image(predicted, context=context))
         elif (plot := video.open_loop_plot(predicted, context=context, report=self._say)) is not None:
             video.write_png(directory / f"open_loop_{name}.png", plot)

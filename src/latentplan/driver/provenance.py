@@ -45,6 +45,7 @@ def commit() -> str:
         return subprocess.run(("git", *args), cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not merely installed inside another checkout
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -96,16 +97,17 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         ValueError: a field is unknown or missing: the file is of another version.
     """
     hints = get_type_hints(cls)
-    unknown = sorted(values.keys() - hints.keys())
-    if unknown:
+    unknown, missing = sorted(values.keys() - hints.keys()), sorted(hints.keys() - values.keys())
+    if unknown or missing:
         raise ValueError(
-            f"config: expected the fields of {cls.__name__}, got unknown {unknown}; use the version that wrote it"
+            f"config: expected the fields of {cls.__name__}, got unknown {unknown} and missing {missing}; "
+            "use the version that wrote it"
         )
     try:
         return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
     except TypeError as error:
         raise ValueError(
-            f"config: {cls.__name__} cannot be rebuilt ({error}); use the version that wrote it"
+            f"config: expected the fields of {cls.__name__}, got {error}; use the version that wrote it"
         ) from error
 
 

@@ -79,6 +79,7 @@ class Workers:
         WorkerDied: by any method, where a worker was killed, raised, or did not answer.
 
     Example:
+        >>> from latentplan.driver.env import EnvConfig
         >>> with Workers("Pendulum-v1", EnvConfig(obs="state"), num_envs=2) as workers:
         ...     observation = workers.reset(seeds=[0, 1])
         ...     result = workers.step(np.zeros((2, workers.spec.action_size), np.float32))

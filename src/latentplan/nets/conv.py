@@ -23,10 +23,12 @@ def _conv_lax(x: Array, kernel: Array) -> Array:
 def _conv_patches(x: Array, kernel: Array) -> Array:
     """Space to depth, then a unit-stride convolution as one matrix product over patches."""
     n, height, width, channels = x.shape
-    kernel = _split_phases(kernel)
-    half, features = kernel.shape[0], kernel.shape[-1]
-    size = 2 * half
+    size, features = kernel.shape[0], kernel.shape[-1]
     rows, cols = (height - size) // 2 + 1, (width - size) // 2 + 1
+    kernel = _split_phases(kernel)
+    half = kernel.shape[0]
+    odd = (0, 2 * half - size)  # where an odd kernel was padded, x may need one more row and column to meet its zeros
+    x = jnp.pad(x, ((0, 0), odd, odd, (0, 0)))
     deep_rows, deep_cols = rows + half - 1, cols + half - 1
     x = x[:, : 2 * deep_rows, : 2 * deep_cols].reshape(n, deep_rows, 2, deep_cols, 2, channels)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, deep_rows, deep_cols, 4 * channels)

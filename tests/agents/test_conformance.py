@@ -1,0 +1,400 @@
+"""What every agent promises the driver. A new agent joins by its lines in VARIANTS."""
+
+import functools
+import importlib
+import sys
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.agents import AGENTS
+from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.planners.cem import CEMConfig
+from latentplan.types import Batch, Belief, Carry, EnvSpec
+
+SPECS = {
+    "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
+    "state": EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=10),
+}
+ENVS, B, T, CONTEXT = 3, 2, 5, 2
+
+
+def planet(kind, **options):
+    return PlaNetConfig(
+        model=WorldModelConfig(
+            kind=kind, deter=8, stoch=4, hidden=8, layers=1, conv_depth=4, reward_hidden=8, vector_hidden=8
+        ),
+        planner=CEMConfig(horizon=3, num_iterations=2, num_candidates=16, num_elites=4, warm_start=True),
+        **options,
+    )
+
+
+OVERSHOOTING = LossConfig(
+    overshooting_distance=3,
+    overshooting_beta=(1.0, 0.5),
+    overshooting_reward_scale=2.0,
+    observation_overshooting_distance=2,
+    global_prior_scale=0.1,
+    free_nats=0.1,
+)
+VARIANTS = {
+    "planet": {
+        "rssm": planet("rssm"),
+        "ssm": planet("ssm"),
+        "rnn": planet("rnn"),
+        "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
+    },
+}
+# The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
+CASES = [(agent, variant, "state") for agent, variants in VARIANTS.items() for variant in variants]
+CASES += [("planet", "rssm", "pixels")]
+EAGER = [("planet", kind, "state") for kind in ("rssm", "ssm", "rnn")]
+
+
+class Case:
+    """One agent with its functions jitted once, as the driver does it, counting traces."""
+
+    def __init__(self, name, variant, obs):
+        self.spec, self.traces, self.draws = SPECS[obs], [], variant != "rnn" or obs == "pixels"
+        self.agent = AGENTS[name].make(VARIANTS[name][variant], self.spec)
+        self.act = jax.jit(self._counted("act", self.agent.act), static_argnames="mode")
+        self.update = jax.jit(self._counted("update", self.agent.update))
+        self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
+        self.state = jax.jit(self.agent.init)(jax.random.key(0))
+
+    def _counted(self, name, function):
+        def counted(*args, **kwargs):
+            self.traces.append((name, kwargs.get("mode")))
+            return function(*args, **kwargs)
+
+        return counted
+
+    def observation(self, *batch_shape, seed=0):
+        generator = np.random.default_rng(seed)
+        shape = (*batch_shape, *self.spec.observation_shape)
+        if self.spec.is_pixels:
+            return generator.integers(0, 256, shape, np.uint8)
+        return generator.normal(size=shape).astype(np.float32)
+
+    def batch(self, seed=0):
+        generator = np.random.default_rng(seed)
+        is_first = np.zeros((B, T), bool)
+        is_first[0, 0] = is_first[1, 3] = True
+        return Batch(
+            observation=self.observation(B, T, seed=seed),
+            action=np.where(is_first[..., None], 0, generator.uniform(-1, 1, (B, T, 2))).astype(np.float32),
+            reward=generator.uniform(0, 1, (B, T)).astype(np.float32),
+            is_first=is_first,
+            is_last=np.roll(is_first, -1, 1) & (np.arange(T) < T - 1),
+            is_terminal=np.zeros((B, T), bool),
+        )
+
+    def carry(self):
+        """What acting remembers after a first decision."""
+        return self.act(
+            self.state.params,
+            self.agent.initial(ENVS),
+            self.observation(ENVS),
+            np.ones(ENVS, bool),
+            jax.random.key(1),
+            mode="explore",
+        )[1]
+
+
+get_case = functools.cache(Case)
+NOT_FIRST = np.zeros(ENVS, bool)
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(request):
+    return get_case(*request.param)
+
+
+def test_every_agent_and_every_kind_of_model_is_in_the_battery():
+    from latentplan.models.world_model import DYNAMICS
+
+    assert VARIANTS.keys() == AGENTS.keys()
+    assert DYNAMICS.keys() <= VARIANTS["planet"].keys()
+    for name, variants in VARIANTS.items():
+        assert all(isinstance(config, AGENTS[name].config) for config in variants.values())
+
+
+def test_init_gives_finite_float32_params_and_zero_updates(case):
+    chex.assert_tree_all_finite(case.state.params)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(case.state.params))
+    assert case.state.updates.dtype == jnp.int32 and case.state.updates == 0
+    other = jax.jit(case.agent.init)(jax.random.key(5))
+    assert not np.array_equal(jax.tree.leaves(case.state.params)[-1], jax.tree.leaves(other.params)[-1])
+
+
+@pytest.mark.parametrize("which", EAGER, ids="-".join)
+def test_init_and_act_eager_equal_jit(which):
+    case = get_case(*which)
+    chex.assert_trees_all_close(case.agent.init(jax.random.key(0)), case.state, atol=1e-6)
+    args = case.state.params, case.carry(), case.observation(ENVS, seed=1), NOT_FIRST, jax.random.key(2)
+    eager, jitted = case.agent.act(*args, mode="explore"), case.act(*args, mode="explore")
+    chex.assert_trees_all_close(eager, jitted, atol=1e-4)
+
+
+def test_act_shapes_dtypes_bounds(case):
+    carry = case.carry()
+    action, after, info = case.act(
+        case.state.params, carry, case.observation(ENVS), NOT_FIRST, jax.random.key(3), mode="explore"
+    )
+    chex.assert_shape(action, (ENVS, 2))
+    assert action.dtype == jnp.float32 and np.abs(action).max() <= 1.0
+    np.testing.assert_array_equal(after.action, action)
+    chex.assert_trees_all_equal_shapes_and_dtypes(case.agent.initial(ENVS), carry, after)
+    chex.assert_tree_all_finite((action, after, info))
+    assert all(value.shape[0] == ENVS for value in info.values())
+
+
+def test_act_same_key_same_action_another_key_another_action(case):
+    carry = case.carry()
+    first, again, other = (
+        case.act(case.state.params, carry, case.observation(ENVS), NOT_FIRST, jax.random.key(seed), mode="explore")
+        for seed in (4, 4, 5)
+    )
+    chex.assert_trees_all_equal(first, again)
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_act_depends_on_observation_and_history(case):
+    carry, key = case.carry(), jax.random.key(6)
+
+    def belief(carry, observation):
+        return case.act(case.state.params, carry, observation, NOT_FIRST, key, mode="explore")[1].belief.stoch
+
+    base = belief(carry, case.observation(ENVS))
+    assert not np.allclose(base, belief(carry, case.observation(ENVS, seed=9)), atol=1e-5)
+    assert not np.allclose(base, belief(carry._replace(action=-carry.action), case.observation(ENVS)), atol=1e-5)
+
+
+def test_is_first_in_act_wipes_whatever_was_carried(case):
+    initial = case.agent.initial(ENVS)
+    garbage = jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), initial)
+    args, first = (case.observation(ENVS), jax.random.key(7)), np.ones(ENVS, bool)
+
+    def act(carry, is_first):
+        return case.act(case.state.params, carry, args[0], is_first, args[1], mode="explore")
+
+    chex.assert_trees_all_equal(act(garbage, first), act(initial, first))
+    assert not np.isfinite(act(garbage, NOT_FIRST)[0]).all()
+    mixed = act(garbage, np.array([True, False, True]))[0]
+    np.testing.assert_array_equal(np.isfinite(mixed).all(-1), [True, False, True])
+
+
+def test_environments_do_not_see_each_other(case):
+    carry, key = case.carry(), jax.random.key(8)
+    observation = case.observation(ENVS)
+    before = case.act(case.state.params, carry, observation, NOT_FIRST, key, mode="explore")
+    observation = np.concatenate([observation[:1], case.observation(ENVS, seed=3)[1:]])
+    carry = jax.tree.map(lambda x: x.at[1:].set(0.3), carry)
+    is_first = np.array([False, True, False])
+    after = case.act(case.state.params, carry, observation, is_first, key, mode="explore")
+    row = lambda tree, i: jax.tree.map(lambda x: x[i], tree)  # noqa: E731
+    chex.assert_trees_all_close(row(before, 0), row(after, 0), atol=1e-6)
+    assert not np.allclose(before[1].belief.stoch[1], after[1].belief.stoch[1], atol=1e-5)
+
+
+def test_update_eager_equals_jit():
+    case = get_case("planet", "overshooting", "state")  # every term of the loss
+    eager = case.agent.update(case.state, case.batch(), jax.random.key(9))
+    jitted = case.update(case.state, case.batch(), jax.random.key(9))
+    # Adam divides by the gradient's size, so rounding shows where a gradient is nearly zero.
+    chex.assert_trees_all_close(eager[0].params, jitted[0].params, atol=2e-4)
+    chex.assert_trees_all_close(eager[1], jitted[1], rtol=1e-3, atol=1e-4)
+
+
+def test_update_keeps_structure_and_leaves_its_inputs_alone(case):
+    state, batch = case.state, case.batch()
+    before = jax.tree.map(np.array, (state, batch))
+    after, metrics = case.update(state, batch, jax.random.key(10))
+    chex.assert_trees_all_equal((state, batch), before)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+    assert after.updates == 1
+    after, _ = case.update(after, batch, jax.random.key(11))
+    assert after.updates == 2
+    for value in metrics.values():
+        assert value.shape == () and value.dtype == jnp.float32
+    chex.assert_tree_all_finite((after, metrics))
+
+
+def test_update_moves_every_part_of_the_model(case):
+    after, _ = case.update(case.state, case.batch(), jax.random.key(12))
+    if not np.any(jax.tree.leaves(after.params)[0] != jax.tree.leaves(case.state.params)[0]):
+        after, _ = case.update(after, case.batch(), jax.random.key(12))  # a ramp starts at a rate of zero
+    for part in after.params:
+        moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params[part], case.state.params[part])
+        assert any(jax.tree.leaves(moved)), part
+
+
+def test_update_same_key_same_result(case):
+    first, again, other = (case.update(case.state, case.batch(), jax.random.key(seed)) for seed in (13, 13, 14))
+    chex.assert_trees_all_equal(first, again)
+    if case.draws:  # posteriors are sampled, pixels dequantised
+        assert first[1]["loss"] != other[1]["loss"]
+
+
+def test_metrics_tell_whether_the_update_was_finite(case):
+    _, metrics = case.update(case.state, case.batch(), jax.random.key(15))
+    assert metrics["finite"] == 1.0
+    for poison in (np.nan, np.inf):
+        batch = case.batch()
+        batch.reward[0, 1] = poison
+        _, metrics = case.update(case.state, batch, jax.random.key(15))
+        assert metrics["finite"] == 0.0
+
+
+def test_open_loop_shapes_and_units(case):
+    batch = case.batch()
+    prediction = case.open_loop(case.state.params, batch, jax.random.key(16), context=CONTEXT)
+    shape = (B, T, *case.spec.observation_shape)
+    assert prediction.true_observation.shape == prediction.predicted_observation.shape == shape
+    assert prediction.true_reward.shape == prediction.predicted_reward.shape == (B, T)
+    assert all(leaf.dtype == jnp.float32 for leaf in prediction)
+    chex.assert_tree_all_finite(prediction)
+    np.testing.assert_array_equal(prediction.true_reward, batch.reward)
+    if case.spec.is_pixels:
+        np.testing.assert_allclose(prediction.true_observation, batch.observation / 256, atol=2**-5)
+        assert 0 <= prediction.predicted_observation.min() and prediction.predicted_observation.max() <= 1
+    else:
+        np.testing.assert_allclose(prediction.true_observation, batch.observation, atol=1e-5)
+
+
+def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
+    batch, key = case.batch(), jax.random.key(17)
+
+    def predict(batch):
+        prediction = case.open_loop(case.state.params, batch, key, context=CONTEXT)
+        return np.asarray(prediction.predicted_observation), np.asarray(prediction.predicted_reward)
+
+    base = predict(batch)
+    other = case.observation(B, T, seed=21)
+    time = np.arange(T).reshape(1, T, *[1] * len(case.spec.observation_shape))
+    later = batch._replace(observation=np.where(time >= CONTEXT, other, batch.observation))
+    chex.assert_trees_all_equal(predict(later), base)
+
+    earlier = batch._replace(observation=np.where(time < CONTEXT, other, batch.observation))
+    assert not np.allclose(predict(earlier)[0][:, CONTEXT:], base[0][:, CONTEXT:], atol=1e-6)
+
+    action = batch.action.copy()
+    action[:, CONTEXT + 1] *= -1.0
+    turned = predict(batch._replace(action=action))
+    np.testing.assert_array_equal(turned[1][:, : CONTEXT + 1], base[1][:, : CONTEXT + 1])
+    assert not np.allclose(turned[1][:, CONTEXT + 1 :], base[1][:, CONTEXT + 1 :], atol=1e-6)
+
+
+def test_second_calls_compile_nothing(case):
+    """As the driver calls them: NumPy data, and the carry and the train state that came back."""
+    carry, state, is_first = case.agent.initial(ENVS), case.state, np.ones(ENVS, bool)
+    for i in range(3):
+        key = jax.random.fold_in(jax.random.key(18), i)
+        _, carry, _ = case.act(state.params, carry, case.observation(ENVS, seed=i), is_first, key, mode="explore")
+        state, _ = case.update(state, case.batch(seed=i), key)
+        case.open_loop(state.params, case.batch(seed=i), key, context=CONTEXT)
+        is_first = NOT_FIRST
+    assert sorted(case.traces) == [("act", "explore"), ("open_loop", None), ("update", None)]
+    assert case.act._cache_size() == case.update._cache_size() == case.open_loop._cache_size() == 1
+
+
+def test_exploring_adds_gaussian_noise_to_the_evaluation_action():
+    """Same belief and key: the actions differ by N(0, noise), clipped; at evaluation there is none."""
+    envs, noise = 400, 0.1
+    config = planet("rssm", action_noise=noise)
+    agent = make_planet(config, SPECS["state"])
+    params = jax.jit(agent.init)(jax.random.key(0))
+    observation = np.random.default_rng(0).normal(size=(envs, 3)).astype(np.float32)
+    act = jax.jit(agent.act, static_argnames="mode")
+    args = params.params, agent.initial(envs), observation, np.ones(envs, bool), jax.random.key(19)
+    quiet, carry, _ = act(*args, mode="eval")
+    np.testing.assert_array_equal(quiet, carry.plan[:, 0])
+    np.testing.assert_array_equal(quiet, act(*args, mode="eval")[0])
+    loud, carry, _ = act(*args, mode="explore")
+    np.testing.assert_array_equal(carry.plan[:, 0], quiet)
+    np.testing.assert_array_equal(carry.action, loud)  # what was done, not what was planned, is remembered
+    added = np.asarray(loud - quiet)[np.abs(quiet) < 1 - 5 * noise]
+    assert added.size > 300
+    np.testing.assert_allclose(added.std(), noise, rtol=5 / (2 * added.size) ** 0.5)
+    np.testing.assert_allclose(added.mean(), 0.0, atol=5 * noise / added.size**0.5)
+
+
+def test_exploration_is_clipped():
+    agent = make_planet(planet("rssm", action_noise=10.0), SPECS["state"])
+    observation = np.zeros((ENVS, 3), np.float32)
+    params = get_case("planet", "rssm", "state").state.params
+    args = params, agent.initial(ENVS), observation, np.ones(ENVS, bool)
+    action, _, _ = jax.jit(agent.act, static_argnames="mode")(*args, jax.random.key(20), mode="explore")
+    assert np.abs(action).max() == 1.0
+
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
+presets = importlib.import_module("presets")
+
+
+@pytest.mark.parametrize("obs", ["pixels", "state"])
+@pytest.mark.parametrize("preset", ["paper", "cpu", "debug"])
+def test_every_preset_builds(preset, obs):
+    """Traced at full size, computed not at all."""
+    experiment = presets.make_preset(preset, "cartpole_swingup", obs)
+    assert (experiment.preset, experiment.environment.obs) == (preset, obs)
+    shape, dtype = ((64, 64, 3), "uint8") if obs == "pixels" else ((5,), "float32")
+    spec = EnvSpec(shape, dtype, action_size=1, action_repeat=8, max_decisions=125)
+    agent = AGENTS[experiment.agent].make(experiment.agent_config, spec)
+    key = jax.random.key(0)
+    state = jax.eval_shape(agent.init, key)
+    b, t = experiment.replay.batch_size, experiment.replay.batch_length
+    flags = jnp.zeros((b, t), bool)
+    batch = Batch(jnp.zeros((b, t, *shape), dtype), jnp.zeros((b, t, 1)), jnp.zeros((b, t)), flags, flags, flags)
+    after, metrics = jax.eval_shape(agent.update, state, batch, key)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+    assert metrics["loss"].shape == ()
+    carry = jax.eval_shape(lambda: agent.initial(2))
+    act = lambda *args: agent.act(*args, mode="explore")  # noqa: E731
+    action, again, _ = jax.eval_shape(act, state.params, carry, batch.observation[:2, 0], flags[0, :2], key)
+    assert action.shape == (2, 1)
+    chex.assert_trees_all_equal_shapes_and_dtypes(carry, again)
+
+
+def test_the_paper_preset_is_the_paper():
+    """PlaNet, arXiv 1811.04551v5, section 5 and appendix A."""
+    experiment = presets.make_preset("paper", "walker_walk", "pixels")
+    config = experiment.agent_config
+    model, loss, planner, optimizer = config.model, config.loss, config.planner, config.optimizer
+    assert (model.kind, model.deter, model.stoch, model.min_std) == ("rssm", 200, 30, 0.1)
+    assert (model.hidden, model.layers, model.activation) == (200, 2, "relu")
+    assert (model.reward_hidden, model.reward_layers) == (200, 2)
+    assert (model.conv_depth, model.image_bits, model.pixel_std) == (32, 5, 1.0)
+    assert (loss.reward_scale, loss.free_nats) == (10.0, 3.0)
+    assert (loss.overshooting_distance, loss.overshooting_beta) == (1, (1.0,))  # off in the final version
+    assert (loss.global_prior_scale, loss.overshooting_reward_scale) == (0.0, 0.0)
+    assert loss.observation_overshooting_distance is None
+    assert (optimizer.learning_rate, optimizer.eps, optimizer.clip_norm, optimizer.ramp) == (1e-3, 1e-4, 1000.0, 0)
+    assert (planner.horizon, planner.num_iterations, planner.num_candidates, planner.num_elites) == (12, 10, 1000, 100)
+    assert (planner.init_std, planner.discount, planner.warm_start) == (1.0, 1.0, False)
+    assert config.action_noise == 0.3
+    assert (experiment.replay.batch_size, experiment.replay.batch_length) == (50, 50)
+    assert (experiment.run.seed_episodes, experiment.run.updates_per_episode, experiment.run.num_envs) == (5, 100, 1)
+    assert (experiment.environment.image_size, experiment.environment.camera) == (64, 0)
+    assert experiment.environment.action_repeat is None  # the task's own
+
+
+def test_the_paper_presets_parameters_have_the_papers_sizes():
+    spec = EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=2, max_decisions=500)
+    agent = make_planet(presets.make_preset("paper", "walker_walk", "pixels").agent_config, spec)
+    params = jax.eval_shape(agent.init, jax.random.key(0)).params
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params["encoder"]) if len(leaf.shape) == 4]
+    assert sorted(shapes) == [(4, 4, 3, 32), (4, 4, 32, 64), (4, 4, 64, 128), (4, 4, 128, 256)]
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params["decoder"]) if len(leaf.shape) == 4]
+    assert sorted(shapes) == [(5, 5, 128, 64), (5, 5, 1024, 128), (6, 6, 32, 3), (6, 6, 64, 32)]
+    kernels = {leaf.shape for leaf in jax.tree.leaves(params["dynamics"]["posterior"])}
+    assert {(200 + 1024, 200), (200, 200), (200, 30)} <= kernels
+    kernels = {leaf.shape for leaf in jax.tree.leaves(params["dynamics"]["recurrent"])}
+    assert {(30 + 6, 200), (200 + 200, 2 * 200), (200 + 200, 200)} <= kernels
+    carry = jax.eval_shape(lambda: agent.initial(1))
+    assert jax.tree.map(lambda x: x.shape, carry) == Carry(Belief((1, 200), (1, 30)), (1, 6), (1, 12, 6))

@@ -1,0 +1,47 @@
+"""Fixtures that every test may use: tiny configurations, so that nothing takes long to compile."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.types import EnvSpec
+
+
+@pytest.fixture(scope="session")
+def tiny_model_config() -> Callable[..., WorldModelConfig]:
+    """(**overrides) -> a world model's config with every size small."""
+
+    def make(**overrides) -> WorldModelConfig:
+        sizes = {"deter": 8, "stoch": 4, "hidden": 8, "conv_depth": 4, "reward_hidden": 8, "vector_hidden": 8}
+        return WorldModelConfig(**(sizes | overrides))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_specs() -> dict[str, EnvSpec]:
+    """One environment of pixels and one of state vectors, both with two actions."""
+    return {
+        "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
+        "state": EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=10),
+    }
+
+
+@pytest.fixture(scope="session")
+def numpy_params() -> Callable:
+    """(init, seed) -> parameters of init's shapes, biases included, filled by NumPy: nothing has to be compiled."""
+
+    def make(init: Callable, seed: int = 0):
+        rng = np.random.default_rng(seed)
+
+        def fill(leaf):
+            fan_in = max(1, int(np.prod(leaf.shape[:-1])))
+            return jnp.asarray(rng.normal(size=leaf.shape) / np.sqrt(fan_in if leaf.ndim > 1 else 4), leaf.dtype)
+
+        return jax.tree.map(fill, jax.eval_shape(init, jax.random.key(0)))
+
+    return make

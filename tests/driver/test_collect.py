@@ -1,0 +1,217 @@
+"""Collecting episodes in lock-step, with pretended environments and a pretended agent."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.driver.collect import (
+    UNLIMITED_DECISIONS,
+    Policy,
+    agent_policy,
+    compile_act,
+    episode_return,
+    evaluate,
+    random_policy,
+    run_episodes,
+)
+from latentplan.driver.workers import StepResult
+from latentplan.types import Agent, Batch, EnvSpec
+
+
+class FakeWorkers:
+    """Environments that count: observation = [seed, decisions so far], reward = decisions so far.
+
+    Args:
+        lengths: decisions after which environment i ends; None: never.
+        terminal: which environments end by termination; the others by a limit of their own.
+        max_decisions: the time limit that the spec tells.
+    """
+
+    def __init__(self, lengths, terminal=(), max_decisions=20):
+        self.num_envs, self.lengths = len(lengths), lengths
+        self.spec = EnvSpec((2,), "float32", action_size=3, action_repeat=2, max_decisions=max_decisions)
+        self.terminal = np.isin(np.arange(self.num_envs), terminal)
+        self.calls, self.actions, self.seeds = [], [], []
+
+    def reset(self, seeds):
+        assert len(seeds) == self.num_envs
+        self.calls.append("reset")
+        self.seeds.append(list(seeds))
+        self.count = np.zeros(self.num_envs, int)
+        return self._observation()
+
+    def step(self, actions):
+        self.calls.append("step")
+        self.actions.append(np.array(actions))
+        running = ~self._ended()
+        self.count += running
+        reward = np.where(running, self.count, 0.0).astype(np.float32)
+        ended = self._ended()
+        return StepResult(self._observation(), reward, ended, ended & self.terminal)
+
+    def _ended(self):
+        return self.count >= [np.inf if length is None else length for length in self.lengths]
+
+    def _observation(self):
+        return np.stack([np.array(self.seeds[-1]), self.count], 1).astype(np.float32)
+
+
+def counting_policy(seen=None):
+    """Acts with decision / 100 everywhere; its carry counts decisions."""
+
+    def act(carry, observation, is_first, key, decision):
+        if seen is not None:
+            seen.append((carry, np.array(observation), np.array(is_first), key, int(decision)))
+        return jnp.full((len(observation), 3), decision / 100), carry + 1, {}
+
+    return Policy(lambda num_envs: 0, act)
+
+
+KEY = jax.random.key(0)
+
+
+def test_one_call_of_the_policy_per_decision_for_all_environments():
+    workers, seen = FakeWorkers([3, 5]), []
+    run_episodes(workers, counting_policy(seen), [10, 20], KEY)
+    assert workers.calls == ["reset"] + ["step"] * 5  # until the last one has ended, and no step more
+    assert workers.seeds == [[10, 20]]
+    assert [carry for carry, *_ in seen] == [decision for *_, decision in seen] == [0, 1, 2, 3, 4]
+    assert [is_first.tolist() for _, _, is_first, _, _ in seen] == [[True, True]] + 4 * [[False, False]]
+    np.testing.assert_array_equal([observation[1, 1] for _, observation, *_ in seen], [0, 1, 2, 3, 4])
+
+
+def test_every_episode_is_cut_at_its_own_end():
+    episodes = run_episodes(FakeWorkers([3, 5, 1]), counting_policy(), [10, 20, 30], KEY)
+    assert [len(episode.reward) for episode in episodes] == [4, 6, 2]
+    for episode, length, seed in zip(episodes, (3, 5, 1), (10, 20, 30), strict=True):
+        assert all(len(field) == length + 1 for field in episode)
+        np.testing.assert_array_equal(episode.observation[:, 0], seed)
+        np.testing.assert_array_equal(episode.observation[:, 1], np.arange(length + 1))
+        np.testing.assert_array_equal(episode.reward, np.arange(length + 1))
+        assert episode_return(episode) == length * (length + 1) / 2
+
+
+def test_a_record_holds_the_action_that_led_to_it_and_the_first_holds_zero():
+    workers = FakeWorkers([4])
+    (episode,) = run_episodes(workers, counting_policy(), [1], KEY)
+    np.testing.assert_array_equal(episode.action[0], 0.0)
+    np.testing.assert_allclose(episode.action[1:], np.array(workers.actions)[:, 0])
+    np.testing.assert_allclose(episode.action[:, 0], [0, 0, 0.01, 0.02, 0.03], rtol=1e-6)
+
+
+def test_flags():
+    terminal, limited = run_episodes(FakeWorkers([2, 3], terminal=[0]), counting_policy(), [1, 2], KEY)
+    assert terminal.is_first.tolist() == [True, False, False]
+    assert terminal.is_last.tolist() == terminal.is_terminal.tolist() == [False, False, True]
+    assert limited.is_last.tolist() == [False, False, False, True]
+    assert not limited.is_terminal.any()
+
+
+def test_dtypes():
+    (episode,) = run_episodes(FakeWorkers([2]), counting_policy(), [1], KEY)
+    assert all(isinstance(field, np.ndarray) for field in episode)
+    assert [field.dtype for field in episode] == [np.float32] * 3 + [bool] * 3
+
+
+def test_an_environment_that_does_not_end_is_cut_at_the_limit():
+    workers = FakeWorkers([None, 2], terminal=[1], max_decisions=6)
+    endless, ended = run_episodes(workers, counting_policy(), [1, 2], KEY)
+    assert workers.calls.count("step") == 6
+    assert len(endless.reward) == 7 and len(ended.reward) == 3
+    assert endless.is_last.tolist() == [False] * 6 + [True]
+    assert not endless.is_terminal.any() and ended.is_terminal[-1]
+
+
+def test_without_any_limit_an_episode_still_ends():
+    workers = FakeWorkers([None], max_decisions=None)
+    (episode,) = run_episodes(workers, counting_policy(), [1], KEY)
+    assert len(episode.reward) == UNLIMITED_DECISIONS + 1 and episode.is_last[-1]
+
+
+def test_on_decision_can_stop_a_phase_before_the_next_step():
+    workers, count = FakeWorkers([9]), []
+
+    def stop():
+        count.append(None)
+        if len(count) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_episodes(workers, counting_policy(), [1], KEY, on_decision=stop)
+    assert workers.calls.count("step") == 2
+
+
+def test_evaluation_runs_one_episode_per_seed_when_they_do_not_divide():
+    workers = FakeWorkers([2, 3])
+    episodes = evaluate(workers, counting_policy(), [10, 11, 12, 13, 14], KEY)
+    assert [episode.observation[0, 0] for episode in episodes] == [10, 11, 12, 13, 14]
+    assert [len(episode.reward) for episode in episodes] == [3, 4, 3, 4, 3]
+    assert workers.calls.count("reset") == 3
+    assert workers.seeds[-1][0] == 14 and len(workers.seeds[-1]) == 2
+
+
+def test_evaluation_with_more_environments_than_episodes():
+    episodes = evaluate(FakeWorkers([2, 2, 2]), counting_policy(), [5], KEY)
+    assert [episode.observation[0, 0] for episode in episodes] == [5]
+
+
+def test_evaluation_rounds_have_keys_of_their_own_and_repeat():
+    def keys():
+        seen = []
+        evaluate(FakeWorkers([1]), counting_policy(seen), [1, 2, 3], KEY)
+        return [tuple(jax.random.key_data(key).tolist()) for *_, key, _ in seen]
+
+    assert len(set(keys())) == 3
+    assert keys() == keys()
+
+
+def test_random_actions_fill_the_range_and_repeat():
+    policy = random_policy(FakeWorkers([1]).spec)
+    observation = np.zeros((1000, 2), np.float32)
+    carry = policy.initial(1000)
+    action, _, _ = policy.act(carry, observation, None, KEY, jnp.int32(3))
+    assert action.shape == (1000, 3) and action.dtype == jnp.float32
+    assert np.abs(action).max() <= 1 and action.min() < -0.99 and action.max() > 0.99
+    np.testing.assert_allclose(action.mean(), 0, atol=5 * 3**-0.5 / 3000**0.5)
+    np.testing.assert_array_equal(action, policy.act(carry, observation, None, KEY, jnp.int32(3))[0])
+    assert not np.array_equal(action, policy.act(carry, observation, None, KEY, jnp.int32(4))[0])
+
+
+def fake_agent(traces):
+    """Its action: params at evaluation, plus noise when exploring; its carry counts decisions since the start."""
+
+    def act(params, carry, observation, is_first, key, *, mode):
+        traces.append(mode)
+        carry = jnp.where(is_first, 0, carry) + 1
+        action = jnp.full((len(observation), 3), params) + 0.01 * carry[:, None]
+        if mode == "explore":
+            action = action + 0.1 * jax.random.normal(key, action.shape)
+        return action, carry, {}
+
+    initial = lambda num_envs: jnp.full(num_envs, 77)  # noqa: E731
+    return Agent(init=None, initial=initial, act=act, update=None, open_loop=None)
+
+
+def test_an_agent_acts_through_one_compiled_program_per_mode():
+    traces = []
+    agent = fake_agent(traces)
+    act = {mode: compile_act(agent, mode) for mode in ("explore", "eval")}
+    for params in (0.1, 0.2):
+        policy = agent_policy(agent, jnp.float32(params), act["eval"])
+        for episode in run_episodes(FakeWorkers([4, 4]), policy, [1, 2], KEY):
+            np.testing.assert_allclose(episode.action[1:, 0], params + 0.01 * np.arange(1, 5), rtol=1e-5)
+    first, again = (
+        run_episodes(FakeWorkers([4]), agent_policy(agent, jnp.float32(0.1), act["explore"]), [1], KEY)[0].action
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert len(np.unique(first[1:])) == first[1:].size  # every decision draws anew
+    assert traces.count("eval") == 1 and traces.count("explore") == 1
+
+
+def test_the_return_is_summed_in_double_precision():
+    reward = np.full(100_000, 0.1, np.float32)
+    flags = np.zeros(len(reward), bool)
+    episode = Batch(flags, flags, reward, flags, flags, flags)
+    np.testing.assert_allclose(episode_return(episode), 100_000 * float(np.float32(0.1)), rtol=1e-12)

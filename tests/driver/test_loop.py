@@ -1,0 +1,338 @@
+"""The training loop with a fake agent and a fake environment: schedule, crashes, resuming, faults."""
+
+import errno
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.driver import loop
+from latentplan.driver.env import EnvConfig, StepResult, WorkerDied
+from latentplan.driver.episodes import read_episode
+from latentplan.driver.files import DiskFull
+from latentplan.driver.logging import read_metrics
+from latentplan.driver.loop import Interrupted, NonFinite, RunConfig, train
+from latentplan.driver.replay import ReplayConfig
+from latentplan.types import Agent, EnvSpec, OpenLoop, TrainState
+
+SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
+REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
+CONFIG = RunConfig(
+    env_steps=72,  # 6 episodes of 4 decisions of 3 control steps
+    seed_episodes=2,
+    updates_per_episode=3,
+    eval_every=2,
+    eval_episodes=2,
+    checkpoint_every=2,
+    open_loop_context=2,
+    open_loop_length=4,
+)
+
+
+class FakeWorkers:
+    """Observes (seed mod 1000, decisions so far); rewards the action; ends after four decisions."""
+
+    spec = SPEC
+
+    def __init__(self, num_envs=1):
+        self.num_envs = num_envs
+        self.dies_at: int | None = None
+        self.closed = False
+
+    def reset(self, seeds):
+        self.seeds, self.count = np.array([s % 1000 for s in seeds], np.float32), 0
+        return self._observation()
+
+    def step(self, actions):
+        self.count += 1
+        if self.dies_at == self.count:
+            raise WorkerDied(0, "was killed by SIGKILL")
+        last = np.full(self.num_envs, self.count == SPEC.max_decisions)
+        return StepResult(self._observation(), np.asarray(actions)[:, 0], last, np.zeros(self.num_envs, bool))
+
+    def _observation(self):
+        return np.stack([self.seeds, np.full(self.num_envs, self.count)], 1).astype(np.float32)
+
+    def close(self):
+        self.closed = True
+
+
+def fake_agent(nan_after: int | None = None) -> Agent:
+    """Its one parameter drifts with all it is given, so that any difference in data, order or keys shows."""
+
+    def update(state, batch, key):
+        drift = jnp.mean(batch.observation) * 1e-3 + jnp.mean(batch.reward) + jax.random.normal(key)
+        value = 0.9 * state.params + drift
+        if nan_after is not None:
+            value = jnp.where(state.updates + 1 >= nan_after, jnp.nan, value)
+        metrics = {"loss": value, "kl": jnp.abs(drift), "finite": jnp.isfinite(value).astype(jnp.float32)}
+        return TrainState(value, (), state.updates + 1), metrics
+
+    def act(params, carry, observation, is_first, key, *, mode):
+        noise = jax.random.normal(key, (len(is_first), 1)) if mode == "explore" else 0.0
+        action = jnp.tanh(params + carry + noise)
+        return action, jnp.where(is_first[:, None], 0.0, carry) + 0.1, {}
+
+    def open_loop(params, batch, key, *, context):
+        return OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
+
+    return Agent(
+        init=lambda key: TrainState(jax.random.normal(key), (), jnp.int32(0)),
+        initial=lambda num_envs: jnp.zeros((num_envs, 1)),
+        act=act,
+        update=update,
+        open_loop=open_loop,
+    )
+
+
+def run(logdir, report=lambda kind, values: None, *, agent=None, config=CONFIG, workers=None):
+    logdir.mkdir(exist_ok=True)
+    workers = workers or FakeWorkers(config.num_envs)
+    return train(agent or fake_agent(), SPEC, "fake", EnvConfig(), config, REPLAY, logdir, report, workers=workers)
+
+
+def timeless(logdir):
+    rows = read_metrics(logdir / "metrics.jsonl")
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+def final_value(logdir):
+    state, progress = loop.restore(fake_agent(), SPEC, REPLAY, logdir, lambda message: None)
+    return float(state.params), progress._replace(seconds=0.0, metrics_bytes=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Some sixty runs of the same programs: compile each once."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("xla")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """One uninterrupted run, its events, and what it leaves."""
+    logdir = tmp_path_factory.mktemp("straight")
+    events = []
+    run(logdir, lambda kind, values: events.append(kind))
+    return logdir, events
+
+
+def test_schedule_counts_and_units(straight):
+    logdir, _ = straight
+    rows = timeless(logdir)
+    collected = [r for r in rows if "collect/return" in r]
+    learned = [r for r in rows if "learn/loss" in r]
+    evaluated = [r for r in rows if "evaluation/return" in r]
+    assert [r["env_steps"] for r in collected] == [12, 24, 36, 48, 60, 72]  # action repeat counted
+    assert [r["collect/random"] for r in collected] == [1, 1, 0, 0, 0, 0]
+    assert [(r["episodes"], r["updates"]) for r in learned] == [(2, 3), (3, 6), (4, 9), (5, 12), (6, 15)]
+    assert [r["episodes"] for r in evaluated] == [2, 4, 6]
+    assert all(r["evaluation/episodes"] == 2 for r in evaluated)
+    for i in range(6):
+        episode = read_episode(logdir / "episodes" / f"{i:06d}.npz", SPEC)
+        assert len(episode.reward) == 5
+        assert collected[i]["collect/return"] == pytest.approx(float(episode.reward.sum(dtype=np.float64)))
+
+
+def test_evaluation_has_no_noise_and_seeds_of_its_own(straight):
+    logdir, _ = straight
+    seeds = {read_episode(logdir / "episodes" / f"{i:06d}.npz").observation[0, 0] for i in range(6)}
+    assert len(seeds) == 6
+    rows = [r for r in timeless(logdir) if "evaluation/return" in r]
+    assert rows[0]["evaluation/return_std"] == pytest.approx(0.0, abs=1e-9)  # deterministic: reward is the action
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing of the program runs after it."""
+
+
+def test_resume_after_a_kill_at_any_event_is_bit_exact(straight, tmp_path, monkeypatch):
+    whole, events = straight
+    for at in range(0, len(events), 7):
+        logdir, seen = tmp_path / f"killed{at}", []
+
+        def die(kind, values, seen=seen, at=at):
+            seen.append(kind)
+            if len(seen) == at + 1:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(logdir, die)
+        run(logdir)
+        assert timeless(logdir) == timeless(whole), f"killed at event {at}, {events[at]}"
+        assert final_value(logdir) == final_value(whole)
+
+
+def test_interrupts_save_and_resume_bit_exact(straight, tmp_path):
+    whole, events = straight
+    for at in range(0, len(events), 9):
+        logdir, seen = tmp_path / f"interrupted{at}", []
+
+        def press(kind, values, seen=seen, at=at):
+            seen.append(kind)
+            if len(seen) == at + 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        try:
+            run(logdir, press)
+        except Interrupted:
+            assert loop.restore(fake_agent(), SPEC, REPLAY, logdir, print)[1].episodes <= 6
+        run(logdir)
+        assert timeless(logdir) == timeless(whole), f"interrupted at event {at}, {events[at]}"
+        assert final_value(logdir) == final_value(whole)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_longer_run_continues_a_shorter_one(straight, tmp_path):
+    from dataclasses import replace
+
+    logdir = tmp_path / "run"
+    run(logdir, config=replace(CONFIG, env_steps=48))
+    run(logdir)
+    assert timeless(logdir) == timeless(straight[0])
+
+
+def test_finished_run_does_nothing(straight):
+    logdir, _ = straight
+    before = timeless(logdir)
+    assert run(logdir).env_steps == 72
+    assert timeless(logdir) == before
+
+
+def test_parallel_environments_collect_that_many_episodes_at_a_time(tmp_path):
+    from dataclasses import replace
+
+    config = replace(CONFIG, num_envs=2)
+    run(tmp_path / "two", config=config)
+    rows = timeless(tmp_path / "two")
+    assert [r["episodes"] for r in rows if "collect/return" in r] == [2, 4, 6]
+    assert [r["updates"] for r in rows if "learn/loss" in r] == [6, 12, 18]  # 3 per episode all the same
+
+
+def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path):
+    logdir = tmp_path / "nan"
+    with pytest.raises(NonFinite, match=r"learn/loss.*last good checkpoint is step") as error:
+        run(logdir, agent=fake_agent(nan_after=8))
+    assert "8" not in str(error.value) or "updates" in str(error.value)
+    value, progress = final_value(logdir)
+    assert np.isfinite(value)
+    assert progress.updates < 8
+
+
+def test_dead_worker_is_replaced_and_its_episode_repeated(straight, tmp_path, monkeypatch):
+    dying = FakeWorkers()
+    dying.dies_at = 3
+    monkeypatch.setattr(loop, "Workers", lambda env, config, num_envs: FakeWorkers(num_envs))
+    messages = []
+    run(tmp_path / "died", lambda k, v: messages.append(v["message"]) if k == "message" else None, workers=dying)
+    assert timeless(tmp_path / "died") == timeless(straight[0])
+    assert any("worker 0 was killed" in m and "repeating" in m for m in messages)
+
+
+def test_workers_that_keep_dying_end_the_run(tmp_path, monkeypatch):
+    def dying(env=None, config=None, num_envs=1):
+        workers = FakeWorkers(num_envs)
+        workers.dies_at = 2
+        return workers
+
+    monkeypatch.setattr(loop, "Workers", dying)
+    with pytest.raises(WorkerDied):
+        run(tmp_path / "dying", workers=dying())
+
+
+def test_full_disk_stops_and_the_run_goes_on_when_there_is_room(straight, tmp_path, monkeypatch):
+    logdir = tmp_path / "full"
+    real, calls = loop.write_episode, []
+
+    def full(directory, index, episode):
+        calls.append(index)
+        if len(calls) == 4:
+            raise DiskFull(errno.ENOSPC, f"{directory}: the disk is full; free some space and run the command again")
+        return real(directory, index, episode)
+
+    monkeypatch.setattr(loop, "write_episode", full)
+    with pytest.raises(DiskFull):
+        run(logdir)
+    monkeypatch.setattr(loop, "write_episode", real)
+    run(logdir)
+    assert timeless(logdir) == timeless(straight[0])
+
+
+def test_corrupt_checkpoint_falls_back_to_the_one_before(straight, tmp_path):
+    logdir = tmp_path / "corrupt"
+    with pytest.raises(Killed):
+        run(logdir, _raise_at("evaluated", 3))
+    newest = sorted((logdir / "checkpoints").iterdir())[-1]
+    victim = max((p for p in newest.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    victim.write_bytes(victim.read_bytes()[: victim.stat().st_size // 2])
+    messages = []
+    run(logdir, lambda k, v: messages.append(v["message"]) if k == "message" else None)
+    assert any("corrupt" in m and str(newest) in m for m in messages)
+    assert timeless(logdir) == timeless(straight[0])
+
+
+def test_only_corrupt_checkpoints_are_refused_not_overwritten(tmp_path):
+    logdir = tmp_path / "allcorrupt"
+    run(logdir)
+    for file in (logdir / "checkpoints").rglob("record.json"):
+        file.write_text("{")
+    with pytest.raises(ValueError, match="only corrupt ones"):
+        run(logdir)
+    assert len(list((logdir / "episodes").glob("*.npz"))) == 6
+
+
+def test_corrupt_episode_is_skipped_and_named(tmp_path):
+    logdir = tmp_path / "episode"
+    with pytest.raises(Killed):
+        run(logdir, _raise_at("evaluated", 3))
+    (logdir / "episodes" / "000001.npz").write_bytes(b"PK\x03\x04 torn")
+    messages = []
+    run(logdir, lambda k, v: messages.append(v["message"]) if k == "message" else None)
+    assert any("000001.npz" in m for m in messages)
+    assert timeless(logdir)[-1]["env_steps"] == 72
+
+
+def test_windows_longer_than_an_episode_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"batch_length.*5.*6"):
+        train(
+            fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, ReplayConfig(batch_length=6), tmp_path,
+            workers=FakeWorkers(),
+        )  # fmt: skip
+
+
+def test_metrics_are_strict_json_with_time_apart(straight):
+    lines = (straight[0] / "metrics.jsonl").read_text().splitlines()
+    for line in lines:
+        row = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not strict JSON"))
+        assert {"env_steps", "episodes", "updates", "time/total"} <= row.keys()
+
+
+@pytest.mark.parametrize("field", ["env_steps", "num_envs", "seed_episodes", "eval_episodes", "checkpoint_every"])
+def test_schedule_errors_name_the_field(field):
+    with pytest.raises(ValueError, match=rf"{field}: expected at least 1, got 0"):
+        RunConfig(**{field: 0})
+
+
+def _raise_at(kind, count):
+    seen = []
+
+    def report(got, values):
+        if got == kind:
+            seen.append(got)
+            if len(seen) == count:
+                raise Killed
+
+    return report

@@ -1,0 +1,146 @@
+"""Convolutions: the two implementations against each other and NumPy loops; the paper's encoder and decoder."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.nets import conv
+from latentplan.nets.conv import make_conv_decoder, make_conv_encoder
+
+# (height, width, channels in, channels out, kernel size), as in the encoder and decoder with depth 2, and odd ones.
+CONVS = [(64, 64, 3, 2, 4), (31, 31, 2, 4, 4), (14, 14, 4, 8, 4), (6, 6, 8, 16, 4), (9, 12, 2, 3, 5)]
+DECONVS = [(1, 1, 16, 8, 5), (5, 5, 8, 4, 5), (13, 13, 4, 2, 6), (30, 30, 2, 3, 6), (3, 4, 2, 3, 4)]
+
+
+def draw(*shape: int, seed: int = 0) -> jax.Array:
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def value_and_gradients(function, x, kernel):
+    """The output and the gradients of a weighted sum of it, so that no symmetry hides an error."""
+
+    @jax.jit
+    def both(x, kernel):
+        output, pull = jax.vjp(function, x, kernel)
+        weights = jnp.sin(jnp.arange(output.size, dtype=jnp.float32)).reshape(output.shape)
+        return output, *pull(weights)
+
+    return both(x, kernel)
+
+
+def assert_all_close(got, expected):
+    for a, b in zip(got, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), CONVS)
+def test_both_convolutions_agree_in_value_and_gradients(height, width, inputs, outputs, size):
+    x, kernel = draw(2, height, width, inputs), draw(size, size, inputs, outputs, seed=1)
+    assert_all_close(value_and_gradients(conv._conv_patches, x, kernel), value_and_gradients(conv._conv_lax, x, kernel))
+
+
+@pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), DECONVS)
+def test_both_transposed_convolutions_agree_in_value_and_gradients(height, width, inputs, outputs, size):
+    x, kernel = draw(2, height, width, inputs), draw(size, size, inputs, outputs, seed=1)
+    got = value_and_gradients(conv._deconv_phases, x, kernel)
+    assert_all_close(got, value_and_gradients(conv._deconv_lax, x, kernel))
+
+
+@pytest.mark.parametrize("size", [4, 5, 6])
+@pytest.mark.parametrize("implementation", [conv._conv_patches, conv._conv_lax])
+def test_convolution_is_the_naive_loop(implementation, size):
+    x, kernel = np.asarray(draw(2, 9, 11, 3)), np.asarray(draw(size, size, 3, 2, seed=1))
+    rows, cols = (9 - size) // 2 + 1, (11 - size) // 2 + 1
+    expected = np.zeros((2, rows, cols, 2))
+    for n, i, j in np.ndindex(2, rows, cols):
+        window = x[n, 2 * i : 2 * i + size, 2 * j : 2 * j + size]
+        expected[n, i, j] = np.einsum("abc,abcf->f", window, kernel)
+    np.testing.assert_allclose(implementation(jnp.asarray(x), jnp.asarray(kernel)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [4, 5, 6])
+@pytest.mark.parametrize("implementation", [conv._deconv_phases, conv._deconv_lax])
+def test_transposed_convolution_is_the_naive_loop(implementation, size):
+    x, kernel = np.asarray(draw(2, 3, 4, 3)), np.asarray(draw(size, size, 3, 2, seed=1))
+    expected = np.zeros((2, 4 + size, 6 + size, 2))
+    for n, i, j in np.ndindex(2, 3, 4):
+        expected[n, 2 * i : 2 * i + size, 2 * j : 2 * j + size] += np.einsum("c,abcf->abf", x[n, i, j], kernel)
+    np.testing.assert_allclose(implementation(jnp.asarray(x), jnp.asarray(kernel)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("height", "size"), [(1, 5), (5, 5), (13, 6), (6, 4)])
+def test_transposed_convolution_is_the_adjoint_of_convolution(height, size):
+    kernel = draw(size, size, 3, 2)
+    small = draw(2, height, height, 2, seed=1)
+    large = draw(2, 2 * (height - 1) + size, 2 * (height - 1) + size, 3, seed=2)
+    forward = jnp.vdot(conv.conv2d(large, kernel), small)
+    backward = jnp.vdot(large, conv.deconv2d(small, kernel.swapaxes(2, 3)))
+    np.testing.assert_allclose(forward, backward, rtol=1e-4)
+
+
+def test_gradients_of_gradients_pass_through_the_transposed_convolution():
+    x, kernel = draw(1, 3, 3, 2), draw(4, 4, 2, 2, seed=1)
+
+    def penalty(deconv):
+        inner = jax.grad(lambda x, kernel: jnp.sum(jnp.tanh(deconv(x, kernel))))
+        return jax.jit(jax.grad(lambda kernel: jnp.sum(inner(x, kernel) ** 2)))(kernel)
+
+    assert_all_close([penalty(conv.deconv2d)], [penalty(conv._deconv_lax)])
+
+
+# The paper's networks. Shapes only: nothing is computed.
+
+
+def parameter_shapes(network) -> dict[str, list[tuple[int, ...]]]:
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    return {name: [leaf.shape for leaf in jax.tree.leaves(layer)] for name, layer in params.items()}
+
+
+def count(network) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0))))
+
+
+def test_the_papers_encoder_has_its_shapes_and_number_of_parameters():
+    encoder = make_conv_encoder(3, depth=32, activation="relu")
+    assert parameter_shapes(encoder) == {
+        "_Conv_0": [(32,), (4, 4, 3, 32)],
+        "_Conv_1": [(64,), (4, 4, 32, 64)],
+        "_Conv_2": [(128,), (4, 4, 64, 128)],
+        "_Conv_3": [(256,), (4, 4, 128, 256)],
+    }
+    assert count(encoder) == 32 + 1536 + 64 + 32_768 + 128 + 131_072 + 256 + 524_288
+    params = jax.eval_shape(encoder.init, jax.random.key(0))
+    embed = jax.eval_shape(encoder.apply, params, jax.ShapeDtypeStruct((7, 2, 64 * 64 * 3), jnp.float32))
+    assert (embed.shape, embed.dtype) == ((7, 2, 1024), jnp.float32)
+
+
+def test_the_papers_decoder_has_its_shapes_and_number_of_parameters():
+    decoder = make_conv_decoder(230, 3, depth=32, activation="relu")
+    assert parameter_shapes(decoder) == {
+        "Dense_0": [(1024,), (230, 1024)],
+        "_Conv_0": [(128,), (5, 5, 1024, 128)],
+        "_Conv_1": [(64,), (5, 5, 128, 64)],
+        "_Conv_2": [(32,), (6, 6, 64, 32)],
+        "_Conv_3": [(3,), (6, 6, 32, 3)],
+    }
+    sizes = (1024 * 231, 128 + 25 * 1024 * 128, 64 + 25 * 128 * 64, 32 + 36 * 64 * 32, 3 + 36 * 32 * 3)
+    assert count(decoder) == sum(sizes)
+    params = jax.eval_shape(decoder.init, jax.random.key(0))
+    image = jax.eval_shape(decoder.apply, params, jax.ShapeDtypeStruct((7, 2, 230), jnp.float32))
+    assert (image.shape, image.dtype) == ((7, 2, 64 * 64 * 3), jnp.float32)
+
+
+def test_leading_axes_are_free_the_decoder_ends_linear_and_the_encoder_in_its_activation():
+    encoder = make_conv_encoder(1, depth=2, activation="relu")
+    decoder = make_conv_decoder(5, 1, depth=2, activation="relu")
+    for network, size in ((encoder, 64 * 64), (decoder, 5)):
+        x = draw(2, 2, size)
+        shapes = jax.eval_shape(network.init, jax.random.key(0))
+        params = jax.tree.map(lambda leaf: 0.1 * draw(*leaf.shape), shapes)
+        apply = jax.jit(network.apply)
+        together = apply(params, x)
+        assert np.std(together) > 0
+        assert together.min() == 0.0 if network is encoder else together.min() < 0.0 < together.max()
+        for i, j in np.ndindex(2, 2):
+            np.testing.assert_allclose(together[i, j], apply(params, x[i, j]), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,29 @@
+"""The examples in the docstrings run."""
+
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).parents[1] / "src" / "latentplan"
+NOT_RUN = {
+    "latentplan.driver.workers",  # starts processes, which would import the test runner again
+}
+
+
+def modules_with_examples() -> list[str]:
+    paths = sorted(path for path in LIBRARY.rglob("*.py") if ">>>" in path.read_text())
+    names = [".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts) for path in paths]
+    return [name.removesuffix(".__init__") for name in names]
+
+
+def test_what_is_left_out_exists():
+    assert set(modules_with_examples()) >= NOT_RUN
+
+
+@pytest.mark.parametrize("name", [name for name in modules_with_examples() if name not in NOT_RUN])
+def test_examples(name):
+    results = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert results.attempted > 0
+    assert results.failed == 0

@@ -1,0 +1,185 @@
+"""Dependencies point one way. Imports are read from the source, so that nothing has to run."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = ROOT / "src" / "latentplan"
+
+BASE = {"types", "transforms", "distributions"}
+MAY_IMPORT = {
+    "types": set(),
+    "transforms": {"types"},
+    "distributions": {"types"},
+    "losses": BASE,
+    "nets": BASE | {"losses"},
+    "models": BASE | {"losses", "nets"},
+    "planners": {"types"},  # planners receive functions and know no model
+    "agents": BASE | {"losses", "nets", "models", "planners"},
+    "driver": {"types"},  # the driver sees an agent only through the Agent record
+}
+"""Room -> the other rooms it may import from."""
+
+ONLY_IN = {
+    "flax": {"nets"},
+    "distrax": {"distributions"},
+    "tyro": {"experiments"},
+    "rich": {"experiments"},
+    **dict.fromkeys(
+        ("gymnasium", "dm_control", "mujoco", "shimmy", "flashbax", "orbax", "tensorboardX", "imageio"),
+        {"driver", "experiments"},
+    ),
+}
+"""Third-party package -> the rooms that may import it."""
+
+
+class Import(NamedTuple):
+    """One import statement's target, dotted, and its line."""
+
+    target: str
+    line: int
+
+
+def imports(source: str, module: str) -> Iterator[Import]:
+    """Every import anywhere in a source, relative ones resolved.
+
+    `from latentplan import losses` gives both `latentplan` and `latentplan.losses`.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: -node.level]
+                base = ".".join([*package, *([node.module] if node.module else [])])
+            yield Import(base, node.lineno)
+            for alias in node.names:
+                yield Import(f"{base}.{alias.name}", node.lineno)
+
+
+def room_violations(source: str, module: str) -> list[str]:
+    """Imports of rooms that the module's room must not know."""
+    room = module.split(".")[1]
+    found = []
+    for target, line in imports(source, module):
+        parts = target.split(".")
+        if parts[0] in ("experiments", "run", "presets", "display", "doctor"):
+            found.append(f"{module}:{line} imports {target}")
+        if parts[0] == "latentplan" and len(parts) > 1 and parts[1] in MAY_IMPORT:
+            if parts[1] != room and parts[1] not in MAY_IMPORT[room]:
+                found.append(f"{module}:{line} imports {target}")
+    return found
+
+
+def package_violations(source: str, module: str) -> list[str]:
+    """Third-party packages imported outside the rooms they are kept in."""
+    room = module.split(".")[1] if module.startswith("latentplan.") else module.split(".")[0]
+    found = []
+    for target, line in imports(source, module):
+        allowed = ONLY_IN.get(target.split(".")[0])
+        if allowed is not None and room not in allowed:
+            found.append(f"{module}:{line} imports {target}")
+    return sorted(set(found))
+
+
+def jit_uses(source: str, module: str) -> list[str]:
+    """Uses of jit: `jax.jit`, `jax.pmap`, or the same imported by name."""
+    found = [f"{module}:{line} imports {target}" for target, line in imports(source, module) if target in JITS]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if f"{node.value.id}.{node.attr}" in JITS:
+                found.append(f"{module}:{node.lineno} uses {node.value.id}.{node.attr}")
+    return found
+
+
+JITS = {"jax.jit", "jax.pmap", "flax.linen.jit", "nn.jit", "nn.scan"}
+
+
+def module_name(path: Path) -> str:
+    relative = path.relative_to(LIBRARY.parent if path.is_relative_to(LIBRARY) else ROOT).with_suffix("")
+    return ".".join(relative.parts)
+
+
+LIBRARY_FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
+ALL_FILES = LIBRARY_FILES + sorted((ROOT / "experiments").glob("*.py"))
+PURE_FILES = [path for path in LIBRARY_FILES if "driver" not in path.relative_to(LIBRARY).parts]
+
+
+def test_every_room_has_its_rule():
+    rooms = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in LIBRARY_FILES}
+    assert rooms == MAY_IMPORT.keys()
+    assert len(PURE_FILES) >= 20 and len(ALL_FILES) > len(LIBRARY_FILES)
+
+
+@pytest.mark.parametrize("path", LIBRARY_FILES, ids=module_name)
+def test_rooms_import_only_what_lies_before_them(path):
+    assert room_violations(path.read_text(), module_name(path)) == []
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=module_name)
+def test_packages_stay_in_their_rooms(path):
+    assert package_violations(path.read_text(), module_name(path)) == []
+
+
+@pytest.mark.parametrize("path", PURE_FILES, ids=module_name)
+def test_the_pure_core_never_calls_jit(path):
+    assert jit_uses(path.read_text(), module_name(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("latentplan.planners.bad", "from latentplan.models.rssm import make_rssm"),
+        ("latentplan.planners.bad", "from latentplan import nets"),
+        ("latentplan.planners.bad", "def f():\n    import latentplan.models.rollout"),
+        ("latentplan.planners.bad", "from ..models import rssm"),
+        ("latentplan.losses.bad", "from latentplan.models.rollout import observe"),
+        ("latentplan.types", "from . import losses"),
+        ("latentplan.driver.bad", "from latentplan.agents.planet import make_planet"),
+        ("latentplan.agents.bad", "from latentplan.driver.loop import train"),
+        ("latentplan.driver.bad", "from presets import Experiment"),
+    ],
+)
+def test_a_wrong_direction_is_found(module, source):
+    assert room_violations(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("latentplan.planners.good", "from latentplan.types import Belief\nfrom . import objectives"),
+        ("latentplan.agents.good", "from latentplan import distributions\nfrom ..models import rssm"),
+        ("latentplan.losses.good", "from latentplan.losses import kl\nimport jax"),
+    ],
+)
+def test_a_right_direction_passes(module, source):
+    assert room_violations(source, module) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("latentplan.models.bad", "from flax import linen as nn"),
+        ("latentplan.models.bad", "import flax.linen"),
+        ("latentplan.losses.bad", "import distrax"),
+        ("latentplan.driver.bad", "def f():\n    from rich.progress import Progress"),
+        ("latentplan.agents.bad", "import gymnasium"),
+        ("experiments.bad", "import flax"),
+    ],
+)
+def test_a_stray_package_is_found(module, source):
+    assert package_violations(source, module)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import jax\nf = jax.jit(g)", "import jax\n@jax.jit\ndef f(): ...", "from jax import jit", "x = nn.scan(cell)"],
+)
+def test_a_stray_jit_is_found(source):
+    assert jit_uses(source, "latentplan.models.bad")

@@ -1,0 +1,68 @@
+"""Value transforms and image quantisation against hand numbers and a NumPy loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan import transforms
+
+BITS = range(1, 9)
+EVERY_VALUE = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+
+
+def test_symlog_and_symexp_have_hand_computed_values():
+    x = jnp.array([0.0, 1.0, -1.0, np.e - 1, -99.0])
+    expected = [0.0, np.log(2.0), -np.log(2.0), 1.0, -np.log(100.0)]
+    np.testing.assert_allclose(transforms.symlog(x), expected, rtol=1e-6)
+    np.testing.assert_allclose(transforms.symexp(jnp.asarray(expected)), x, rtol=1e-5)
+
+
+def test_symexp_undoes_symlog_over_many_magnitudes():
+    x = np.concatenate([[0.0], 10.0 ** np.arange(-6, 7)])
+    x = np.concatenate([-x, x]).astype(np.float32)
+    np.testing.assert_allclose(transforms.symexp(transforms.symlog(jnp.asarray(x))), x, rtol=1e-5)
+
+
+def test_symlog_grows_everywhere_and_has_its_derivative():
+    x = jnp.linspace(-20.0, 20.0, 400)
+    assert np.all(np.diff(transforms.symlog(x)) > 0)
+    np.testing.assert_allclose(jax.vmap(jax.grad(transforms.symlog))(x), 1 / (1 + np.abs(x)), rtol=1e-5)
+
+
+def reference_quantise(image: np.ndarray, bits: int) -> np.ndarray:
+    result = np.zeros(image.shape)
+    for index, value in np.ndenumerate(image):
+        result[index] = (int(value) >> (8 - bits)) / 2**bits - 0.5
+    return result
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_quantise_is_the_loop_over_every_value(bits):
+    got = transforms.quantise(jnp.asarray(EVERY_VALUE), bits)
+    assert got.dtype == jnp.float32
+    np.testing.assert_array_equal(got, reference_quantise(EVERY_VALUE, bits))
+    assert len(np.unique(got)) == 2**bits
+    assert got.min() == -0.5
+
+
+@pytest.mark.parametrize("bits", BITS)
+def test_dequantised_values_fill_their_bin_and_do_not_leave_it(bits):
+    images = jnp.broadcast_to(EVERY_VALUE, (20, 16, 16, 1))
+    inside = transforms.dequantise(images, bits, jax.random.key(bits)) - transforms.quantise(images, bits)
+    assert np.all(inside >= 0)
+    assert np.all(inside <= 2.0**-bits)
+    np.testing.assert_allclose(np.mean(inside), 0.5 * 2.0**-bits, rtol=0.05)
+    np.testing.assert_allclose(np.std(inside), 2.0**-bits / np.sqrt(12), rtol=0.05)
+
+
+def test_every_pixel_is_dequantised_with_noise_of_its_own():
+    inside = transforms.dequantise(jnp.zeros((2, 4, 4, 3), jnp.uint8), 5, jax.random.key(0))
+    assert len(np.unique(inside)) == inside.size
+
+
+def test_to_display_undoes_quantise_up_to_the_bin_and_clips():
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    shown = np.asarray(transforms.to_display(transforms.quantise(jnp.asarray(image), 8)))
+    np.testing.assert_allclose(shown, image / 256, atol=1e-7)
+    np.testing.assert_array_equal(transforms.to_display(jnp.array([-3.0, -0.5, 0.0, 0.5, 3.0])), [0, 0, 0.5, 1, 1])
