@@ -53,7 +53,6 @@ VARIANTS = {
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
 CASES = [(agent, variant, "state") for agent, variants in VARIANTS.items() for variant in variants]
 CASES += [("planet", "rssm", "pixels")]
-EAGER = [("planet", kind, "state") for kind in ("rssm", "ssm", "rnn")]
 
 
 class Case:
@@ -132,9 +131,8 @@ def test_init_gives_finite_float32_params_and_zero_updates(case):
     assert not np.array_equal(jax.tree.leaves(case.state.params)[-1], jax.tree.leaves(other.params)[-1])
 
 
-@pytest.mark.parametrize("which", EAGER, ids="-".join)
-def test_init_and_act_eager_equal_jit(which):
-    case = get_case(*which)
+def test_init_and_act_eager_equal_jit():
+    case = get_case("planet", "rssm", "state")
     chex.assert_trees_all_close(case.agent.init(jax.random.key(0)), case.state, atol=1e-6)
     args = case.state.params, case.carry(), case.observation(ENVS, seed=1), NOT_FIRST, jax.random.key(2)
     eager, jitted = case.agent.act(*args, mode="explore"), case.act(*args, mode="explore")
@@ -203,7 +201,7 @@ def test_environments_do_not_see_each_other(case):
 
 
 def test_update_eager_equals_jit():
-    case = get_case("planet", "overshooting", "state")  # every term of the loss
+    case = get_case("planet", "rnn", "state")
     eager = case.agent.update(case.state, case.batch(), jax.random.key(9))
     jitted = case.update(case.state, case.batch(), jax.random.key(9))
     # Adam divides by the gradient's size, so rounding shows where a gradient is nearly zero.
@@ -303,34 +301,24 @@ def test_second_calls_compile_nothing(case):
     assert case.act._cache_size() == case.update._cache_size() == case.open_loop._cache_size() == 1
 
 
-def test_exploring_adds_gaussian_noise_to_the_evaluation_action():
+def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
     """Same belief and key: the actions differ by N(0, noise), clipped; at evaluation there is none."""
-    envs, noise = 400, 0.1
-    config = planet("rssm", action_noise=noise)
-    agent = make_planet(config, SPECS["state"])
-    params = jax.jit(agent.init)(jax.random.key(0))
+    envs, noise = 400, 0.2
+    agent = make_planet(planet("rssm", action_noise=noise), SPECS["state"])
+    params = get_case("planet", "rssm", "state").state.params
     observation = np.random.default_rng(0).normal(size=(envs, 3)).astype(np.float32)
     act = jax.jit(agent.act, static_argnames="mode")
-    args = params.params, agent.initial(envs), observation, np.ones(envs, bool), jax.random.key(19)
+    args = params, agent.initial(envs), observation, np.ones(envs, bool), jax.random.key(19)
     quiet, carry, _ = act(*args, mode="eval")
     np.testing.assert_array_equal(quiet, carry.plan[:, 0])
-    np.testing.assert_array_equal(quiet, act(*args, mode="eval")[0])
     loud, carry, _ = act(*args, mode="explore")
     np.testing.assert_array_equal(carry.plan[:, 0], quiet)
     np.testing.assert_array_equal(carry.action, loud)  # what was done, not what was planned, is remembered
-    added = np.asarray(loud - quiet)[np.abs(quiet) < 1 - 5 * noise]
-    assert added.size > 300
+    assert np.abs(loud).max() == 1.0
+    added = np.asarray(loud - quiet)[np.abs(quiet) < 1 - 3 * noise]  # hardly ever clipped
+    assert added.size > 200
     np.testing.assert_allclose(added.std(), noise, rtol=5 / (2 * added.size) ** 0.5)
     np.testing.assert_allclose(added.mean(), 0.0, atol=5 * noise / added.size**0.5)
-
-
-def test_exploration_is_clipped():
-    agent = make_planet(planet("rssm", action_noise=10.0), SPECS["state"])
-    observation = np.zeros((ENVS, 3), np.float32)
-    params = get_case("planet", "rssm", "state").state.params
-    args = params, agent.initial(ENVS), observation, np.ones(ENVS, bool)
-    action, _, _ = jax.jit(agent.act, static_argnames="mode")(*args, jax.random.key(20), mode="explore")
-    assert np.abs(action).max() == 1.0
 
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package

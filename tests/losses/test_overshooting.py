@@ -37,9 +37,8 @@ def belief_of(stoch) -> Belief:
 
 
 def roll(previous, actions, first, distance):
-    return overshoot(
-        add_up, None, belief_of(previous), jnp.asarray(actions), jnp.asarray(first), jax.random.key(0), distance=distance
-    )
+    previous, actions, first = belief_of(previous), jnp.asarray(actions), jnp.asarray(first)
+    return overshoot(add_up, None, previous, actions, first, jax.random.key(0), distance=distance)
 
 
 RNG = np.random.default_rng(0)
@@ -111,9 +110,8 @@ def test_predictions_of_different_distances_draw_different_noise():
         prior = Gaussian(jnp.zeros_like(belief.stoch), jnp.ones_like(belief.stoch))
         return Belief(belief.deter, distributions.sample(prior, key)), prior
 
-    predicted = overshoot(
-        imagine_step, None, belief_of(PREVIOUS), jnp.asarray(ACTIONS), jnp.asarray(NO_FIRST), jax.random.key(0), distance=3
-    )
+    previous, actions, first = belief_of(PREVIOUS), jnp.asarray(ACTIONS), jnp.asarray(NO_FIRST)
+    predicted = overshoot(imagine_step, None, previous, actions, first, jax.random.key(0), distance=3)
     assert len(np.unique(predicted.belief.stoch)) == 3 * STEPS * BATCH
 
 
@@ -211,9 +209,8 @@ def test_a_distance_longer_than_the_window_is_finite_and_adds_nothing():
     posterior = jnp.asarray(RNG.normal(size=(STEPS, BATCH, 1)), jnp.float32)
 
     def total(scale):
-        predicted = overshoot(
-            add_up, scale, belief_of(PREVIOUS), jnp.asarray(ACTIONS), jnp.asarray(FIRSTS), jax.random.key(0), distance=12
-        )
+        previous, actions, first = belief_of(PREVIOUS), jnp.asarray(ACTIONS), jnp.asarray(FIRSTS)
+        predicted = overshoot(add_up, scale, previous, actions, first, jax.random.key(0), distance=12)
         target = Gaussian(posterior, jnp.full_like(posterior, 0.4))
         kl = latent_overshooting(distributions.kl_divergence, target, predicted)
         return mean_per_distance(kl, predicted.valid)

@@ -19,7 +19,7 @@ BATCH_MAJOR = Batch(
     observation=jnp.asarray(RNG.normal(size=(BATCH, STEPS, 5)), jnp.float32),
     action=jnp.asarray(RNG.uniform(-1, 1, (BATCH, STEPS, 2)), jnp.float32),
     reward=jnp.asarray(RNG.normal(size=(BATCH, STEPS)), jnp.float32),
-    is_first=jnp.zeros((BATCH, STEPS), bool),
+    is_first=jnp.zeros((BATCH, STEPS), bool).at[0, 2].set(True),
     is_last=jnp.zeros((BATCH, STEPS), bool),
     is_terminal=jnp.zeros((BATCH, STEPS), bool),
 )
