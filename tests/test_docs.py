@@ -32,6 +32,5 @@ def test_blocks_are_found_run_in_order_and_fail_with_their_line():
 
 def test_readme():
     text = README.read_text()
-    if not python_blocks(text):
-        pytest.skip("README has no Python block")
+    assert python_blocks(text)
     run(text, str(README))

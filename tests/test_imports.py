@@ -71,9 +71,9 @@ def room_violations(source: str, module: str) -> list[str]:
         parts = target.split(".")
         if parts[0] in ("experiments", "run", "presets", "display", "doctor"):
             found.append(f"{module}:{line} imports {target}")
-        if parts[0] == "latentplan" and len(parts) > 1 and parts[1] in MAY_IMPORT:
-            if parts[1] != room and parts[1] not in MAY_IMPORT[room]:
-                found.append(f"{module}:{line} imports {target}")
+        other = parts[1] if parts[0] == "latentplan" and len(parts) > 1 else room
+        if other in MAY_IMPORT and other != room and other not in MAY_IMPORT[room]:
+            found.append(f"{module}:{line} imports {target}")
     return found
 
 
@@ -92,9 +92,8 @@ def jit_uses(source: str, module: str) -> list[str]:
     """Uses of jit: `jax.jit`, `jax.pmap`, or the same imported by name."""
     found = [f"{module}:{line} imports {target}" for target, line in imports(source, module) if target in JITS]
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            if f"{node.value.id}.{node.attr}" in JITS:
-                found.append(f"{module}:{node.lineno} uses {node.value.id}.{node.attr}")
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in JITS:
+            found.append(f"{module}:{node.lineno} uses {ast.unparse(node)}")
     return found
 
 

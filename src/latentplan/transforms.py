@@ -8,12 +8,12 @@ from latentplan.types import Array, Key
 
 def symlog(x: Array) -> Array:
     """sign(x) ln(1 + |x|): squashes large values, identity near zero (Hafner et al. 2023, eq. 9)."""
-    return jnp.sign(x) * jnp.log1p(jnp.abs(x))
+    return jnp.log1p(jnp.maximum(x, 0.0)) - jnp.log1p(jnp.maximum(-x, 0.0))  # slope 1 at zero, unlike sign(x) ...
 
 
 def symexp(x: Array) -> Array:
     """sign(x) (exp|x| - 1), the inverse of `symlog`."""
-    return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+    return jnp.expm1(jnp.maximum(x, 0.0)) - jnp.expm1(jnp.maximum(-x, 0.0))
 
 
 def quantise(image: Array, bits: int) -> Array:

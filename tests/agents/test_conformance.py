@@ -1,14 +1,12 @@
 """What every agent promises the driver. A new agent joins by its lines in VARIANTS."""
 
 import functools
-import importlib
-import sys
-from pathlib import Path
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import presets
 import pytest
 
 from latentplan.agents import AGENTS
@@ -107,6 +105,15 @@ class Case:
 
 get_case = functools.cache(Case)
 NOT_FIRST = np.zeros(ENVS, bool)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compile_fast():
+    """These tests compile much and compute little."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(params=CASES, ids="-".join)
@@ -260,7 +267,7 @@ def test_open_loop_shapes_and_units(case):
     np.testing.assert_array_equal(prediction.true_reward, batch.reward)
     if case.spec.is_pixels:
         np.testing.assert_allclose(prediction.true_observation, batch.observation / 256, atol=2**-5)
-        assert 0 <= prediction.predicted_observation.min() and prediction.predicted_observation.max() <= 1
+        assert prediction.predicted_observation.min() >= 0 and prediction.predicted_observation.max() <= 1
     else:
         np.testing.assert_allclose(prediction.true_observation, batch.observation, atol=1e-5)
 
@@ -321,8 +328,23 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
     np.testing.assert_allclose(added.mean(), 0.0, atol=5 * noise / added.size**0.5)
 
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
-presets = importlib.import_module("presets")
+@pytest.mark.parametrize(
+    ("make_config", "field"),
+    [
+        (lambda: OptimizerConfig(learning_rate=0.0), "learning_rate"),
+        (lambda: OptimizerConfig(ramp=-1), "ramp"),
+        (lambda: LossConfig(overshooting_distance=0), "overshooting_distance"),
+        (lambda: LossConfig(overshooting_beta=()), "overshooting_beta"),
+        (lambda: LossConfig(free_nats=-1.0), "free_nats"),
+        (lambda: PlaNetConfig(action_noise=-0.1), "action_noise"),
+        (lambda: WorldModelConfig(kind="lstm"), "model.kind"),
+        (lambda: WorldModelConfig(activation="gelu"), "model.activation"),
+        (lambda: WorldModelConfig(dtype="float64"), "model.dtype"),
+    ],
+)
+def test_a_wrong_config_names_the_field(make_config, field):
+    with pytest.raises(ValueError, match=field):
+        make_config()
 
 
 @pytest.mark.parametrize("obs", ["pixels", "state"])
@@ -364,7 +386,7 @@ def test_the_paper_preset_is_the_paper():
     assert loss.observation_overshooting_distance is None
     assert (optimizer.learning_rate, optimizer.eps, optimizer.clip_norm, optimizer.ramp) == (1e-3, 1e-4, 1000.0, 0)
     assert (planner.horizon, planner.num_iterations, planner.num_candidates, planner.num_elites) == (12, 10, 1000, 100)
-    assert (planner.init_std, planner.discount, planner.warm_start) == (1.0, 1.0, False)
+    assert (planner.init_std, planner.warm_start) == (1.0, False)
     assert config.action_noise == 0.3
     assert (experiment.replay.batch_size, experiment.replay.batch_length) == (50, 50)
     assert (experiment.run.seed_episodes, experiment.run.updates_per_episode, experiment.run.num_envs) == (5, 100, 1)

@@ -2,21 +2,17 @@
 
 import functools
 import math
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from probes import LENGTH, PROBES, SPEC, play, random_episodes
 
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.types import Batch, EnvSpec
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from probes import LENGTH, PROBES, SPEC, play, random_episodes  # noqa: E402
 
 
 def tiny(kind="rssm", **loss):

@@ -1,20 +1,15 @@
 """Where a run comes from: configs through JSON and back, and what differs between two."""
 
 import dataclasses
-import importlib
 import json
 import subprocess
-import sys
-from pathlib import Path
 
 import jax
+import presets
 import pytest
 
 from latentplan.driver import provenance
 from latentplan.driver.provenance import PACKAGES, commit, describe, differences, from_dict
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))  # scripts, not a package
-presets = importlib.import_module("presets")
 
 CASES = [(preset, obs) for preset in ("paper", "cpu", "debug") for obs in ("pixels", "state")]
 

@@ -133,7 +133,9 @@ def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path, environment):
 
 def test_evaluate_reports_and_films(straight, tmp_path, capsys):
     film = tmp_path / "out.mp4"
-    assert evaluate.main(["--logdir", str(straight[0]), "--episodes", "2", "--num-envs", "2", "--video", str(film)]) == 0
+    assert (
+        evaluate.main(["--logdir", str(straight[0]), "--episodes", "2", "--num-envs", "2", "--video", str(film)]) == 0
+    )
     printed = capsys.readouterr().out
     assert "mean and std over 2 episodes" in printed
     assert printed.count("20 decisions") == 2
@@ -195,7 +197,13 @@ def test_help_explains_fields_with_units(capsys):
         run.main(["--help", "--env", "cartpole_swingup"])
     assert exit.value.code == 0
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for words in ("--planner.num-candidates", "--env-steps", "simulator control steps", "in nats", "default: cartpole_swingup"):
+    for words in (
+        "--planner.num-candidates",
+        "--env-steps",
+        "simulator control steps",
+        "in nats",
+        "default: cartpole_swingup",
+    ):
         assert words in printed, words
 
 

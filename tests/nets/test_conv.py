@@ -37,7 +37,7 @@ def assert_all_close(got, expected):
 @pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), CONVS)
 def test_both_convolutions_agree_in_value_and_gradients(height, width, inputs, outputs, size):
     x, kernel = draw(2, height, width, inputs), draw(size, size, inputs, outputs, seed=1)
-    assert_all_close(value_and_gradients(conv._conv_patches, x, kernel), value_and_gradients(conv._conv_lax, x, kernel))
+    assert_all_close(value_and_gradients(conv._conv_phases, x, kernel), value_and_gradients(conv._conv_lax, x, kernel))
 
 
 @pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), DECONVS)
@@ -48,7 +48,7 @@ def test_both_transposed_convolutions_agree_in_value_and_gradients(height, width
 
 
 @pytest.mark.parametrize("size", [4, 5, 6])
-@pytest.mark.parametrize("implementation", [conv._conv_patches, conv._conv_lax])
+@pytest.mark.parametrize("implementation", [conv._conv_phases, conv._conv_lax])
 def test_convolution_is_the_naive_loop(implementation, size):
     x, kernel = np.asarray(draw(2, 9, 11, 3)), np.asarray(draw(size, size, 3, 2, seed=1))
     rows, cols = (9 - size) // 2 + 1, (11 - size) // 2 + 1

@@ -52,9 +52,7 @@ def inject(monkeypatch):
 @pytest.mark.parametrize("rounds", [1, 2, 4])
 def test_equals_numpy_on_the_same_noise(inject, rounds):
     noise = np.random.default_rng(1).normal(size=(3, 40, 2))
-    config = CEMConfig(
-        horizon=3, num_iterations=rounds, num_candidates=40, num_elites=6, init_std=0.7, min_std=0.05
-    )
+    config = CEMConfig(horizon=3, num_iterations=rounds, num_candidates=40, num_elites=6, init_std=0.7, min_std=0.05)
     inject(noise)
     output = make_cem(config, 2, bowl)(None, None, jax.random.key(0))
     plan, info = reference(noise, config, lambda a: -((a - TARGET[:, None]) ** 2).sum((0, 2)))
@@ -244,8 +242,6 @@ def test_linear_dynamics_and_quadratic_cost_against_riccati():
         (dict(num_elites=0), ("num_elites", "1", "0")),
         (dict(init_std=0.0), ("init_std", "0.0")),
         (dict(min_std=-0.1), ("min_std", "-0.1")),
-        (dict(discount=0.0), ("discount", "0.0")),
-        (dict(discount=1.5), ("discount", "1.5")),
     ],
 )
 def test_a_wrong_config_names_the_field_and_the_numbers(values, words):
@@ -257,4 +253,4 @@ def test_a_wrong_config_names_the_field_and_the_numbers(values, words):
 def test_the_defaults_are_the_papers():
     config = CEMConfig()
     assert (config.horizon, config.num_iterations, config.num_candidates, config.num_elites) == (12, 10, 1000, 100)
-    assert (config.init_std, config.discount, config.warm_start) == (1.0, 1.0, False)
+    assert (config.init_std, config.warm_start) == (1.0, False)

@@ -60,11 +60,15 @@ class LossConfig:
                 f"loss.overshooting_beta: expected one or more weights >= 0, got {self.overshooting_beta}; "
                 "give one weight per distance, the last holds for the rest"
             )
-        if (self.observation_overshooting_distance or 0) < 0 or self.free_nats < 0:
-            raise ValueError(
-                "loss.observation_overshooting_distance, loss.free_nats: expected >= 0, "
-                f"got {self.observation_overshooting_distance}, {self.free_nats}"
-            )
+        for name in (
+            "reward_scale",
+            "free_nats",
+            "global_prior_scale",
+            "overshooting_reward_scale",
+            "observation_overshooting_distance",
+        ):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,8 @@ class OptimizerConfig:
                 "optimizer: expected learning_rate, eps and clip_norm > 0, "
                 f"got {self.learning_rate}, {self.eps} and {self.clip_norm}"
             )
+        if self.ramp < 0:
+            raise ValueError(f"optimizer.ramp: expected at least 0 updates, got {self.ramp}; 0 is no ramp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +109,10 @@ class PlaNetConfig:
     action_noise: float = 0.3
     """Standard deviation of the exploration noise, in action units; none at evaluation."""
 
+    def __post_init__(self) -> None:
+        if self.action_noise < 0:
+            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper uses 0.3")
+
 
 def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     """Builds the agent.
@@ -119,7 +129,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
-    objective = sum_of_rewards(model.imagine_step, expected_reward, discount=config.planner.discount)
+    objective = sum_of_rewards(model.imagine_step, expected_reward)
     planner = make_cem(config.planner, spec.action_size, objective)
     optimizer = make_optimizer(config.optimizer)
     loss = make_loss(config, model)
@@ -136,7 +146,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
         metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
         return TrainState(optax.apply_updates(state.params, updates), opt_state, state.updates + 1), metrics
@@ -215,6 +225,11 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
     def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        if distance > len(batch.reward):
+            raise ValueError(
+                f"loss.overshooting_distance: expected at most the window's {len(batch.reward)} steps, got {distance}; "
+                "lower it or raise replay.batch_length"
+            )
         observation = model.preprocess(batch.observation, pixel_key)
         initial = model.initial(batch.reward.shape[1:])
         embeds = model.encode(params, observation)
@@ -257,12 +272,12 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
         if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
             further = jax.tree.map(lambda x: x[1:], latent)
-            log_reward = distributions.log_prob(model.reward(params, further.belief), reward[..., None])
+            log_reward = distributions.log_prob(model.reward(params, further.belief), reward[None, ..., None])
             metrics["overshooting_reward_nll"] = -jnp.mean(mean_per_distance(log_reward, further.valid))
             total += losses.overshooting_reward_scale * metrics["overshooting_reward_nll"]
         if decoded:
             nearby = jax.tree.map(lambda x: x[:decoded], predicted)
-            log_observation, log_reward = log_likelihoods(params, nearby.belief, observation, reward)
+            log_observation, log_reward = log_likelihoods(params, nearby.belief, observation[None], reward[None])
             log_both = log_observation + losses.reward_scale * log_reward
             metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, nearby.valid))
             total += metrics["observation_overshooting_nll"]

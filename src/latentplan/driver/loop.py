@@ -378,7 +378,7 @@ class _Run:
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
         count = config.eval_episodes
         seeds = env_seeds(config.seed, "env_evaluate", progress.evaluations * count, count)
-        key = stream_key(config.seed, "evaluate", progress.evaluations)
+        key, open_loop_key = jax.random.split(stream_key(config.seed, "evaluate", progress.evaluations))
         episodes = self._with_workers(
             lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision)
         )
@@ -388,7 +388,7 @@ class _Run:
             "evaluation/return_std": float(np.std(returns)),
             "evaluation/episodes": len(returns),
         }
-        values |= self._open_loop(episodes[0], key)
+        values |= self._open_loop(episodes[0], open_loop_key)
         values["time/evaluate"] = time.monotonic() - started
         self.progress = progress._replace(evaluations=progress.evaluations + 1, evaluated_at=progress.env_steps)
         self._log("evaluated", values)

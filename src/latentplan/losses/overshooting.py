@@ -83,7 +83,7 @@ def latent_overshooting(divergence: Callable[..., Array], posterior: Gaussian, p
     Returns:
         [D, T, ...], in nats, zero where not valid.
     """
-    target = jax.lax.stop_gradient(posterior)
+    target = jax.tree.map(lambda x: x[None], jax.lax.stop_gradient(posterior))  # against every further distance
     first, further = (jax.tree.map(lambda x, part=part: x[part], prediction.prior) for part in (0, slice(1, None)))
     kl = jnp.concatenate([divergence(posterior, first)[None], divergence(target, further)])
     return jnp.where(prediction.valid, kl, 0.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import jax.numpy as jnp
 
@@ -31,12 +31,15 @@ class DynamicsConfig:
     """Compute precision of the networks; parameters and losses stay float32."""
 
     def __post_init__(self) -> None:
+        for field, hint in get_type_hints(DynamicsConfig).items():
+            if get_origin(hint) is Literal and getattr(self, field) not in get_args(hint):
+                raise ValueError(f"model.{field}: expected one of {get_args(hint)}, got {getattr(self, field)!r}")
         for field in ("deter", "stoch", "hidden"):
             if getattr(self, field) < 1:
                 raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}")
         if self.layers < 0:
             raise ValueError(f"model.layers: expected at least 0, got {self.layers}")
-        if self.min_std <= 0 and self.kind != "rnn":
+        if not self.min_std > 0:
             raise ValueError(f"model.min_std: expected a positive number, got {self.min_std}; the paper uses 0.1")
 
     def network_sizes(self) -> dict[str, Any]:

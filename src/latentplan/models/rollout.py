@@ -67,6 +67,6 @@ def previous_beliefs(initial: Belief, beliefs: Belief, is_first: Array) -> Belie
 
     def shift(first: Array, rest: Array) -> Array:
         shifted = jnp.concatenate([first[None], rest[:-1]])
-        return jnp.where(is_first[..., None], first, shifted)
+        return jnp.where(is_first[..., None], first[None], shifted)
 
     return jax.tree.map(shift, initial, beliefs)

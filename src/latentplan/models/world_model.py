@@ -50,11 +50,12 @@ class WorldModelConfig(DynamicsConfig):
         if not 1 <= self.image_bits <= 8:
             raise ValueError(f"model.image_bits: expected 1 to 8, got {self.image_bits}; PlaNet uses 5")
         for field in ("pixel_std", "vector_std"):
-            if getattr(self, field) <= 0:
+            if not getattr(self, field) > 0:
                 raise ValueError(f"model.{field}: expected a positive number, got {getattr(self, field)}")
-        for field in ("conv_depth", "reward_hidden", "vector_hidden"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}")
+        least = {"conv_depth": 1, "reward_hidden": 1, "vector_hidden": 1, "reward_layers": 0, "vector_layers": 0}
+        for field, size in least.items():
+            if getattr(self, field) < size:
+                raise ValueError(f"model.{field}: expected at least {size}, got {getattr(self, field)}")
 
 
 class _Observations(NamedTuple):

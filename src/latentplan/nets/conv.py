@@ -5,6 +5,8 @@ rewritten as unit-stride convolutions of half the resolution, whose kernel gradi
 elsewhere `lax.conv` is used. Tests hold the two against each other, values and gradients.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -20,19 +22,18 @@ def _conv_lax(x: Array, kernel: Array) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (2, 2), "VALID", dimension_numbers=_DIMENSIONS)
 
 
-def _conv_patches(x: Array, kernel: Array) -> Array:
-    """Space to depth, then a unit-stride convolution as one matrix product over patches."""
+def _conv_phases(x: Array, kernel: Array) -> Array:
+    """Space to depth, then a unit-stride convolution."""
     n, height, width, channels = x.shape
     size, features = kernel.shape[0], kernel.shape[-1]
-    rows, cols = (height - size) // 2 + 1, (width - size) // 2 + 1
-    kernel = _split_phases(kernel)
-    half = kernel.shape[0]
-    odd = (0, 2 * half - size)  # where an odd kernel was padded, x may need one more row and column to meet its zeros
-    x = jnp.pad(x, ((0, 0), odd, odd, (0, 0)))
-    deep_rows, deep_cols = rows + half - 1, cols + half - 1
-    x = x[:, : 2 * deep_rows, : 2 * deep_cols].reshape(n, deep_rows, 2, deep_cols, 2, channels)
-    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, deep_rows, deep_cols, 4 * channels)
-    return _patches(x, half, rows, cols) @ kernel.transpose(0, 2, 1, 3, 4, 5).reshape(-1, features)
+    phases = _split_phases(kernel).transpose(0, 2, 1, 3, 4, 5)
+    half = phases.shape[0]
+    rows, cols = (height - size) // 2 + half, (width - size) // 2 + half
+    fit = [(0, 0, 0), (0, 2 * rows - height, 0), (0, 2 * cols - width, 0), (0, 0, 0)]
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), fit)  # crops what no kernel reaches
+    x = x.reshape(n, rows, 2, cols, 2, channels).transpose(0, 1, 3, 2, 4, 5)
+    x = x.reshape(n, rows, cols, 4 * channels)
+    return _unit_conv_fast_grad(x, phases.reshape(half, half, 4 * channels, features))
 
 
 def _split_phases(kernel: Array) -> Array:
@@ -54,7 +55,7 @@ def _unit_conv(x: Array, kernel: Array, padding: int = 0) -> Array:
 
 @jax.custom_vjp
 def _unit_conv_fast_grad(x: Array, kernel: Array) -> Array:
-    """A unit-stride convolution whose gradients are one too and a matrix product over patches."""
+    """A unit-stride convolution; its gradients are one as well and a matrix product over patches. Reverse mode only."""
     return _unit_conv(x, kernel)
 
 
@@ -66,9 +67,17 @@ def _unit_conv_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Ar
     x, kernel = saved
     size, (_, rows, cols, features) = kernel.shape[0], gradient.shape
     to_x = _unit_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3), padding=size - 1)
-    patches = _patches(x, size, rows, cols)
-    to_kernel = patches.reshape(-1, patches.shape[-1]).T @ gradient.reshape(-1, features)
-    return to_x, to_kernel.reshape(kernel.shape)
+
+    def add_images(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
+        x, gradient = images
+        patches = _patches(x, size, rows, cols).reshape(-1, kernel.size // features)
+        product = jnp.matmul(patches.T, gradient.reshape(-1, features), preferred_element_type=jnp.float32)
+        return total + product, None
+
+    few = math.gcd(len(x), 8)  # so few images that their patches stay in the cache
+    images = jax.tree.map(lambda y: y.reshape(-1, few, *y.shape[1:]), (x, gradient))
+    total, _ = jax.lax.scan(add_images, jnp.zeros((kernel.size // features, features)), images)
+    return to_x, total.reshape(kernel.shape).astype(kernel.dtype)
 
 
 _unit_conv_fast_grad.defvjp(_unit_conv_forward, _unit_conv_backward)
@@ -109,7 +118,7 @@ def conv2d(x: Array, kernel: Array) -> Array:
     Returns:
         [N, (height - size) // 2 + 1, (width - size) // 2 + 1, out].
     """
-    return jax.lax.platform_dependent(x, kernel, cpu=_conv_patches, default=_conv_lax)
+    return jax.lax.platform_dependent(x, kernel, cpu=_conv_phases, default=_conv_lax)
 
 
 def deconv2d(x: Array, kernel: Array) -> Array:
@@ -138,7 +147,7 @@ class _Conv(nn.Module):
         bias = self.param("bias", jax.nn.initializers.zeros, (self.features,))
         dtype = jnp.dtype(self.dtype)
         apply = deconv2d if self.transposed else conv2d
-        return apply(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype)
+        return apply(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
 
 class _Encoder(nn.Module):

@@ -25,8 +25,6 @@ class CEMConfig:
     """Standard deviation of the first round, in action units."""
     min_std: float = 1e-3
     """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units."""
-    discount: float = 1.0
-    """Discount of the predicted rewards, per decision."""
     warm_start: bool = False
     """Start from the last plan, shifted by one decision, instead of from zero. PlaNet does not."""
 
@@ -44,8 +42,6 @@ class CEMConfig:
                 f"planner.init_std, planner.min_std: expected init_std > 0 and min_std >= 0, "
                 f"got {self.init_std} and {self.min_std}"
             )
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"planner.discount: expected 0 < discount <= 1, got {self.discount}")
 
 
 def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner:
@@ -74,7 +70,7 @@ def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner
 
     def plan(params: Params, belief: Belief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         if config.warm_start and warm_start is not None:
-            mean = jnp.concatenate([warm_start[1:], jnp.zeros_like(warm_start[:1])])
+            mean = jnp.clip(jnp.concatenate([warm_start[1:], jnp.zeros_like(warm_start[:1])]), -1.0, 1.0)
         else:
             mean = jnp.zeros(shape)
 
@@ -84,6 +80,7 @@ def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner
             noise = jax.random.normal(action_key, (config.horizon, config.num_candidates, action_size))
             actions = jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
             returns = evaluate(params, belief, actions, model_key)
+            returns = jnp.where(jnp.isnan(returns), -jnp.inf, returns)  # top_k would take NaN for the best
             elite_returns, elites = jax.lax.top_k(returns, config.num_elites)
             elite_actions = actions[:, elites]
             mean = jnp.mean(elite_actions, 1)

@@ -1,0 +1,42 @@
+"""No array of the library meets one of another rank by accident: with promotion an error, everything still runs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
+from latentplan.planners.cem import CEMConfig
+from latentplan.types import Batch
+
+
+@pytest.mark.parametrize(("kind", "obs"), [("rssm", "pixels"), ("ssm", "state"), ("rnn", "state")])
+def test_update_act_and_open_loop_without_rank_promotion(kind, obs, tiny_model_config, tiny_specs):
+    spec = tiny_specs[obs]
+    loss = LossConfig(
+        overshooting_distance=3,
+        overshooting_beta=(1.0, 0.5),
+        overshooting_reward_scale=1.0,
+        observation_overshooting_distance=2,
+        global_prior_scale=0.1,
+    )
+    planner = CEMConfig(horizon=2, num_iterations=2, num_candidates=4, num_elites=2)
+    config = PlaNetConfig(model=tiny_model_config(kind=kind), loss=loss, planner=planner)
+    rng = np.random.default_rng(0)
+    shape, first = (2, 4), np.zeros((2, 4), bool)
+    first[:, 0] = first[0, 2] = True
+    observation = (rng.uniform(0, 255, (*shape, *spec.observation_shape))).astype(spec.observation_dtype)
+    batch = Batch(observation, rng.uniform(-1, 1, (*shape, 2)), rng.normal(size=shape), first, first, first)
+    batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) if x.dtype == np.float64 else jnp.asarray(x), batch)
+    with jax.numpy_rank_promotion("raise"):
+        agent = make_planet(config, spec)
+        state = agent.init(jax.random.key(0))
+        carry = agent.initial(2)
+        action, _, _ = agent.act(
+            state.params, carry, batch.observation[:, 0], first[:, 0], jax.random.key(1), mode="explore"
+        )
+        predicted = agent.open_loop(state.params, batch, jax.random.key(2), context=2)
+        _, metrics = agent.update(state, batch, jax.random.key(3))
+    assert action.shape == (2, 2)
+    assert predicted.predicted_reward.shape == (2, 4)
+    assert metrics["finite"] == 1.0
