@@ -24,7 +24,7 @@ if command -v nvidia-smi >/dev/null 2>&1; then extras="--extra cuda"; fi
 "$uv" sync --locked --quiet $extras
 
 if [ "$(uname -s)" = Linux ] && ! ldconfig -p 2>/dev/null | grep -q 'libEGL\.so\.1'; then
-  packages="libegl1 libgl1"
+  packages="libegl1 libopengl0 libgl1-mesa-dri"
   if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
     say "installing $packages (EGL: draws frames without a display)"
     { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages; } >/dev/null \
