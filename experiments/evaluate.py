@@ -51,11 +51,11 @@ def _evaluate(options: Evaluation) -> None:
 
     from latentplan.agents import AGENTS
     from latentplan.driver import collect
-    from latentplan.driver.env import Workers
     from latentplan.driver.loop import restore
     from latentplan.driver.provenance import from_dict
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.driver.video import write_video
+    from latentplan.driver.workers import Workers
 
     if options.episodes < 1:
         raise ValueError(f"episodes: expected at least 1, got {options.episodes}")

@@ -8,8 +8,8 @@ import tyro
 
 from latentplan.agents.planet import LossConfig, PlaNetConfig
 from latentplan.driver.env import EnvConfig
-from latentplan.driver.loop import RunConfig
 from latentplan.driver.replay import ReplayConfig
+from latentplan.driver.schedule import RunConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 

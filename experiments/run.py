@@ -36,7 +36,7 @@ def _run(argv: list[str], console) -> int:
 
     from latentplan.agents import AGENTS
     from latentplan.driver import loop
-    from latentplan.driver.env import Workers
+    from latentplan.driver.workers import Workers
 
     experiment = parse(argv, console)
     logdir = open_logdir(experiment, ["python", *sys.argv] if argv is sys.argv[1:] else ["run.py", *argv])

@@ -2,21 +2,22 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, UInt8
 
 from latentplan.types import Array, Key
 
 
-def symlog(x: Array) -> Array:
+def symlog(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """sign(x) ln(1 + |x|): squashes large values, identity near zero (Hafner et al. 2023, eq. 9)."""
-    return jnp.log1p(jnp.maximum(x, 0.0)) - jnp.log1p(jnp.maximum(-x, 0.0))  # slope 1 at zero, unlike sign(x) ...
+    return jnp.log1p(jnp.maximum(x, 0.0)) - jnp.log1p(jnp.maximum(-x, 0.0))  # slope 1 at zero
 
 
-def symexp(x: Array) -> Array:
+def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """sign(x) (exp|x| - 1), the inverse of `symlog`."""
     return jnp.expm1(jnp.maximum(x, 0.0)) - jnp.expm1(jnp.maximum(-x, 0.0))
 
 
-def quantise(image: Array, bits: int) -> Array:
+def quantise(image: UInt8[Array, "*batch h w c"], bits: int) -> Float[Array, "*batch h w c"]:
     """Reduces an image's bit depth: floor(x / 2^(8 - bits)) / 2^bits - 0.5.
 
     Args:
@@ -30,7 +31,7 @@ def quantise(image: Array, bits: int) -> Array:
     return levels / 2**bits - 0.5
 
 
-def dequantise(image: Array, bits: int, key: Key) -> Array:
+def dequantise(image: UInt8[Array, "*batch h w c"], bits: int, key: Key) -> Float[Array, "*batch h w c"]:
     """`quantise` plus uniform noise of one grid step, so that a density can be fitted.
 
     Args:
@@ -44,6 +45,6 @@ def dequantise(image: Array, bits: int, key: Key) -> Array:
     return quantise(image, bits) + jax.random.uniform(key, image.shape, maxval=2.0**-bits)
 
 
-def to_display(image: Array) -> Array:
+def to_display(image: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """From the model's [-0.5, 0.5) to [0, 1], clipped."""
     return jnp.clip(image + 0.5, 0.0, 1.0)

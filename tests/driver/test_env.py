@@ -13,7 +13,8 @@ import pytest
 from gymnasium.error import ResetNeeded
 
 from latentplan.driver import gl
-from latentplan.driver.env import EnvConfig, WorkerDied, Workers, env_spec, make_env
+from latentplan.driver.env import EnvConfig, env_spec, make_env
+from latentplan.driver.workers import WorkerDied, Workers
 from latentplan.types import EnvSpec
 
 STATE = EnvConfig(obs="state")

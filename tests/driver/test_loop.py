@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from latentplan.driver import loop
-from latentplan.driver.env import EnvConfig, StepResult, WorkerDied
+from latentplan.driver.env import EnvConfig
 from latentplan.driver.episodes import read_episode
 from latentplan.driver.files import DiskFull
 from latentplan.driver.logging import read_metrics
-from latentplan.driver.loop import Interrupted, NonFinite, RunConfig, train
+from latentplan.driver.loop import Interrupted, NonFinite, train
 from latentplan.driver.replay import ReplayConfig
+from latentplan.driver.schedule import RunConfig
+from latentplan.driver.workers import StepResult, WorkerDied
 from latentplan.types import Agent, EnvSpec, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)

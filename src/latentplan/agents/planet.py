@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
+from latentplan.agents.acting import make_act
+from latentplan.agents.prediction import make_open_loop
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
-from latentplan.models.rollout import imagine, observe, previous_beliefs
+from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners.cem import CEMConfig, make_cem
 from latentplan.planners.objectives import sum_of_rewards
@@ -23,9 +25,7 @@ from latentplan.types import (
     Carry,
     EnvSpec,
     Key,
-    OpenLoop,
     Params,
-    Planner,
     TrainState,
     WorldModel,
 )
@@ -166,36 +166,6 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate, eps=config.eps))
 
 
-def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
-    """Act = explore . planner . filter, for any model and planner.
-
-    Args:
-        model: filters the observation into a belief.
-        planner: for one belief; vmapped over environments here.
-        noise: std of the exploration noise, in action units.
-
-    Returns:
-        `Agent.act`.
-    """
-
-    def act(
-        params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
-    ) -> tuple[Array, Carry, dict[str, Array]]:
-        pixel_key, filter_key, plan_key, noise_key = jax.random.split(key, 4)
-        embed = model.encode(params, model.preprocess(observation, pixel_key))
-        belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)
-        last_plan = jnp.where(is_first[:, None, None], 0.0, carry.plan)
-        keys = jax.random.split(plan_key, len(is_first))
-        planned = jax.vmap(planner, (None, 0, 0, 0))(params, belief, keys, last_plan)
-        action = planned.action
-        if mode == "explore":
-            action = action + noise * jax.random.normal(noise_key, action.shape)
-        action = jnp.clip(action, -1.0, 1.0)
-        return action, Carry(belief, action, planned.plan), planned.info
-
-    return act
-
-
 def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
     """The negative ELBO with latent overshooting, averaged over batch and time.
 
@@ -284,39 +254,3 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         return total, metrics
 
     return loss
-
-
-def make_open_loop(model: WorldModel) -> Callable:
-    """Prediction with the observations taken away after a few steps.
-
-    Args:
-        model: the world model.
-
-    Returns:
-        `Agent.open_loop`: (params, batch [B, T], key, *, context) -> OpenLoop.
-    """
-
-    def open_loop(params: Params, batch: Batch, key: Key, *, context: int) -> OpenLoop:
-        pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
-        time_major = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
-        observation = model.preprocess(time_major.observation, pixel_key)
-        seen = jax.tree.map(lambda x: x[:context], time_major)
-        initial = model.initial(time_major.reward.shape[1:])
-        embeds = model.encode(params, observation[:context])
-        beliefs, _ = observe(model, params, initial, seen.action, embeds, seen.is_first, filter_key)
-        last = jax.tree.map(lambda x: x[-1], beliefs)
-        future, _ = imagine(model, params, last, time_major.action[context:], imagine_key)
-        whole = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), beliefs, future)
-        return OpenLoop(
-            *(
-                jnp.swapaxes(x, 0, 1)
-                for x in (
-                    model.postprocess(observation),
-                    model.postprocess(model.decode(params, whole).mean),
-                    time_major.reward,
-                    model.reward(params, whole).mean[..., 0],
-                )
-            )
-        )
-
-    return open_loop

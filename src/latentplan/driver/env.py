@@ -20,13 +20,10 @@ from gymnasium.wrappers import (
 )
 
 from latentplan.driver import gl, suites
-from latentplan.driver.workers import StepResult, WorkerDied, Workers
 from latentplan.driver.wrappers import ActionRepeat, CheckFinite, StandStill, check_actions
 
 if TYPE_CHECKING:
     from latentplan.types import EnvSpec
-
-__all__ = ["EnvConfig", "StepResult", "WorkerDied", "Workers", "env_spec", "make_env"]
 
 
 @dataclass(frozen=True, kw_only=True)

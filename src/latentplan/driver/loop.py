@@ -1,18 +1,14 @@
 """The training loop: collect episodes, learn from replay, evaluate; stop and go on anywhere.
 
-Where a run stands is four counters and the train state, so one rule says what comes next:
-learn while updates are due, else evaluate if that is due, else collect. Random numbers depend on the counters
+Where a run stands is a few counters (`schedule.Progress`) and the train state. Random numbers depend on the counters
 alone (`rng`), so a run that was interrupted repeats, bit for bit on CPU, what it did after its last checkpoint.
 """
 
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,78 +24,18 @@ from latentplan.driver.collect import (
     random_policy,
     run_episodes,
 )
-from latentplan.driver.env import EnvConfig, WorkerDied, Workers
+from latentplan.driver.env import EnvConfig
 from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
 from latentplan.driver.replay import Replay, ReplayConfig, add_episode, check_lengths, check_memory, make_replay
 from latentplan.driver.rng import env_seeds, stream_key
+from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, updates_due
+from latentplan.driver.signals import stop_on_signals
+from latentplan.driver.workers import WorkerDied, Workers
 from latentplan.types import Agent, Batch, EnvSpec, TrainState
 
 WORKER_RESTARTS = 3
 FPS = 15.0  # of the films, in decisions per second
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """One training run's schedule. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
-
-    seed: int = 0
-    """Seed of everything random in the run."""
-    env_steps: int = 1_000_000
-    """Length of the run in simulator control steps, action repeat counted. May be raised when resuming."""
-    num_envs: int = 1
-    """Environments that run in parallel, each in a process; episodes are collected this many at a time."""
-    seed_episodes: int = 5
-    """Episodes of random actions before learning starts."""
-    updates_per_episode: int = 100
-    """Gradient steps per collected episode."""
-    eval_every: int = 25
-    """Episodes between evaluations."""
-    eval_episodes: int = 10
-    """Episodes per evaluation, without exploration noise."""
-    checkpoint_every: int = 5
-    """Episodes between checkpoints. After a kill, what came after the last one is done again."""
-    keep_checkpoints: int = 2
-    """Checkpoints kept, newest first."""
-    open_loop_context: int = 5
-    """Steps an open-loop prediction sees before it imagines the rest, in decisions."""
-    open_loop_length: int = 50
-    """Steps of an open-loop prediction in all, in decisions."""
-
-    def __post_init__(self) -> None:
-        least = {"seed": 0, "updates_per_episode": 0, "seed_episodes": 1}
-        for name, value in asdict(self).items():
-            if value < least.get(name, 1):
-                raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
-        if self.open_loop_context >= self.open_loop_length:
-            raise ValueError(
-                f"open_loop_context: expected less than open_loop_length = {self.open_loop_length}, "
-                f"got {self.open_loop_context}"
-            )
-
-
-class Progress(NamedTuple):
-    """Where a run stands. Stored with every checkpoint.
-
-    Attributes:
-        env_steps: simulator control steps collected.
-        episodes: episodes collected.
-        updates: gradient steps taken.
-        evaluations: evaluations done.
-        evaluated_at: env_steps at the last evaluation; -1 before the first.
-        summed_updates: updates whose metrics are summed but not yet written.
-        metrics_bytes: size of metrics.jsonl.
-        seconds: wall-clock time of all sittings together.
-    """
-
-    env_steps: int = 0
-    episodes: int = 0
-    updates: int = 0
-    evaluations: int = 0
-    evaluated_at: int = -1
-    summed_updates: int = 0
-    metrics_bytes: int = 0
-    seconds: float = 0.0
 
 
 class Interrupted(Exception):
@@ -148,7 +84,7 @@ def train(
         ValueError: the replay does not fit the memory, or the windows do not fit the episodes.
     """
     run = _Run(agent, spec, env, env_config, config, replay_config, logdir, report, workers)
-    with _stop_on_signals(run.stop), run:
+    with stop_on_signals(run.stop), run:
         run.resume()
         run.until_done()
     return run.progress
@@ -283,40 +219,19 @@ class _Run:
     def until_done(self) -> None:
         """The loop."""
         try:
-            while True:
-                progress = self.progress
-                done = progress.env_steps >= self.config.env_steps
-                if progress.updates < self._updates_due():
+            while (phase := next_phase(self.config, self.progress)) != "stop":
+                if phase == "learn":
                     self.learn()
-                elif self._evaluation_due(done):
+                elif phase == "evaluate":
                     self.evaluate()
-                elif done:
-                    self.save()
-                    return
                 else:
-                    if self._checkpoint_due():
+                    if checkpoint_due(self.config, self.progress):
                         self.save()
                     self.collect()
+            self.save()
         except Interrupted:
             self.save()
             raise
-
-    def _updates_due(self) -> int:
-        ahead = self.progress.episodes - self.config.seed_episodes
-        phases = ahead + self.config.num_envs if ahead >= 0 else 0
-        return phases * self.config.updates_per_episode
-
-    def _evaluation_due(self, done: bool) -> bool:
-        ahead = self.progress.episodes - self.config.seed_episodes
-        if ahead < 0:
-            return False
-        regular = 1 + ahead // self.config.eval_every
-        finished = done and self.progress.evaluated_at != self.progress.env_steps
-        return self.progress.evaluations < regular or finished
-
-    def _checkpoint_due(self) -> bool:
-        ahead = self.progress.episodes - self.config.seed_episodes
-        return ahead >= 0 and ahead % self.config.checkpoint_every < self.config.num_envs
 
     # -- phases --------------------------------------------------------------------------------------
 
@@ -352,7 +267,7 @@ class _Run:
 
     def learn(self) -> None:
         """The updates that are due, then one row of their mean metrics."""
-        due = self._updates_due()
+        due = updates_due(self.config, self.progress)
         started, first = time.monotonic(), self.progress.updates
         while self.progress.updates < due:
             self._stop_if_asked()
@@ -468,26 +383,3 @@ class _Run:
     def _stop_if_asked(self) -> None:
         if self.stop.is_set():
             raise Interrupted
-
-
-@contextmanager
-def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM ask the run to stop at the next safe point; a second one stops it at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in signals}
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    for number in signals:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

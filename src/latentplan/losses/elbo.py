@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from jaxtyping import Float
+
 from latentplan.losses.kl import free_nats as apply_free_nats
 from latentplan.types import Array
 
@@ -15,12 +17,12 @@ class ElboTerms(NamedTuple):
         kl: [...], KL(q(s_t | o_<=t, a_<t) || p(s_t | s_t-1, a_t-1)).
     """
 
-    observation: Array
-    reward: Array
-    kl: Array
+    observation: Float[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    kl: Float[Array, "*batch"]
 
 
-def elbo(terms: ElboTerms, *, reward_scale: float = 1.0, free_nats: float = 0.0) -> Array:
+def elbo(terms: ElboTerms, *, reward_scale: float = 1.0, free_nats: float = 0.0) -> Float[Array, "..."]:
     """The bound per step (PlaNet eq. 3): log p(o_t | s_t) + c log p(r_t | s_t) - max(0, KL_t - free nats).
 
     With c = 1, no free nats and samples from q, its sum over t is in expectation a lower bound on

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from latentplan.types import Array, Belief, Gaussian, Key, Params
 
@@ -23,15 +24,15 @@ class Overshoot(NamedTuple):
 
     belief: Belief
     prior: Gaussian
-    valid: Array
+    valid: Bool[Array, "D T *batch"]
 
 
 def overshoot(
     imagine_step: Callable[..., tuple[Belief, Gaussian]],
     params: Params,
     previous: Belief,
-    actions: Array,
-    is_first: Array,
+    actions: Float[Array, "T *batch A"],
+    is_first: Bool[Array, "T *batch"],
     key: Key,
     *,
     distance: int,
@@ -89,7 +90,7 @@ def latent_overshooting(divergence: Callable[..., Array], posterior: Gaussian, p
     return jnp.where(prediction.valid, kl, 0.0)
 
 
-def mean_per_distance(values: Array, valid: Array) -> Array:
+def mean_per_distance(values: Float[Array, "D T *batch"], valid: Bool[Array, "D T *batch"]) -> Float[Array, "D"]:
     """Averages over the valid steps of each distance.
 
     Args:

@@ -2,12 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from latentplan.types import Array, Belief, Gaussian, Key, Params, WorldModel
 
 
 def observe(
-    model: WorldModel, params: Params, belief: Belief, actions: Array, embeds: Array, is_first: Array, key: Key
+    model: WorldModel,
+    params: Params,
+    belief: Belief,
+    actions: Float[Array, "T *batch A"],
+    embeds: Float[Array, "T *batch E"],
+    is_first: Bool[Array, "T *batch"],
+    key: Key,
 ) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
     """Filters a sequence: q(s_t | o_<=t, a_<=t) for t = 1..T.
 
@@ -32,7 +39,9 @@ def observe(
     return jax.lax.scan(step, belief, (actions, embeds, is_first, keys))[1]
 
 
-def imagine(model: WorldModel, params: Params, belief: Belief, actions: Array, key: Key) -> tuple[Belief, Gaussian]:
+def imagine(
+    model: WorldModel, params: Params, belief: Belief, actions: Float[Array, "T *batch A"], key: Key
+) -> tuple[Belief, Gaussian]:
     """Predicts a sequence: p(s_t | s_0, a_1..t) for t = 1..T, sampling at every step.
 
     Args:
@@ -53,7 +62,7 @@ def imagine(model: WorldModel, params: Params, belief: Belief, actions: Array, k
     return jax.lax.scan(step, belief, (actions, jax.random.split(key, len(actions))))[1]
 
 
-def previous_beliefs(initial: Belief, beliefs: Belief, is_first: Array) -> Belief:
+def previous_beliefs(initial: Belief, beliefs: Belief, is_first: Bool[Array, "T *batch"]) -> Belief:
     """The belief before each step: the initial one before the window's and every episode's first step.
 
     Args:

@@ -1,9 +1,11 @@
 """What a planner maximises: from action sequences to one number each."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan.types import Array, Belief, Key, Params
 
@@ -30,7 +32,7 @@ def sum_of_rewards(
         Evaluate, for one belief without batch axis.
     """
 
-    def evaluate(params: Params, belief: Belief, actions: Array, key: Key) -> Array:
+    def evaluate(params: Params, belief: Any, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
         horizon, candidates, _ = actions.shape
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (candidates, *x.shape)), belief)
 

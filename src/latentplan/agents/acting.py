@@ -1,0 +1,38 @@
+"""From an observation to an action, for any model and any planner."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.types import Array, Carry, Key, Params, Planner, WorldModel
+
+
+def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
+    """Act = explore . planner . filter, for any model and planner.
+
+    Args:
+        model: filters the observation into a belief.
+        planner: for one belief; vmapped over environments here.
+        noise: std of the exploration noise, in action units.
+
+    Returns:
+        `Agent.act`.
+    """
+
+    def act(
+        params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
+    ) -> tuple[Array, Carry, dict[str, Array]]:
+        pixel_key, filter_key, plan_key, noise_key = jax.random.split(key, 4)
+        embed = model.encode(params, model.preprocess(observation, pixel_key))
+        belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)
+        last_plan = jnp.where(is_first[:, None, None], 0.0, carry.plan)
+        keys = jax.random.split(plan_key, len(is_first))
+        planned = jax.vmap(planner, (None, 0, 0, 0))(params, belief, keys, last_plan)
+        action = planned.action
+        if mode == "explore":
+            action = action + noise * jax.random.normal(noise_key, action.shape)
+        action = jnp.clip(action, -1.0, 1.0)
+        return action, Carry(belief, action, planned.plan), planned.info
+
+    return act

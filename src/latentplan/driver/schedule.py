@@ -1,0 +1,97 @@
+"""What a run does next, as a pure function of where it stands."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal, NamedTuple
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One training run's schedule. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
+
+    seed: int = 0
+    """Seed of everything random in the run."""
+    env_steps: int = 1_000_000
+    """Length of the run in simulator control steps, action repeat counted. May be raised when resuming."""
+    num_envs: int = 1
+    """Environments that run in parallel, each in a process; episodes are collected this many at a time."""
+    seed_episodes: int = 5
+    """Episodes of random actions before learning starts."""
+    updates_per_episode: int = 100
+    """Gradient steps per collected episode."""
+    eval_every: int = 25
+    """Episodes between evaluations."""
+    eval_episodes: int = 10
+    """Episodes per evaluation, without exploration noise."""
+    checkpoint_every: int = 5
+    """Episodes between checkpoints. After a kill, what came after the last one is done again."""
+    keep_checkpoints: int = 2
+    """Checkpoints kept, newest first."""
+    open_loop_context: int = 5
+    """Steps an open-loop prediction sees before it imagines the rest, in decisions."""
+    open_loop_length: int = 50
+    """Steps of an open-loop prediction in all, in decisions."""
+
+    def __post_init__(self) -> None:
+        least = {"seed": 0, "updates_per_episode": 0, "seed_episodes": 1}
+        for name, value in asdict(self).items():
+            if value < least.get(name, 1):
+                raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
+        if self.open_loop_context >= self.open_loop_length:
+            raise ValueError(
+                f"open_loop_context: expected less than open_loop_length = {self.open_loop_length}, "
+                f"got {self.open_loop_context}"
+            )
+
+
+class Progress(NamedTuple):
+    """Where a run stands. Stored with every checkpoint.
+
+    Attributes:
+        env_steps: simulator control steps collected.
+        episodes: episodes collected.
+        updates: gradient steps taken.
+        evaluations: evaluations done.
+        evaluated_at: env_steps at the last evaluation; -1 before the first.
+        summed_updates: updates whose metrics are summed but not yet written.
+        metrics_bytes: size of metrics.jsonl.
+        seconds: wall-clock time of all sittings together.
+    """
+
+    env_steps: int = 0
+    episodes: int = 0
+    updates: int = 0
+    evaluations: int = 0
+    evaluated_at: int = -1
+    summed_updates: int = 0
+    metrics_bytes: int = 0
+    seconds: float = 0.0
+
+
+def updates_due(config: RunConfig, progress: Progress) -> int:
+    """Gradient steps that have to be taken before more is collected: `updates_per_episode` for each episode.
+
+    The first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8).
+    """
+    ahead = progress.episodes - config.seed_episodes
+    return (ahead + config.num_envs) * config.updates_per_episode if ahead >= 0 else 0
+
+
+def next_phase(config: RunConfig, progress: Progress) -> Literal["learn", "evaluate", "collect", "stop"]:
+    """Learn while updates are due, else evaluate if that is due, else collect, until `env_steps` are done.
+
+    Evaluations are due after the first learning phase, every `eval_every` episodes from then, and at the end.
+    """
+    done = progress.env_steps >= config.env_steps
+    if progress.updates < updates_due(config, progress):
+        return "learn"
+    ahead = progress.episodes - config.seed_episodes
+    regular = 1 + ahead // config.eval_every if ahead >= 0 else 0
+    if progress.evaluations < regular or (done and progress.evaluated_at != progress.env_steps):
+        return "evaluate"
+    return "stop" if done else "collect"
+
+
+def checkpoint_due(config: RunConfig, progress: Progress) -> bool:
+    """Whether to save before the next collection: every `checkpoint_every` episodes after the seed episodes."""
+    ahead = progress.episodes - config.seed_episodes
+    return ahead >= 0 and ahead % config.checkpoint_every < config.num_envs
