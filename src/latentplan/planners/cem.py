@@ -1,12 +1,13 @@
 """The cross-entropy method (Rubinstein 1997) as PlaNet uses it (algorithm 2)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from latentplan.planners.objectives import Evaluate
-from latentplan.types import Array, Belief, Key, Params, Planner, PlanOutput
+from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +69,7 @@ def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner
     """
     shape = (config.horizon, action_size)
 
-    def plan(params: Params, belief: Belief, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
         if config.warm_start and warm_start is not None:
             mean = jnp.clip(jnp.concatenate([warm_start[1:], jnp.zeros_like(warm_start[:1])]), -1.0, 1.0)
         else:
