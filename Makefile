@@ -1,11 +1,18 @@
+# make        says what there is
 # make run    sets everything up and trains PlaNet on walker_walk from pixels
 # make test   sets everything up and runs the tests
 # make lint   ruff and mypy
+# make doctor what works on this machine, and what to do about what does not
+# make clean  removes the environment; runs/ stays
+# Choices: make run ENV=cartpole_swingup ARGS="--seed 1"; make test ARGS="tests/losses"
 ENV ?= walker_walk
 ARGS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: run test lint setup doctor results clean
+.PHONY: help run test lint setup doctor clean
+
+help:
+	@sed -n 's/^# //p' Makefile
 
 run: setup
 	@$(PYTHON) experiments/run.py --env $(ENV) $(ARGS)

@@ -1,8 +1,6 @@
 """Writes what a run reached into results/: python experiments/report.py runs/NAME. Rebuilds results/README.md."""
 
 import json
-import os
-import platform
 import shutil
 import sys
 from dataclasses import dataclass
@@ -83,8 +81,8 @@ def summarise(described: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str
         raise ValueError("metrics.jsonl: expected at least one evaluation, got none; let the run go on")
     collected = [row for row in rows if "collect/return" in row]
     learned = [row for row in rows if "learn/loss" in row]
-    config = described["config"]
-    flags = [word for word in described["command"] if word not in ("python", "run.py", "experiments/run.py")]
+    config, first = described["config"], described["sittings"][0]
+    flags = [word for word in first["command"] if word not in ("python", "run.py", "experiments/run.py")]
     flags = [word for i, word in enumerate(flags) if word != "--logdir" and (i == 0 or flags[i - 1] != "--logdir")]
     return {
         "env": config["env"],
@@ -93,10 +91,11 @@ def summarise(described: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str
         "obs": config["environment"]["obs"],
         "seed": config["run"]["seed"],
         "command": " ".join(["python experiments/run.py", *flags]),
-        "commit": described["commit"],
-        "hardware": f"{described['device']}, {os.cpu_count()} cores, {platform.machine()}",
-        "python": described["python"],
-        "versions": described["versions"],
+        "commit": first["commit"],
+        "hardware": f"{first['device']}, {first['cores']} cores, {first['platform']}",
+        "python": first["python"],
+        "versions": first["versions"],
+        "sittings": len(described["sittings"]),
         "config": {name: value for name, value in config.items() if name != "logdir"},
         "evaluations": [
             {

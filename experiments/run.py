@@ -18,13 +18,18 @@ def main(argv: list[str]) -> int:
         Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted (and saved).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take GPU memory as it is needed
-    from rich.console import Console
+    try:
+        import tyro  # noqa: F401
+        from rich.console import Console
+    except ModuleNotFoundError as error:
+        print(f"{error.name} is missing, which the command line needs: pip install 'latentplan[experiments]'")
+        return 1
 
     console = Console(stderr=False)
     try:
         return _run(argv, console)
     except KeyboardInterrupt:
-        console.print("stopped at once; the last checkpoint is kept. The same command resumes.")
+        console.print("stopped before the run began; nothing was changed")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
@@ -36,17 +41,20 @@ def _run(argv: list[str], console) -> int:
 
     from latentplan.agents import AGENTS
     from latentplan.driver import loop
+    from latentplan.driver.logging import prepare_logdir
+    from latentplan.driver.replay import check_lengths, check_memory
     from latentplan.driver.workers import Workers
 
     experiment = parse(argv, console)
-    logdir = open_logdir(experiment, ["python", *sys.argv] if argv is sys.argv[1:] else ["run.py", *argv])
-    with lock(logdir):
-        console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)
-        workers = Workers(experiment.env, experiment.environment, experiment.run.num_envs)
-        try:
-            agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
-            announce(experiment, workers.spec, console)
-            with Display(experiment.run.env_steps, console) as display:
+    with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
+        agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+        check_lengths(experiment.replay, workers.spec)
+        check_memory(experiment.replay, workers.spec)
+        logdir = prepare_logdir(experiment.folder())
+        with lock(logdir), Display(experiment.run.env_steps, console) as display:
+            open_logdir(logdir, experiment)
+            announce(experiment, logdir, workers.spec, console)
+            try:
                 loop.train(
                     agent,
                     workers.spec,
@@ -58,11 +66,9 @@ def _run(argv: list[str], console) -> int:
                     display,
                     workers=workers,
                 )
-        except loop.Interrupted:
-            console.print("interrupted and saved; the same command goes on from here")
-            return 130
-        finally:
-            workers.close()
+            except loop.Interrupted:
+                console.print("interrupted and saved; the same command goes on from here")
+                return 130
     console.print(f"done: {experiment.run.env_steps} env_steps; results in {logdir}", highlight=False, soft_wrap=True)
     return 0
 
@@ -79,29 +85,31 @@ def parse(argv: list[str], console):
     known, _ = early.parse_known_args(argv)
     preset, why = resolve_preset(known.preset)
     console.print(why, highlight=False, soft_wrap=True)
-    default = make_preset(preset, known.env, known.obs)
+    default = dataclasses.replace(make_preset(preset, known.env, known.obs), preset=known.preset)
     experiment = tyro.cli(Experiment, args=argv, default=default, description=__doc__)
     return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
 
 
-def open_logdir(experiment, command: list[str]) -> Path:
-    """The run's folder with its config.json; refuses a folder that belongs to another config.
+def open_logdir(logdir: Path, experiment) -> None:
+    """Writes config.json, or adds this sitting to it; refuses a folder that belongs to another config.
 
     Raises:
-        ValueError: the folder cannot be used, or holds a run with another config (the fields are named).
+        ValueError: the folder holds a run with another config (the fields are named), or an unreadable one.
     """
-    from latentplan.driver.logging import prepare_logdir, write_json_atomic
+    from latentplan.driver.logging import write_json_atomic
     from latentplan.driver.provenance import describe, differences
 
-    logdir = prepare_logdir(experiment.folder())
     file = logdir / "config.json"
-    described = describe(experiment, command)
+    now = describe(experiment, ["python", *sys.argv])
+    config, sitting = now.pop("config"), now
+    sittings = []
     if file.exists():
         try:
-            before = json.loads(file.read_text())["config"]
+            before = json.loads(file.read_text())
+            sittings, old = before["sittings"], before["config"]
         except (json.JSONDecodeError, KeyError) as error:
             raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
-        changed = differences(before, described["config"], ignore=("logdir",))
+        changed = differences(old, config, ignore=("logdir",))
         changed = [line for line in changed if not line.startswith("run.env_steps:")]
         if changed:
             raise ValueError(
@@ -109,8 +117,7 @@ def open_logdir(experiment, command: list[str]) -> Path:
                 + "\n  ".join(changed)
                 + "\nUse the same flags to resume it, or another --logdir"
             )
-    write_json_atomic(file, described)
-    return logdir
+    write_json_atomic(file, {"config": config, "sittings": [*sittings, sitting]})
 
 
 def lock(logdir: Path):
@@ -130,10 +137,11 @@ def lock(logdir: Path):
     return held()
 
 
-def announce(experiment, spec, console) -> None:
+def announce(experiment, logdir: Path, spec, console) -> None:
     """Says what the run will need and do, before it does."""
     from latentplan.driver.replay import replay_bytes
 
+    console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)
     gib = replay_bytes(experiment.replay, spec) / 2**30
     console.print(
         f"{experiment.env}: observation {spec.observation_shape} {spec.observation_dtype}, {spec.action_size} actions, "

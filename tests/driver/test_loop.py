@@ -4,6 +4,8 @@ import errno
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from latentplan.driver.files import DiskFull
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import Interrupted, NonFinite, train
 from latentplan.driver.replay import ReplayConfig
-from latentplan.driver.schedule import RunConfig
+from latentplan.driver.schedule import Progress, RunConfig, next_phase, seeding
 from latentplan.driver.workers import StepResult, WorkerDied
 from latentplan.types import Agent, EnvSpec, OpenLoop, TrainState
 
@@ -338,3 +340,50 @@ def _raise_at(kind, count):
                 raise Killed
 
     return report
+
+
+def test_random_episodes_go_on_until_replay_holds_a_window():
+    config = RunConfig(seed_episodes=2, updates_per_episode=3, eval_every=2, env_steps=1000)
+    short = Progress(env_steps=20, episodes=2, records=10)
+    assert next_phase(config, short, window=12) == "collect"
+    assert seeding(config, short, window=12)
+    assert next_phase(config, short._replace(episodes=3, records=15), window=12) == "learn"
+
+
+def test_evaluations_are_due_by_episodes_whatever_was_evaluated_before():
+    config = RunConfig(seed_episodes=2, updates_per_episode=0, eval_every=4, env_steps=1000)
+
+    def phase(episodes, evaluated_at, env_steps=0):
+        return next_phase(config, Progress(env_steps, episodes, records=99, evaluated_at=evaluated_at), window=1)
+
+    assert phase(2, -1) == "evaluate"
+    assert phase(3, 2) == "collect"
+    assert phase(6, 2) == "evaluate"
+    assert phase(5, 2, env_steps=1000) == "evaluate"  # at the end
+    assert phase(5, 5, env_steps=1000) == "stop"
+    assert phase(6, 5) == "evaluate"  # an extended run evaluates when a straight one does
+    assert phase(15, 2) == "evaluate" and phase(15, 15) == "collect"  # once, however many were due
+
+
+def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):
+    class Raising(FakeWorkers):
+        def step(self, actions):
+            raise WorkerDied(0, "(fake) failed: ValueError: bad joint", "Traceback: bad joint")
+
+    monkeypatch.setattr(loop, "Workers", lambda *args: pytest.fail("the environments were started again"))
+    with pytest.raises(WorkerDied, match="bad joint"):
+        run(tmp_path / "raising", workers=Raising())
+
+
+def test_a_second_signal_ends_the_process_at_once(tmp_path):
+    code = (
+        "import os, signal, threading, time\n"
+        "from latentplan.driver.signals import stop_on_signals\n"
+        "stop = threading.Event()\n"
+        "with stop_on_signals(stop, lambda message: print(message, flush=True)):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); assert stop.is_set()\n"
+        "    os.kill(os.getpid(), signal.SIGINT); time.sleep(30)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 130, ended.stderr
+    assert "press again" in ended.stdout

@@ -77,33 +77,38 @@ def test_what_is_no_film_is_refused(tmp_path, frames, fps, message):
     assert os.listdir(tmp_path) == []
 
 
+TOP, LEFT = 16, 44  # pixels for the names of columns and rows
+
+
 def test_the_picture_has_rows_and_marks_the_context(tmp_path):
     image = open_loop_image(make_open_loop(), context=3, every=3, scale=2)
     side = 2 * 8 + 4
-    assert image.shape == (3 * side, 5 * side, 3)  # steps 0, 2, 5, 8, 11
+    assert image.shape == (3 * side + TOP, 5 * side + LEFT, 3)  # steps 0, 2, 5, 8, 11
     assert image.dtype == np.uint8
-    corners = image[0, ::side]
+    assert (image[:TOP, LEFT:] < 128).any() and (image[TOP:, :LEFT] < 128).any()  # columns and rows are named
+    frames = image[TOP:, LEFT:]
+    corners = frames[0, ::side]
     np.testing.assert_array_equal(corners, [BLUE, BLUE, ORANGE, ORANGE, ORANGE])
-    middles = image[side // 2 :: side, side // 2]
+    middles = frames[side // 2 :: side, side // 2]
     np.testing.assert_array_equal(middles[:, 0], [64, 115, 153])  # 0.25, 0.45, (0.2 + 1) / 2
     other = open_loop_image(make_open_loop(), context=3, row=1)
-    np.testing.assert_array_equal(other[side // 2, side // 2], [191] * 3)
+    np.testing.assert_array_equal(other[TOP + side // 2, LEFT + side // 2], [191] * 3)
     path = write_png(tmp_path / "image.png", image)
     np.testing.assert_array_equal(imageio.imread(path), image)
 
 
-def test_the_film_shows_every_step_side_by_side():
+def test_the_film_shows_every_step_in_rows():
     film = open_loop_video(make_open_loop(), context=3)
-    assert film.shape == (12, 12, 36, 3)
+    assert film.shape == (12, 36, 12, 3)
     np.testing.assert_array_equal(film[2, 0, 0], BLUE)
     np.testing.assert_array_equal(film[3, 0, 0], ORANGE)
-    np.testing.assert_array_equal(film[0, 6, 6::12, 0], [64, 115, 153])
+    np.testing.assert_array_equal(film[0, 6::12, 6, 0], [64, 115, 153])
 
 
 def test_predictions_outside_the_range_are_clipped():
     wild = make_open_loop()._replace(predicted_observation=np.full((2, 12, 8, 8, 3), 9.0, np.float32))
     film = open_loop_video(wild, context=3)
-    np.testing.assert_array_equal(film[0, 6, 6::12, 0], [64, 255, 223])
+    np.testing.assert_array_equal(film[0, 6::12, 6, 0], [64, 255, 223])
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,9 @@ def test_whole_run_from_pixels_leaves_everything(straight):
     assert last.startswith("done: 5000 env_steps")
     config = json.loads((logdir / "config.json").read_text())
     assert config["config"]["env"] == "cartpole_balance"
-    assert {"jax", "mujoco", "latentplan"} <= config["versions"].keys()
-    assert config["device"] and config["commit"]
+    (sitting,) = config["sittings"]
+    assert {"jax", "mujoco", "latentplan"} <= sitting["versions"].keys()
+    assert sitting["device"] and sitting["commit"] and sitting["command"][1] == "experiments/run.py"
     rows = timeless(logdir)
     for field in ("collect/return", "learn/kl", "evaluation/return_std", "open_loop/observation_mse"):
         assert any(field in row for row in rows), field
@@ -109,6 +110,7 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
     output, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, output
     assert "resumed at" in output
+    assert len(json.loads((logdir / "config.json").read_text())["sittings"]) == 2
     assert timeless(logdir) == timeless(whole)
     for name in sorted(p.name for p in (whole / "episodes").glob("*.npz")):
         for a, b in zip(read_episode(whole / "episodes" / name), read_episode(logdir / "episodes" / name), strict=True):
@@ -155,6 +157,7 @@ def test_evaluate_reports_and_films(straight, tmp_path, capsys):
 def test_mistakes_are_explained_and_exit_with_2(main, tmp_path, arguments, expected):
     status, printed = main([*arguments, "--logdir", str(tmp_path / "run")])
     assert status == 2, printed
+    assert not (tmp_path / "run").exists()  # nothing is left that could stand in the way of the right command
     assert expected in printed
     assert "Traceback" not in printed
 

@@ -23,6 +23,8 @@ def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
     def act(
         params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
     ) -> tuple[Array, Carry, dict[str, Array]]:
+        if mode not in ("explore", "eval"):
+            raise ValueError(f"mode: expected 'explore' or 'eval', got {mode!r}")
         pixel_key, filter_key, plan_key, noise_key = jax.random.split(key, 4)
         embed = model.encode(params, model.preprocess(observation, pixel_key))
         belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)

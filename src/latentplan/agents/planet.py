@@ -197,8 +197,9 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         if distance > len(batch.reward):
             raise ValueError(
-                f"loss.overshooting_distance: expected at most the window's {len(batch.reward)} steps, got {distance}; "
-                "lower it or raise replay.batch_length"
+                "loss.overshooting_distance, loss.observation_overshooting_distance: expected at most the window's "
+                f"{len(batch.reward)} steps, got {losses.overshooting_distance} and {decoded}; "
+                "lower them or raise replay.batch_length"
             )
         observation = model.preprocess(batch.observation, pixel_key)
         initial = model.initial(batch.reward.shape[1:])
@@ -215,16 +216,17 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             "kl": jnp.mean(terms.kl),
             "kl_free_share": jnp.mean(terms.kl < losses.free_nats),
         }
-        total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
-
-        if distance > 1 or decoded:
+        if distance == 1 and not decoded:
+            total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
+        else:  # the KL of all distances takes the place of the ELBO's
+            fit = elbo(terms._replace(kl=jnp.zeros_like(terms.kl)), reward_scale=losses.reward_scale)
             previous = previous_beliefs(initial, beliefs, batch.is_first)
             actions = jnp.where(batch.is_first[..., None], 0.0, batch.action)
             predicted = overshoot(
                 model.imagine_step, params, previous, actions, batch.is_first, overshoot_key, distance=distance
             )
             extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward)
-            total += extra - jnp.mean(free_nats(terms.kl, losses.free_nats))  # its distance 1 replaces the KL
+            total = extra - jnp.mean(fit)
             metrics |= more
         if losses.global_prior_scale:
             to_normal = model.divergence(posteriors, distributions.standard_normal_like(posteriors))

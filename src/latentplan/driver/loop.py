@@ -29,7 +29,7 @@ from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
 from latentplan.driver.replay import Replay, ReplayConfig, add_episode, check_lengths, check_memory, make_replay
 from latentplan.driver.rng import env_seeds, stream_key
-from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, updates_due
+from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding, updates_due
 from latentplan.driver.signals import stop_on_signals
 from latentplan.driver.workers import WorkerDied, Workers
 from latentplan.types import Agent, Batch, EnvSpec, TrainState
@@ -84,7 +84,7 @@ def train(
         ValueError: the replay does not fit the memory, or the windows do not fit the episodes.
     """
     run = _Run(agent, spec, env, env_config, config, replay_config, logdir, report, workers)
-    with stop_on_signals(run.stop), run:
+    with stop_on_signals(run.stop, run.say), run:
         run.resume()
         run.until_done()
     return run.progress
@@ -147,6 +147,7 @@ class _Run:
         self.logdir: Path = logdir
         self.report: Report = report
         self.stop = threading.Event()
+        self.window = replay_config.batch_length
         self._make_workers = lambda: Workers(env, env_config, config.num_envs)
         self.workers: Workers | None = workers
         self.replay = make_replay(replay_config, spec)
@@ -176,23 +177,25 @@ class _Run:
         self.replay_state = jax.jit(self.replay.init)()
         fresh = fresh_state(self.agent, self.replay, config.seed)
         self.train_state, self.sums = fresh["train_state"], fresh["sums"]
-        found = self.checkpoints.restore(fresh, self._say)
+        found = self.checkpoints.restore(fresh, self.say)
         if found is None:
             if self.checkpoints.steps():
                 raise ValueError(
                     f"logdir: expected a readable checkpoint in {self.logdir / 'checkpoints'}, got only corrupt ones; "
                     "move that folder away to begin again from the first episode"
                 )
+            if list((self.logdir / "episodes").glob("*.npz")):
+                self.say("there is no checkpoint yet: the run begins again and collects the same episodes")
             self.metrics.rewind(0)
             return
         tree, metadata = found
         self.train_state, self.sums = tree["train_state"], tree["sums"]
         self.progress = Progress(**metadata["progress"])
         self.saved_at = self._step()
-        self.metrics.rewind(self.progress.metrics_bytes, self._say)
-        for _, episode in load_episodes(self.logdir / "episodes", self.progress.episodes, self.spec, self._say):
+        self.metrics.rewind(self.progress.metrics_bytes, self.say)
+        for _, episode in load_episodes(self.logdir / "episodes", self.progress.episodes, self.spec, self.say):
             self.replay_state = add_episode(self.replay, self.add, self.replay_state, episode)
-        self._say(
+        self.say(
             f"resumed at {self.progress.env_steps} env_steps, {self.progress.episodes} episodes, "
             f"{self.progress.updates} updates"
         )
@@ -212,14 +215,15 @@ class _Run:
 
     def _step(self) -> int:
         """A number that grows with every change of the counters."""
-        return self.progress.episodes + self.progress.updates + self.progress.evaluations
+        progress = self.progress
+        return 2 * progress.episodes + progress.updates + (progress.evaluated_at == progress.episodes)
 
     # -- what comes next -----------------------------------------------------------------------------
 
     def until_done(self) -> None:
         """The loop."""
         try:
-            while (phase := next_phase(self.config, self.progress)) != "stop":
+            while (phase := next_phase(self.config, self.progress, self.window)) != "stop":
                 if phase == "learn":
                     self.learn()
                 elif phase == "evaluate":
@@ -239,7 +243,8 @@ class _Run:
         """One episode in every environment, written to disk and added to the replay."""
         progress, config = self.progress, self.config
         started = time.monotonic()
-        if progress.episodes < config.seed_episodes:
+        random = seeding(config, progress, self.window)
+        if random:
             policy, key = random_policy(self.spec), stream_key(config.seed, "random", progress.episodes)
         else:
             policy = agent_policy(self.agent, self.train_state.params, self.act["explore"])
@@ -255,19 +260,20 @@ class _Run:
         self.progress = progress._replace(
             env_steps=progress.env_steps + decisions * self.spec.action_repeat,
             episodes=progress.episodes + len(episodes),
+            records=progress.records + decisions + len(episodes),
         )
         returns = [episode_return(episode) for episode in episodes]
         values = {
             "collect/return": float(np.mean(returns)),
             "collect/decisions": decisions / len(episodes),
-            "collect/random": float(progress.episodes < config.seed_episodes),
+            "collect/random": float(random),
             "time/collect": time.monotonic() - started,
         }
         self._log("episodes", values)
 
     def learn(self) -> None:
         """The updates that are due, then one row of their mean metrics."""
-        due = updates_due(self.config, self.progress)
+        due = updates_due(self.config, self.progress, self.window)
         started, first = time.monotonic(), self.progress.updates
         while self.progress.updates < due:
             self._stop_if_asked()
@@ -292,8 +298,8 @@ class _Run:
         started = time.monotonic()
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
         count = config.eval_episodes
-        seeds = env_seeds(config.seed, "env_evaluate", progress.evaluations * count, count)
-        key, open_loop_key = jax.random.split(stream_key(config.seed, "evaluate", progress.evaluations))
+        seeds = env_seeds(config.seed, "env_evaluate", progress.episodes * count, count)
+        key, open_loop_key = jax.random.split(stream_key(config.seed, "evaluate", progress.episodes))
         episodes = self._with_workers(
             lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision)
         )
@@ -305,7 +311,7 @@ class _Run:
         }
         values |= self._open_loop(episodes[0], open_loop_key)
         values["time/evaluate"] = time.monotonic() - started
-        self.progress = progress._replace(evaluations=progress.evaluations + 1, evaluated_at=progress.env_steps)
+        self.progress = progress._replace(evaluated_at=progress.episodes)
         self._log("evaluated", values)
 
     def _open_loop(self, episode: Batch, key: jax.Array) -> dict[str, float]:
@@ -322,7 +328,7 @@ class _Run:
             video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, FPS)
             video.write_video(directory / f"open_loop_{name}.mp4", film, FPS)
             video.write_png(directory / f"open_loop_{name}.png", video.open_loop_image(predicted, context=context))
-        elif (plot := video.open_loop_plot(predicted, context=context, report=self._say)) is not None:
+        elif (plot := video.open_loop_plot(predicted, context=context, report=self.say)) is not None:
             video.write_png(directory / f"open_loop_{name}.png", plot)
         squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
         reward = np.abs(predicted.predicted_reward - predicted.true_reward)[:, context:]
@@ -346,9 +352,9 @@ class _Run:
                 return phase(self.workers)
             except WorkerDied as error:
                 self.workers = None
-                if attempt == WORKER_RESTARTS:
+                if attempt == WORKER_RESTARTS or error.traceback:  # what the environment raises, it raises again
                     raise
-                self._say(f"{error}; starting the environments again and repeating the episode")
+                self.say(f"{error}; starting the environments again and repeating the episode")
         raise AssertionError("unreachable")
 
     def _check_finite(self) -> None:
@@ -373,7 +379,7 @@ class _Run:
     def _seconds(self) -> float:
         return self.progress.seconds + time.monotonic() - self.started
 
-    def _say(self, message: str) -> None:
+    def say(self, message: str) -> None:
         self.report("message", {"message": message})
 
     def _on_decision(self) -> None:

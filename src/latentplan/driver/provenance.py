@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -24,13 +25,14 @@ def describe(config: Any, command: list[str]) -> dict[str, Any]:
         command: the command line, as typed.
 
     Returns:
-        A JSON-ready dictionary: config, command, versions, commit, device, python.
+        A JSON-ready dictionary: config, command, versions, commit, device, cores, python, platform.
     """
     return {
         "config": dataclasses.asdict(config),
         "command": command,
         "commit": commit(),
         "device": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
+        "cores": os.cpu_count(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},

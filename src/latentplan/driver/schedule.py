@@ -50,8 +50,8 @@ class Progress(NamedTuple):
         env_steps: simulator control steps collected.
         episodes: episodes collected.
         updates: gradient steps taken.
-        evaluations: evaluations done.
-        evaluated_at: env_steps at the last evaluation; -1 before the first.
+        records: records collected; an episode of n decisions has n + 1.
+        evaluated_at: episodes at the last evaluation; -1 before the first.
         summed_updates: updates whose metrics are summed but not yet written.
         metrics_bytes: size of metrics.jsonl.
         seconds: wall-clock time of all sittings together.
@@ -60,33 +60,48 @@ class Progress(NamedTuple):
     env_steps: int = 0
     episodes: int = 0
     updates: int = 0
-    evaluations: int = 0
+    records: int = 0
     evaluated_at: int = -1
     summed_updates: int = 0
     metrics_bytes: int = 0
     seconds: float = 0.0
 
 
-def updates_due(config: RunConfig, progress: Progress) -> int:
+def seeding(config: RunConfig, progress: Progress, window: int) -> bool:
+    """Whether to collect at random: for `seed_episodes`, and until replay holds a window of that many records."""
+    return progress.episodes < config.seed_episodes or progress.records < window
+
+
+def updates_due(config: RunConfig, progress: Progress, window: int) -> int:
     """Gradient steps that have to be taken before more is collected: `updates_per_episode` for each episode.
 
     The first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8).
     """
-    ahead = progress.episodes - config.seed_episodes
-    return (ahead + config.num_envs) * config.updates_per_episode if ahead >= 0 else 0
+    if seeding(config, progress, window):
+        return 0
+    return (progress.episodes - config.seed_episodes + config.num_envs) * config.updates_per_episode
 
 
-def next_phase(config: RunConfig, progress: Progress) -> Literal["learn", "evaluate", "collect", "stop"]:
+def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["learn", "evaluate", "collect", "stop"]:
     """Learn while updates are due, else evaluate if that is due, else collect, until `env_steps` are done.
 
     Evaluations are due after the first learning phase, every `eval_every` episodes from then, and at the end.
+
+    Args:
+        config: the schedule.
+        progress: where the run stands.
+        window: records in one window of the replay.
+
+    Returns:
+        The phase.
     """
-    done = progress.env_steps >= config.env_steps
-    if progress.updates < updates_due(config, progress):
+    if progress.updates < updates_due(config, progress, window):
         return "learn"
-    ahead = progress.episodes - config.seed_episodes
-    regular = 1 + ahead // config.eval_every if ahead >= 0 else 0
-    if progress.evaluations < regular or (done and progress.evaluated_at != progress.env_steps):
+    done = progress.env_steps >= config.env_steps
+    reached = (progress.episodes - config.seed_episodes) // config.eval_every
+    evaluated = (progress.evaluated_at - config.seed_episodes) // config.eval_every
+    regular = not seeding(config, progress, window) and (progress.evaluated_at < 0 or reached > evaluated)
+    if regular or (done and progress.evaluated_at != progress.episodes):
         return "evaluate"
     return "stop" if done else "collect"
 

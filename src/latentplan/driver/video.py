@@ -8,6 +8,7 @@ from pathlib import Path
 import imageio.v2 as imageio
 import imageio_ffmpeg
 import numpy as np
+from PIL import Image, ImageDraw
 
 from latentplan.driver.files import atomic_path
 from latentplan.types import OpenLoop
@@ -70,7 +71,7 @@ def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: i
 
     Blue frames are around the steps that the model has seen, orange ones around those it imagined. The error is
     (model - true + 1) / 2: mid-grey where they agree. Shown are the first step, the last one seen, and every
-    `every`-th after it.
+    `every`-th after it; the numbers above the columns are decisions.
 
     Args:
         open_loop: pixels in [0, 1].
@@ -89,11 +90,12 @@ def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: i
     if every < 1:
         raise ValueError(f"every: expected at least 1 step between columns, got {every}; set it to 1 or more")
     times = sorted({0, *range(max(context - 1, 0), tiles.shape[1], every)})
-    return np.concatenate([np.concatenate(list(kind[times]), axis=1) for kind in tiles], axis=0)
+    picture = np.concatenate([np.concatenate(list(kind[times]), axis=1) for kind in tiles], axis=0)
+    return _labelled(picture, [f"{t} {'seen' if t < context else 'imagined'}" for t in times])
 
 
 def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.ndarray:
-    """Draws an open-loop prediction as a film: true, model and error from left to right.
+    """Draws an open-loop prediction as a film: true, model and error from top to bottom.
 
     Colours and the error's meaning are those of `open_loop_image`.
 
@@ -108,7 +110,7 @@ def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.nd
     Raises:
         ValueError: the observations are not pixels, or an argument does not fit.
     """
-    return np.concatenate(list(_tiles(open_loop, context, row, 1)), axis=2)
+    return np.concatenate(list(_tiles(open_loop, context, row, 1)), axis=1)
 
 
 def open_loop_plot(
@@ -188,6 +190,19 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     inside = np.pad(np.ones(pixels.shape[2:4], bool), _BORDER)
     colours = np.where(np.arange(tiles.shape[1])[:, None] < context, _CONTEXT, _IMAGINED).astype(np.uint8)
     return np.where(inside[:, :, None], tiles, colours[:, None, None])
+
+
+def _labelled(picture: np.ndarray, columns: list[str]) -> np.ndarray:
+    """The picture with its rows named at the left and its columns at the top."""
+    left, top, rows = 44, 16, ("true", "model", "error")
+    canvas = Image.new("RGB", (picture.shape[1] + left, picture.shape[0] + top), "white")
+    canvas.paste(Image.fromarray(picture), (left, top))
+    draw = ImageDraw.Draw(canvas)
+    for i, name in enumerate(rows):
+        draw.text((4, top + (i + 0.5) * picture.shape[0] / len(rows)), name, fill="black", anchor="lm")
+    for i, name in enumerate(columns):
+        draw.text((left + (i + 0.5) * picture.shape[1] / len(columns), top / 2), name, fill="black", anchor="mm")
+    return np.asarray(canvas)
 
 
 def _enlarge(frames: np.ndarray, scale: int) -> np.ndarray:

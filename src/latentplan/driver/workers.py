@@ -97,11 +97,13 @@ class Workers:
         self.num_envs = num_envs
         self._name, self._timeout_s = name, timeout_s
         self._waiting = self._closed = False
+        self._starting = True
         self._pipes: list[connection.Connection] = []
         self._processes: list[Any] = []
         try:
             self._start(config)
             self.spec = self._receive_spec()
+            self._starting = False
         except BaseException:
             self._kill()
             raise
@@ -225,8 +227,9 @@ class Workers:
             how = f"was killed by signal {-code} ({_signal_name(-code)})."
             how += " Out of memory? Try fewer environments." if -code == getattr(signal, "SIGKILL", None) else ""
         else:
-            how = f"ended with exit status {code}; its own message is above."
-            how += ' A script that makes Workers needs `if __name__ == "__main__":` around what it runs.'
+            how = f"ended with exit status {code}; its own message, if it left one, is above"
+            if self._starting:
+                how += '. A script that makes Workers needs `if __name__ == "__main__":` around what it runs'
         return WorkerDied(index, f"({self._name}) {how}")
 
     def _kill(self) -> None:

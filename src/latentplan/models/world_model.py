@@ -73,7 +73,7 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
         raise ValueError(
             f"observation_shape: expected images of {IMAGE_SIZE} x {IMAGE_SIZE}, got {shape}; "
-            f"render or resize to {IMAGE_SIZE} (--env-config.image-size {IMAGE_SIZE})"
+            f"render or resize to {IMAGE_SIZE} (--image-size {IMAGE_SIZE})"
         )
     sizes: dict[str, Any] = {"depth": config.conv_depth, "activation": config.activation, "dtype": config.dtype}
 
