@@ -19,6 +19,7 @@ PACKAGES = (
     *("latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "orbax-checkpoint", "flashbax"),
     *("gymnasium", "shimmy", "dm_control", "mujoco", "numpy"),
 )
+EXPERIMENTS = ("tyro", "rich", "matplotlib", "opencv-python-headless", "pygame")
 JAX_TIMEOUT_S = 120.0
 FRAME_TIMEOUT_S = 60.0
 
@@ -70,12 +71,13 @@ def versions() -> Section:
     """Python and the packages that everything stands on."""
     rows = [("Python", platform.python_version())]
     to_do: list[str] = []
-    for package in PACKAGES:
+    for package in (*PACKAGES, *EXPERIMENTS):
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             version = "missing"
-            to_do.append(f"Install {package}: uv sync, or pip install latentplan.")
+            extra = "[experiments]" if package in EXPERIMENTS else ""
+            to_do.append(f"Install {package}: uv sync, or pip install 'latentplan{extra}'.")
         if package == "mujoco" and version.startswith("4."):
             to_do.append(f"mujoco {version} does not work with dm_control: pip install 'mujoco<4'.")
         rows.append((package, version))
