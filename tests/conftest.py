@@ -5,7 +5,7 @@ from collections.abc import Callable
 from jaxtyping import install_import_hook
 
 # Shapes and dtypes in the signatures of the pure functions are checked at every call, in tests only.
-PURE = [f"latentplan.{name}" for name in ("transforms", "distributions", "losses", "models", "planners")]
+PURE = [f"latentplan.{name}" for name in ("transforms", "distributions", "losses", "models.rollout", "planners")]
 install_import_hook(PURE, "beartype.beartype")
 
 import jax

@@ -78,7 +78,7 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     sizes: dict[str, Any] = {"depth": config.conv_depth, "activation": config.activation, "dtype": config.dtype}
 
     def preprocess(image: Array, key: Key) -> Array:
-        flat = transforms.dequantise(image, config.image_bits, key)
+        flat = transforms.dequantise(jnp.asarray(image), config.image_bits, key)
         return flat.reshape(*image.shape[:-3], -1)
 
     def postprocess(flat: Array) -> Array:
@@ -98,7 +98,7 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
 
     def preprocess(vector: Array, key: Key) -> Array:
         del key  # state vectors are continuous already
-        return transforms.symlog(vector.astype(jnp.float32))
+        return transforms.symlog(jnp.asarray(vector, jnp.float32))
 
     encoder = make_mlp(shape[0], config.vector_hidden, **sizes)
     decoder = make_mlp(feature_size, shape[0], **sizes)
