@@ -326,7 +326,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     script.write_text(
         "import sys, time\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from latentplan.driver.env import EnvConfig, Workers\n"
+        "from latentplan.driver.env import EnvConfig\nfrom latentplan.driver.workers import Workers\n"
         "if __name__ == '__main__':\n"
         "    workers = Workers('sample_envs:Counter-v0', EnvConfig(obs='state'), num_envs=2)\n"
         "    print(*[process.pid for process in workers._processes], flush=True)\n"
@@ -345,7 +345,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
 def test_a_script_without_a_main_guard_is_told_so(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from latentplan.driver.env import EnvConfig, Workers\n"
+        "from latentplan.driver.env import EnvConfig\nfrom latentplan.driver.workers import Workers\n"
         "Workers('Pendulum-v1', EnvConfig(obs='state'), num_envs=1)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
