@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     try:
         return _run(argv, console)
     except KeyboardInterrupt:
-        console.print("stopped before the run began; nothing was changed")
+        console.print("stopped; what was saved is kept, and the same command goes on from there")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True, style="red")

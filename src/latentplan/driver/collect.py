@@ -85,7 +85,8 @@ def run_episodes(
         if steps[-1].is_last.all():
             break
     stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
-    return [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), np.stack(actions, 1)[i]) for i in range(num_envs)]
+    taken = np.stack(actions, 1)
+    return [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), taken[i]) for i in range(num_envs)]
 
 
 def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
