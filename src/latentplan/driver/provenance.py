@@ -25,18 +25,30 @@ def describe(config: Any, command: list[str]) -> dict[str, Any]:
         command: the command line, as typed.
 
     Returns:
-        A JSON-ready dictionary: config, command, versions, commit, device, cores, python, platform.
+        A JSON-ready dictionary: config, command, and what `hardware` says.
     """
+    return {"config": dataclasses.asdict(config), "command": command, **hardware()}
+
+
+def hardware() -> dict[str, Any]:
+    """Where numbers come from: commit, device, processor, cores, Python, platform and versions, JSON-ready."""
     return {
-        "config": dataclasses.asdict(config),
-        "command": command,
         "commit": commit(),
         "device": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def commit() -> str:

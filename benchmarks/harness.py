@@ -1,0 +1,149 @@
+"""What every benchmark shares: timing in turns, the machine's own ceiling, tables, JSON, the command line."""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+CEILING_SIZE = 2048  # of the square matrix product that stands for what the machine can do
+
+
+class Timing(NamedTuple):
+    """One case's times.
+
+    Attributes:
+        first: seconds of the first call, compilation included.
+        median: seconds, of the later calls.
+        low: seconds, the fastest.
+        high: seconds, the slowest.
+        calls: how many calls after the first.
+    """
+
+    first: float
+    median: float
+    low: float
+    high: float
+    calls: int
+
+
+def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, Timing]:
+    """Times several functions in turns, so that whatever slows the machine slows them all.
+
+    Args:
+        cases: functions that return when their work is done; each call's time is one sample.
+        rounds: calls of each, after a first one that compiles.
+
+    Returns:
+        The times of each.
+    """
+    first = {name: _seconds(case) for name, case in cases.items()}
+    samples: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(rounds):
+        for name, case in cases.items():
+            samples[name].append(_seconds(case))
+    return {
+        name: Timing(first[name], statistics.median(times), min(times), max(times), len(times))
+        for name, times in samples.items()
+    }
+
+
+def _seconds(case: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    case()
+    return time.perf_counter() - started
+
+
+def matrix_product(dtype: str = "float32", size: int = CEILING_SIZE) -> tuple[Callable[[], Any], float]:
+    """The ceiling: a square matrix product by XLA, as a case for `in_turns`, and its operations (2 size^3)."""
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jnp.ones((size, size), dtype)
+    product = jax.jit(jnp.matmul)
+    return lambda: jax.block_until_ready(product(matrix, matrix)), 2.0 * size**3
+
+
+class Result(NamedTuple):
+    """What a benchmark found.
+
+    Attributes:
+        rows: one dictionary per line of the table; numbers stay numbers.
+        ratios: what the table comes to, by name; numbers.
+        notes: sentences that have to be read with the numbers.
+    """
+
+    rows: list[dict[str, Any]]
+    ratios: dict[str, float]
+    notes: Sequence[str] = ()
+
+
+def main(
+    name: str, description: str, arguments: Callable[[argparse.ArgumentParser], None], run: Callable[..., Result]
+) -> int:
+    """A benchmark's command line: runs it, prints its table and ratios, writes JSON where asked to.
+
+    Args:
+        name: of the benchmark.
+        description: for --help.
+        arguments: adds the benchmark's own arguments.
+        run: (parsed arguments) -> Result.
+
+    Returns:
+        Exit status.
+    """
+    from latentplan.driver.provenance import hardware
+
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the result to this file as well")
+    arguments(parser)
+    options = parser.parse_args()
+    result = run(options)
+    record = {
+        "benchmark": name,
+        "command": ["python", *sys.argv],
+        "hardware": hardware(),
+        "rows": result.rows,
+        "ratios": result.ratios,
+        "notes": list(result.notes),
+    }
+    print(render(record))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+def render(record: dict[str, Any]) -> str:
+    """A result as Markdown: the table, where it was measured, the ratios."""
+    hardware = record["hardware"]
+    lines = [
+        table(record["rows"]),
+        "",
+        f"{hardware['processor']}, {hardware['device']}; commit {hardware['commit'][:9]}",
+    ]
+    lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]
+    return "\n".join([*lines, *record["notes"]]) + "\n"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as an aligned Markdown table; the columns are those of all rows in order of appearance."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_shown(row.get(name, "")) for name in columns] for row in rows]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+
+    def line(values: Sequence[str]) -> str:
+        return "| " + " | ".join(value.ljust(width) for value, width in zip(values, widths, strict=True)) + " |"
+
+    return "\n".join([line(columns), line(["-" * width for width in widths]), *map(line, cells)])
+
+
+def _shown(value: Any) -> str:
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
+    )
