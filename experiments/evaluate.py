@@ -50,7 +50,7 @@ def _evaluate(options: Evaluation) -> None:
     from presets import Experiment
 
     from latentplan.agents import AGENTS
-    from latentplan.driver import collect
+    from latentplan.driver import collect, compilation
     from latentplan.driver.loop import restore
     from latentplan.driver.provenance import from_dict
     from latentplan.driver.rng import env_seeds, stream_key
@@ -59,11 +59,12 @@ def _evaluate(options: Evaluation) -> None:
 
     if options.episodes < 1:
         raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
+    compilation.configure()
     logdir = Path(options.logdir)
     experiment = from_dict(Experiment, _config(logdir))
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
-        train_state, progress = restore(agent, workers.spec, experiment.replay, logdir, print)
+        train_state, progress = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
         counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
         print(f"{experiment.env} after {counters}")
         policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))

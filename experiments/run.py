@@ -40,11 +40,12 @@ def _run(argv: list[str], console) -> int:
     from display import Display
 
     from latentplan.agents import AGENTS
-    from latentplan.driver import loop
+    from latentplan.driver import compilation, loop
     from latentplan.driver.logging import prepare_logdir
     from latentplan.driver.replay import check_lengths, check_memory
     from latentplan.driver.workers import Workers
 
+    compilation.configure()
     experiment = parse(argv, console)
     with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
         agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)

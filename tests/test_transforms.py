@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from latentplan import transforms
 
@@ -57,8 +58,17 @@ def test_dequantised_values_fill_their_bin_and_do_not_leave_it(bits):
 
 
 def test_every_pixel_is_dequantised_with_noise_of_its_own():
-    inside = transforms.dequantise(jnp.zeros((2, 4, 4, 3), jnp.uint8), 5, jax.random.key(0))
-    assert len(np.unique(inside)) == inside.size
+    inside = transforms.dequantise(jnp.zeros((64, 64, 64, 3), jnp.uint8), 5, jax.random.key(0))
+    levels = (np.asarray(inside, np.float64).ravel() + 0.5) * 2**13 - 0.5
+    counts = np.bincount(np.round(levels).astype(int), minlength=256)
+    np.testing.assert_array_equal(levels, np.round(levels))
+    assert len(counts) == 256 and scipy.stats.chisquare(counts).pvalue > 1e-3
+    for distance in (1, 2, 3, 4, 3 * 64):
+        assert abs(np.corrcoef(levels[:-distance], levels[distance:])[0, 1]) < 0.005
+
+
+def test_images_of_any_size_are_dequantised():
+    assert transforms.dequantise(jnp.zeros((1, 3, 3, 1), jnp.uint8), 5, jax.random.key(0)).shape == (1, 3, 3, 1)
 
 
 def test_to_display_undoes_quantise_up_to_the_bin_and_clips():

@@ -1,5 +1,7 @@
 """Value and image transforms: pure, elementwise, without parameters."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float, UInt8
@@ -37,12 +39,15 @@ def dequantise(image: UInt8[Array, "*batch h w c"], bits: int, key: Key) -> Floa
     Args:
         image: [..., height, width, channels], uint8.
         bits: 1 to 8.
-        key: for U(0, 2^-bits) (PlaNet appendix A; Kingma & Dhariwal 2018).
+        key: for U(0, 2^-bits) (PlaNet appendix A; Kingma & Dhariwal 2018), drawn on a grid of 256 levels: four
+            from each random word, since for pixels the generator's time counts.
 
     Returns:
-        float32 in [-0.5, 0.5).
+        float32 in (-0.5, 0.5).
     """
-    return quantise(image, bits) + jax.random.uniform(key, image.shape, maxval=2.0**-bits)
+    words = jax.random.bits(key, (math.ceil(image.size / 4),), "uint32")
+    levels = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: image.size].reshape(image.shape)
+    return quantise(image, bits) + (levels.astype(jnp.float32) + 0.5) / 2 ** (8 + bits)
 
 
 def to_display(image: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

@@ -1,5 +1,6 @@
 """The training loop with a fake agent and a fake environment: schedule, crashes, resuming, faults."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -19,6 +20,7 @@ from latentplan.driver.files import DiskFull
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import Interrupted, NonFinite, train
 from latentplan.driver.replay import ReplayConfig
+from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress, RunConfig, next_phase, seeding
 from latentplan.driver.workers import StepResult, WorkerDied
 from latentplan.types import Agent, EnvSpec, OpenLoop, TrainState
@@ -101,11 +103,11 @@ def run(logdir, report=lambda kind, values: None, *, agent=None, config=CONFIG, 
 
 def timeless(logdir):
     rows = read_metrics(logdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
 
 
-def final_value(logdir):
-    state, progress = loop.restore(fake_agent(), SPEC, REPLAY, logdir, lambda message: None)
+def final_value(logdir, config=CONFIG):
+    state, progress = loop.restore(fake_agent(), SPEC, config, REPLAY, logdir, lambda message: None)
     return float(state.params), progress._replace(seconds=0.0, metrics_bytes=0)
 
 
@@ -132,6 +134,38 @@ def straight(tmp_path_factory):
     events = []
     run(logdir, lambda kind, values: events.append(kind))
     return logdir, events
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["alternating", "overlapping"])
+def whole(request, straight, tmp_path_factory):
+    """The same, for both ways to collect: (logdir, events, config)."""
+    config = dataclasses.replace(CONFIG, overlap=request.param)
+    if not config.overlap:
+        return *straight, config
+    logdir = tmp_path_factory.mktemp("overlapping")
+    events = []
+    run(logdir, lambda kind, values: events.append(kind), config=config)
+    return logdir, events, config
+
+
+def test_overlapping_collects_with_the_parameters_from_before_the_updates(straight, tmp_path):
+    logdir, acted = tmp_path / "run", []
+
+    def act(params, carry, observation, is_first, key, *, mode):
+        jax.debug.callback(lambda params, mode=mode: acted.append((mode, float(params))), params)
+        return fake_agent().act(params, carry, observation, is_first, key, mode=mode)
+
+    agent = fake_agent()._replace(act=act)
+    run(logdir, agent=agent, config=dataclasses.replace(CONFIG, overlap=True))
+    overlapping = list(dict.fromkeys(params for mode, params in acted if mode == "explore"))
+    acted.clear()
+    run(tmp_path / "alternating", agent=agent)
+    alternating = list(dict.fromkeys(params for mode, params in acted if mode == "explore"))
+    assert overlapping[0] == float(agent.init(stream_key(CONFIG.seed, "init")).params)
+    assert len(overlapping) == len(alternating) == 4  # one set of parameters per planned episode
+    assert overlapping[1] == alternating[0]  # what three updates on the two random episodes gave
+    counts = [(row["episodes"], row["updates"]) for row in timeless(logdir)]
+    assert counts == [(row["episodes"], row["updates"]) for row in timeless(straight[0])]
 
 
 def test_schedule_counts_and_units(straight):
@@ -163,8 +197,8 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of the program runs after it."""
 
 
-def test_resume_after_a_kill_at_any_event_is_bit_exact(straight, tmp_path, monkeypatch):
-    whole, events = straight
+def test_resume_after_a_kill_at_any_event_is_bit_exact(whole, tmp_path):
+    reference, events, config = whole
     for at in range(0, len(events), 7):
         logdir, seen = tmp_path / f"killed{at}", []
 
@@ -174,14 +208,14 @@ def test_resume_after_a_kill_at_any_event_is_bit_exact(straight, tmp_path, monke
                 raise Killed
 
         with pytest.raises(Killed):
-            run(logdir, die)
-        run(logdir)
-        assert timeless(logdir) == timeless(whole), f"killed at event {at}, {events[at]}"
-        assert final_value(logdir) == final_value(whole)
+            run(logdir, die, config=config)
+        run(logdir, config=config)
+        assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
+        assert final_value(logdir, config) == final_value(reference, config)
 
 
-def test_interrupts_save_and_resume_bit_exact(straight, tmp_path):
-    whole, events = straight
+def test_interrupts_save_and_resume_bit_exact(whole, tmp_path):
+    reference, events, config = whole
     for at in range(0, len(events), 9):
         logdir, seen = tmp_path / f"interrupted{at}", []
 
@@ -191,22 +225,21 @@ def test_interrupts_save_and_resume_bit_exact(straight, tmp_path):
                 os.kill(os.getpid(), signal.SIGINT)
 
         try:
-            run(logdir, press)
+            run(logdir, press, config=config)
         except Interrupted:
-            assert loop.restore(fake_agent(), SPEC, REPLAY, logdir, print)[1].episodes <= 6
-        run(logdir)
-        assert timeless(logdir) == timeless(whole), f"interrupted at event {at}, {events[at]}"
-        assert final_value(logdir) == final_value(whole)
+            assert loop.restore(fake_agent(), SPEC, config, REPLAY, logdir, print)[1].episodes <= 6
+        run(logdir, config=config)
+        assert timeless(logdir) == timeless(reference), f"interrupted at event {at}, {events[at]}"
+        assert final_value(logdir, config) == final_value(reference, config)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_a_longer_run_continues_a_shorter_one(straight, tmp_path):
-    from dataclasses import replace
-
+def test_a_longer_run_continues_a_shorter_one(whole, tmp_path):
+    reference, _, config = whole
     logdir = tmp_path / "run"
-    run(logdir, config=replace(CONFIG, env_steps=48))
-    run(logdir)
-    assert timeless(logdir) == timeless(straight[0])
+    run(logdir, config=dataclasses.replace(config, env_steps=48))
+    run(logdir, config=config)
+    assert timeless(logdir) == timeless(reference)
 
 
 def test_finished_run_does_nothing(straight):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.driver import memory
 from latentplan.driver import replay as replay_module
 from latentplan.driver.replay import (
     Replay,
@@ -191,20 +192,20 @@ def test_free_memory_is_asked_of_the_device(tmp_path):
         def memory_stats(self):
             return None
 
-    assert replay_module.free_bytes(Device()) == 70
-    assert replay_module.free_bytes(Silent()) is None
-    free = replay_module.free_bytes(jax.devices("cpu")[0])
+    assert memory.free_bytes(Device()) == 70
+    assert memory.free_bytes(Silent()) is None
+    free = memory.free_bytes(jax.devices("cpu")[0])
     assert free is None or free > 0
 
 
 def test_a_containers_limit_counts(tmp_path):
-    assert replay_module._container_free(tmp_path) is None
+    assert memory._container_free(tmp_path) is None
     (tmp_path / "memory.max").write_text("max\n")
     (tmp_path / "memory.current").write_text("600\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 100\n")
-    assert replay_module._container_free(tmp_path) is None
+    assert memory._container_free(tmp_path) is None
     (tmp_path / "memory.max").write_text("1000\n")
-    assert replay_module._container_free(tmp_path) == 500
+    assert memory._container_free(tmp_path) == 500
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       4 kB\n")
-    assert replay_module._available(tmp_path / "meminfo") == 4096
-    assert replay_module._available(tmp_path / "none") is None
+    assert memory._available(tmp_path / "meminfo") == 4096
+    assert memory._available(tmp_path / "none") is None

@@ -52,7 +52,7 @@ def wait_for(logdir, field, count, process):
 
 def timeless(logdir):
     rows = read_metrics(logdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
 
 
 @pytest.fixture(scope="module")

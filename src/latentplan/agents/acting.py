@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from latentplan.planners import for_each_belief
 from latentplan.types import Array, Carry, Key, Params, Planner, WorldModel
 
 
@@ -13,12 +14,13 @@ def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
 
     Args:
         model: filters the observation into a belief.
-        planner: for one belief; vmapped over environments here.
+        planner: for one belief; plans for every environment here.
         noise: std of the exploration noise, in action units.
 
     Returns:
         `Agent.act`.
     """
+    plan = for_each_belief(planner)
 
     def act(
         params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
@@ -30,7 +32,7 @@ def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
         belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)
         last_plan = jnp.where(is_first[:, None, None], 0.0, carry.plan)
         keys = jax.random.split(plan_key, len(is_first))
-        planned = jax.vmap(planner, (None, 0, 0, 0))(params, belief, keys, last_plan)
+        planned = plan(params, belief, keys, last_plan)
         action = planned.action
         if mode == "explore":
             action = action + noise * jax.random.normal(noise_key, action.shape)

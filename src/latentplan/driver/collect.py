@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentplan.driver.compilation import compiled
+from latentplan.driver.timing import Parts
 from latentplan.driver.workers import StepResult, Workers
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params
 
@@ -41,7 +43,7 @@ def compile_act(agent: Agent, mode: str) -> Callable:
     def act(params: Params, carry: Any, observation: Array, is_first: Array, key: Key, decision: Array):
         return agent.act(params, carry, observation, is_first, jax.random.fold_in(key, decision), mode=mode)
 
-    return jax.jit(act)
+    return compiled(act)
 
 
 def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
@@ -56,6 +58,7 @@ def run_episodes(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
 ) -> list[Batch]:
     """Runs one episode in every environment, until the last one has ended.
 
@@ -65,12 +68,15 @@ def run_episodes(
         seeds: one per environment.
         key: the whole phase's; each decision folds in its number.
         on_decision: called before every decision; may raise to stop.
+        parts: counts the seconds of "act" (until the action is here) and of "step" (physics and rendering).
 
     Returns:
         One Batch of NumPy arrays [n + 1, ...] per environment, in order.
     """
     num_envs, spec = workers.num_envs, workers.spec
-    observation = workers.reset(seeds)
+    parts = parts or Parts()
+    with parts("step"):
+        observation = workers.reset(seeds)
     nothing = np.zeros(num_envs, bool)
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
@@ -79,9 +85,11 @@ def run_episodes(
     for decision in range(limit):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
-        action, carry, _ = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
-        actions.append(np.asarray(action))
-        steps.append(workers.step(actions[-1]))
+        with parts("act"):
+            action, carry, _ = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
+            actions.append(np.asarray(action))
+        with parts("step"):
+            steps.append(workers.step(actions[-1]))
         if steps[-1].is_last.all():
             break
     stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
@@ -111,6 +119,7 @@ def evaluate(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
+    parts: Parts | None = None,
 ) -> list[Batch]:
     """Runs one episode per seed, `workers.num_envs` at a time.
 
@@ -120,6 +129,7 @@ def evaluate(
         seeds: one per episode.
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
+        parts: as for `run_episodes`.
 
     Returns:
         One Batch per seed.
@@ -129,7 +139,8 @@ def evaluate(
         wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
         filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
         round_key = jax.random.fold_in(key, len(episodes))
-        episodes += run_episodes(workers, policy, filled, round_key, on_decision=on_decision)[: len(wanted)]
+        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts)
+        episodes += ran[: len(wanted)]
     return episodes
 
 

@@ -22,9 +22,9 @@ class MetricsLog:
     """Appends metrics to `metrics.jsonl` and to TensorBoard events in the same directory.
 
     One call to `write` is one line of strict JSON, on the disk before it returns: counters first, then metrics,
-    floats so that they read back exactly, non-finite values as null. Fields that depend on the wall clock begin
-    with `time/`, by agreement with the callers; all others are the same whenever the run is repeated on the CPU.
-    TensorBoard's axis is the counter `env_steps`.
+    floats so that they read back exactly, non-finite values as null. Fields that depend on the machine begin with
+    `time/` or `memory/`, by agreement with the callers; all others are the same whenever the run is repeated on the
+    CPU. TensorBoard's axis is the counter `env_steps`.
 
     Events are written by this process itself, not by tensorboardX's thread: that one dies quietly on a full disk,
     and the next write then waits for ever.

@@ -7,6 +7,7 @@ alone (`rng`), so a run that was interrupted repeats, bit for bit on CPU, what i
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from latentplan.driver import video
+from latentplan.driver import memory, video
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.collect import (
     agent_policy,
@@ -24,18 +25,29 @@ from latentplan.driver.collect import (
     random_policy,
     run_episodes,
 )
+from latentplan.driver.compilation import compiled
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
-from latentplan.driver.replay import Replay, ReplayConfig, add_episode, check_lengths, check_memory, make_replay
+from latentplan.driver.replay import (
+    Replay,
+    ReplayConfig,
+    add_episode,
+    check_lengths,
+    check_memory,
+    make_replay,
+    replay_bytes,
+)
 from latentplan.driver.rng import env_seeds, stream_key
 from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding, updates_due
 from latentplan.driver.signals import stop_on_signals
+from latentplan.driver.timing import Parts
 from latentplan.driver.workers import WorkerDied, Workers
-from latentplan.types import Agent, Batch, EnvSpec, TrainState
+from latentplan.types import Agent, Batch, EnvSpec, Params, TrainState
 
 WORKER_RESTARTS = 3
 FPS = 15.0  # of the films, in decisions per second
+_ALLOWANCE = 2**30  # bytes, for what comes and goes beside learning: acting, films, compiling
 
 
 class Interrupted(Exception):
@@ -90,32 +102,41 @@ def train(
     return run.progress
 
 
-def fresh_state(agent: Agent, replay: Replay, seed: int) -> dict[str, Any]:
+def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> dict[str, Any]:
     """What a checkpoint's tree holds, as it is before the first update.
 
     Args:
         agent: what learns.
         replay: what it learns from; only shapes are looked at.
         seed: of the run.
+        overlap: `RunConfig.overlap`.
 
     Returns:
-        {"train_state": TrainState, "sums": the metrics' running sums}.
+        {"train_state": TrainState, "sums": the metrics' running sums, "acting": with overlap, the parameters that
+        the next episodes are collected with}.
     """
     key = stream_key(seed, "init")
     train_state = jax.jit(agent.init)(key)
     batch = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), key)
     _, metrics = jax.eval_shape(agent.update, train_state, batch, key)
-    return {"train_state": train_state, "sums": {name: jnp.zeros((), x.dtype) for name, x in metrics.items()}}
+    sums = {name: jnp.zeros((), x.dtype) for name, x in metrics.items()}
+    return {"train_state": train_state, "sums": sums, "acting": _copy(train_state.params) if overlap else None}
 
 
 def restore(
-    agent: Agent, spec: EnvSpec, replay_config: ReplayConfig, logdir: Path, say: Callable[[str], None]
+    agent: Agent,
+    spec: EnvSpec,
+    config: RunConfig,
+    replay_config: ReplayConfig,
+    logdir: Path,
+    say: Callable[[str], None],
 ) -> tuple[TrainState, Progress]:
     """The newest good checkpoint of a run, for evaluation or for research code.
 
     Args:
         agent: as the run was trained.
         spec: of the environment.
+        config: as the run was trained.
         replay_config: as the run was trained.
         logdir: of the run.
         say: told of checkpoints that are skipped.
@@ -127,7 +148,7 @@ def restore(
         ValueError: there is no readable checkpoint.
     """
     directory = Path(logdir) / "checkpoints"
-    template = fresh_state(agent, make_replay(replay_config, spec), 0)
+    template = fresh_state(agent, make_replay(replay_config, spec), 0, overlap=config.overlap)
     found = Checkpoints(directory).restore(template, say) if directory.is_dir() else None
     if found is None:
         raise ValueError(f"logdir: expected a checkpoint in {directory}, got none that can be read; train first")
@@ -147,17 +168,19 @@ class _Run:
         self.logdir: Path = logdir
         self.report: Report = report
         self.stop = threading.Event()
+        self.replay_config = replay_config
         self.window = replay_config.batch_length
         self._make_workers = lambda: Workers(env, env_config, config.num_envs)
         self.workers: Workers | None = workers
         self.replay = make_replay(replay_config, spec)
-        self.add = jax.jit(self.replay.add, donate_argnums=0)
-        self.learn_step = jax.jit(self._learn_step, donate_argnums=(0, 2))
+        self.add = compiled(self.replay.add, donate_argnums=0)
         self.act = {mode: compile_act(agent, mode) for mode in ("explore", "eval")}
-        self.open_loop = jax.jit(agent.open_loop, static_argnames="context")
+        self.open_loop = compiled(agent.open_loop, static_argnames="context")
         self.checkpoints = Checkpoints(logdir / "checkpoints", keep=config.keep_checkpoints)
         self.metrics = MetricsLog(logdir)
         self.progress = Progress()
+        self.collector = ThreadPoolExecutor(1, "collector")
+        self.ahead: Future | None = None  # with overlap: the collection that runs beside learning
         self.saved_at: int | None = None
         self.started = time.monotonic()
 
@@ -165,6 +188,8 @@ class _Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.collector.shutdown()
         if self.workers is not None:
             self.workers.close()
         self.metrics.close()
@@ -175,8 +200,9 @@ class _Run:
         """Takes the state from the newest good checkpoint and the episodes, or begins afresh."""
         config = self.config
         self.replay_state = jax.jit(self.replay.init)()
-        fresh = fresh_state(self.agent, self.replay, config.seed)
-        self.train_state, self.sums = fresh["train_state"], fresh["sums"]
+        fresh = fresh_state(self.agent, self.replay, config.seed, overlap=config.overlap)
+        self._take(fresh)
+        self._compile()
         found = self.checkpoints.restore(fresh, self.say)
         if found is None:
             if self.checkpoints.steps():
@@ -189,7 +215,7 @@ class _Run:
             self.metrics.rewind(0)
             return
         tree, metadata = found
-        self.train_state, self.sums = tree["train_state"], tree["sums"]
+        self._take(tree)
         self.progress = Progress(**metadata["progress"])
         self.saved_at = self._step()
         self.metrics.rewind(self.progress.metrics_bytes, self.say)
@@ -200,6 +226,24 @@ class _Run:
             f"{self.progress.updates} updates"
         )
 
+    def _take(self, tree: dict[str, Any]) -> None:
+        self.train_state, self.sums, self.acting = tree["train_state"], tree["sums"], tree["acting"]
+
+    def _compile(self) -> None:
+        """Compiles the learning step before anything is timed; says how long that took and what the run will need."""
+        started = time.monotonic()
+        self.say("compiling the learning step")
+        key = stream_key(self.config.seed, "learn", 0)
+        learn_step = compiled(self._learn_step, donate_argnums=(0, 2))
+        self.learn_step = learn_step.lower(self.train_state, self.replay_state, self.sums, key).compile()
+        seconds = time.monotonic() - started
+        work = self.learn_step.memory_analysis().temp_size_in_bytes
+        gib = {"replay": replay_bytes(self.replay_config, self.spec) / 2**30, "learning": work / 2**30}
+        resident = memory.resident_bytes() if jax.default_backend() == "cpu" else None
+        most = f", up to {(resident + work + _ALLOWANCE) / 2**30:.1f} GiB in all" if resident else ""
+        shares = ", ".join(f"{name} {x:.2f} GiB" for name, x in gib.items())
+        self.say(f"compiled in {seconds:.1f} s; memory: {shares}{most}")
+
     def save(self) -> None:
         """Writes a checkpoint, unless this very state was saved already."""
         self._check_finite()
@@ -209,7 +253,7 @@ class _Run:
         seconds = self.progress.seconds + now - self.started
         self.progress = self.progress._replace(metrics_bytes=self.metrics.position(), seconds=seconds)
         self.started = now
-        tree = {"train_state": self.train_state, "sums": self.sums}
+        tree = {"train_state": self.train_state, "sums": self.sums, "acting": self.acting}
         self.checkpoints.save(self._step(), tree, {"progress": self.progress._asdict()})
         self.saved_at = self._step()
 
@@ -234,6 +278,7 @@ class _Run:
                     self.collect()
             self.save()
         except Interrupted:
+            self._settle()
             self.save()
             raise
 
@@ -241,38 +286,58 @@ class _Run:
 
     def collect(self) -> None:
         """One episode in every environment, written to disk and added to the replay."""
-        progress, config = self.progress, self.config
-        started = time.monotonic()
-        random = seeding(config, progress, self.window)
-        if random:
-            policy, key = random_policy(self.spec), stream_key(config.seed, "random", progress.episodes)
-        else:
-            policy = agent_policy(self.agent, self.train_state.params, self.act["explore"])
-            key = stream_key(config.seed, "explore", progress.episodes)
-        seeds = env_seeds(config.seed, "env_collect", progress.episodes, config.num_envs)
-        episodes = self._with_workers(
-            lambda workers: run_episodes(workers, policy, seeds, key, on_decision=self._on_decision)
-        )
-        for i, episode in enumerate(episodes):
-            write_episode(self.logdir / "episodes", progress.episodes + i, episode)
-            self.replay_state = add_episode(self.replay, self.add, self.replay_state, episode)
+        progress, started = self.progress, time.monotonic()
+        self._settle()
+        episodes, values, parts = self.ahead.result() if self.ahead else self._episodes()
+        self.ahead = None
+        with parts("write"):
+            for i, episode in enumerate(episodes):
+                write_episode(self.logdir / "episodes", progress.episodes + i, episode)
+                self.replay_state = add_episode(self.replay, self.add, self.replay_state, episode)
+            jax.block_until_ready(self.replay_state)
         decisions = sum(len(episode.reward) - 1 for episode in episodes)
         self.progress = progress._replace(
             env_steps=progress.env_steps + decisions * self.spec.action_repeat,
             episodes=progress.episodes + len(episodes),
             records=progress.records + decisions + len(episodes),
         )
+        if self.config.overlap:
+            self.acting = _copy(self.train_state.params)
+        values["collect/decisions"] = decisions / len(episodes)
+        self._log("episodes", values | parts.seconds() | {"time/collect": time.monotonic() - started})
+
+    def _episodes(self, on_decision: Callable[[], None] | None = None) -> tuple[list[Batch], dict[str, float], Parts]:
+        """The episodes that are due next, what to write about them, and where their time went."""
+        progress, config, parts = self.progress, self.config, Parts()
+        random = seeding(config, progress, self.window)
+        if random:
+            policy, key = random_policy(self.spec), stream_key(config.seed, "random", progress.episodes)
+        else:
+            params = self.acting if config.overlap else self.train_state.params
+            policy = agent_policy(self.agent, params, self.act["explore"])
+            key = stream_key(config.seed, "explore", progress.episodes)
+        seeds = env_seeds(config.seed, "env_collect", progress.episodes, config.num_envs)
+        on_decision = on_decision or self._on_decision
+        episodes = self._with_workers(
+            lambda workers: run_episodes(workers, policy, seeds, key, on_decision=on_decision, parts=parts)
+        )
         returns = [episode_return(episode) for episode in episodes]
-        values = {
-            "collect/return": float(np.mean(returns)),
-            "collect/decisions": decisions / len(episodes),
-            "collect/random": float(random),
-            "time/collect": time.monotonic() - started,
-        }
-        self._log("episodes", values)
+        return episodes, {"collect/return": float(np.mean(returns)), "collect/random": float(random)}, parts
+
+    def _collect_ahead(self) -> None:
+        """Starts the next collection in a thread, unless it runs, or nothing more is to be collected."""
+        if self.ahead is None and self.progress.env_steps < self.config.env_steps:
+            self.ahead = self.collector.submit(self._episodes, self._stop_if_asked)
+
+    def _settle(self) -> None:
+        """Waits until no thread uses the environments."""
+        if self.ahead is not None:
+            wait([self.ahead])
 
     def learn(self) -> None:
         """The updates that are due, then one row of their mean metrics."""
+        if self.config.overlap:
+            self._collect_ahead()
         due = updates_due(self.config, self.progress, self.window)
         started, first = time.monotonic(), self.progress.updates
         while self.progress.updates < due:
@@ -294,14 +359,15 @@ class _Run:
 
     def evaluate(self) -> None:
         """Episodes without noise: mean and std of the return, a video, an open-loop prediction."""
-        progress, config = self.progress, self.config
+        self._settle()
+        progress, config, parts = self.progress, self.config, Parts()
         started = time.monotonic()
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
         count = config.eval_episodes
         seeds = env_seeds(config.seed, "env_evaluate", progress.episodes * count, count)
         key, open_loop_key = jax.random.split(stream_key(config.seed, "evaluate", progress.episodes))
         episodes = self._with_workers(
-            lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision)
+            lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision, parts=parts)
         )
         returns = [episode_return(episode) for episode in episodes]
         values = {
@@ -309,33 +375,24 @@ class _Run:
             "evaluation/return_std": float(np.std(returns)),
             "evaluation/episodes": len(returns),
         }
-        values |= self._open_loop(episodes[0], open_loop_key)
-        values["time/evaluate"] = time.monotonic() - started
+        with parts("write"):
+            values |= self._pictures(episodes[0], open_loop_key)
+        values |= parts.seconds() | {"time/evaluate": time.monotonic() - started}
         self.progress = progress._replace(evaluated_at=progress.episodes)
         self._log("evaluated", values)
 
-    def _open_loop(self, episode: Batch, key: jax.Array) -> dict[str, float]:
-        """Predicts the first evaluation episode from its first steps; writes pictures; returns its errors."""
+    def _pictures(self, episode: Batch, key: jax.Array) -> dict[str, float]:
+        """A film of an evaluation episode and its prediction from its first steps; returns the prediction's errors."""
         context, length = self.config.open_loop_context, self.config.open_loop_length
         if len(episode.reward) <= context:
             return {}
         window = jax.tree.map(lambda x: jnp.asarray(x[:length])[None], episode)
         predicted = jax.device_get(self.open_loop(self.train_state.params, window, key, context=context))
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
-        directory.mkdir(exist_ok=True)
+        errors = video.write_open_loop(directory, name, predicted, context=context, fps=FPS, report=self.say)
         if self.spec.is_pixels:
-            film = video.open_loop_video(predicted, context=context)
             video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, FPS)
-            video.write_video(directory / f"open_loop_{name}.mp4", film, FPS)
-            video.write_png(directory / f"open_loop_{name}.png", video.open_loop_image(predicted, context=context))
-        elif (plot := video.open_loop_plot(predicted, context=context, report=self.say)) is not None:
-            video.write_png(directory / f"open_loop_{name}.png", plot)
-        squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
-        reward = np.abs(predicted.predicted_reward - predicted.true_reward)[:, context:]
-        return {
-            "open_loop/observation_mse": float(squared.mean()),
-            "open_loop/reward_mae": float(reward.mean()),
-        }
+        return errors
 
     # -- small things --------------------------------------------------------------------------------
 
@@ -373,7 +430,9 @@ class _Run:
         return {name: getattr(self.progress, name) for name in ("env_steps", "episodes", "updates")}
 
     def _log(self, kind: str, values: dict[str, float]) -> None:
-        self.metrics.write(self._counters(), values | {"time/total": self._seconds()})
+        resident = memory.resident_bytes()
+        machine = {"time/total": self._seconds()} | ({"memory/resident": resident / 2**30} if resident else {})
+        self.metrics.write(self._counters(), values | machine)
         self.report(kind, self._counters() | values)
 
     def _seconds(self) -> float:
@@ -389,3 +448,7 @@ class _Run:
     def _stop_if_asked(self) -> None:
         if self.stop.is_set():
             raise Interrupted
+
+
+def _copy(params: Params) -> Params:
+    return jax.tree.map(jnp.copy, params)

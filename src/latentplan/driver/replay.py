@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import flashbax as fbx
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentplan.driver.memory import free_bytes
 from latentplan.types import Array, Batch, EnvSpec, Key
 
 _LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
@@ -178,39 +178,6 @@ def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
             f"replay.batch_length: expected at most {longest} records, the longest episode (its time limit is "
             f"{spec.max_decisions} decisions), got {config.batch_length}; set --replay.batch-length {longest} or less"
         )
-
-
-def free_bytes(device: jax.Device) -> int | None:
-    """Memory that can still be allocated on a device, in bytes, or None where that is unknown.
-
-    Accelerators are asked themselves. For the CPU it is the kernel's MemAvailable, less where a container has a
-    tighter limit.
-    """
-    if device.platform != "cpu":
-        stats = device.memory_stats() or {}
-        if "bytes_limit" not in stats:
-            return None
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    known = [x for x in (_available(Path("/proc/meminfo")), _container_free(Path("/sys/fs/cgroup"))) if x is not None]
-    return min(known, default=None)
-
-
-def _available(meminfo: Path) -> int | None:
-    try:
-        lines = meminfo.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError, IndexError):
-        return None
-
-
-def _container_free(cgroup: Path) -> int | None:
-    try:
-        limit = int((cgroup / "memory.max").read_text())  # "max" where there is no limit
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        return None
-    return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files give way
 
 
 def _record(spec: EnvSpec) -> Batch:

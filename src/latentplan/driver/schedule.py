@@ -18,6 +18,8 @@ class RunConfig:
     """Episodes of random actions before learning starts."""
     updates_per_episode: int = 100
     """Gradient steps per collected episode."""
+    overlap: bool = False
+    """Collect while learning: the next episodes act on the parameters from before these updates. PlaNet alternates."""
     eval_every: int = 25
     """Episodes between evaluations."""
     eval_episodes: int = 10
@@ -34,7 +36,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         least = {"seed": 0, "updates_per_episode": 0, "seed_episodes": 1}
         for name, value in asdict(self).items():
-            if value < least.get(name, 1):
+            if name != "overlap" and value < least.get(name, 1):
                 raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
         if self.open_loop_context >= self.open_loop_length:
             raise ValueError(

@@ -19,6 +19,34 @@ _IMAGINED = (244, 146, 32)  # orange: the model has imagined it
 _SMALLEST_SIDE = 256  # pixels; many players show smaller films badly
 
 
+def write_open_loop(
+    directory: Path, name: str, predicted: OpenLoop, *, context: int, fps: float, report: Callable[[str], None]
+) -> dict[str, float]:
+    """Writes an open-loop prediction as pictures (pixels: PNG and film; state vectors: a plot).
+
+    Args:
+        directory: where to; made if needed.
+        name: of the files, after "open_loop_".
+        predicted: NumPy arrays [1, T, ...].
+        context: steps that were observed.
+        fps: of the film.
+        report: told where no picture can be made.
+
+    Returns:
+        The prediction's errors over the steps that were imagined.
+    """
+    directory.mkdir(exist_ok=True)
+    picture = directory / f"open_loop_{name}.png"
+    if predicted.true_observation.ndim == 5:
+        write_video(directory / f"open_loop_{name}.mp4", open_loop_video(predicted, context=context), fps)
+        write_png(picture, open_loop_image(predicted, context=context))
+    elif (plot := open_loop_plot(predicted, context=context, report=report)) is not None:
+        write_png(picture, plot)
+    squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
+    reward = np.abs(predicted.predicted_reward - predicted.true_reward)[:, context:]
+    return {"open_loop/observation_mse": float(squared.mean()), "open_loop/reward_mae": float(reward.mean())}
+
+
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
     """Writes an H.264 film that ordinary players show.
 

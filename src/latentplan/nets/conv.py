@@ -33,7 +33,7 @@ def _conv_phases(x: Array, kernel: Array) -> Array:
     x = jax.lax.pad(x, jnp.zeros((), x.dtype), fit)  # crops what no kernel reaches
     x = x.reshape(n, rows, 2, cols, 2, channels).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(n, rows, cols, 4 * channels)
-    return _unit_conv_fast_grad(x, phases.reshape(half, half, 4 * channels, features))
+    return _gather(x, phases.reshape(half, half, 4 * channels, features))
 
 
 def _split_phases(kernel: Array) -> Array:
@@ -53,34 +53,63 @@ def _unit_conv(x: Array, kernel: Array, padding: int = 0) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, (1, 1), (edge, edge), dimension_numbers=_DIMENSIONS)
 
 
+def _adjoint(kernel: Array) -> Array:
+    """The kernel that carries gradients back: `_gather` and `_spread` are each other's adjoint with it."""
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+def _kernel_gradient(wide: Array, thin: Array, size: int) -> Array:
+    """Sum over n, p of wide[n, p + tap, in] thin[n, p, out]: [size, size, in, out], by matrix products."""
+    _, rows, cols, features = thin.shape
+
+    def add_images(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
+        wide, thin = images
+        patches = _patches(wide, size, rows, cols).reshape(-1, size * size * wide.shape[-1])
+        product = jnp.matmul(thin.reshape(-1, features).T, patches, preferred_element_type=jnp.float32)
+        return total + product, None
+
+    few = math.gcd(len(wide), 4)  # so few images that their patches stay in the cache
+    images = jax.tree.map(lambda y: y.reshape(-1, few, *y.shape[1:]), (wide, thin))
+    total, _ = jax.lax.scan(add_images, jnp.zeros((features, size * size * wide.shape[-1])), images)
+    return total.T.reshape(size, size, -1, features)
+
+
 @jax.custom_vjp
-def _unit_conv_fast_grad(x: Array, kernel: Array) -> Array:
-    """A unit-stride convolution; its gradients are one as well and a matrix product over patches. Reverse mode only."""
+def _gather(x: Array, kernel: Array) -> Array:
+    """A unit-stride convolution without padding. Reverse mode only."""
     return _unit_conv(x, kernel)
 
 
-def _unit_conv_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return _unit_conv(x, kernel), (x, kernel)
+def _gather_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _gather(x, kernel), (x, kernel)
 
 
-def _unit_conv_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+def _gather_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    size, (_, rows, cols, features) = kernel.shape[0], gradient.shape
-    to_x = _unit_conv(gradient, kernel[::-1, ::-1].swapaxes(2, 3), padding=size - 1)
-
-    def add_images(total: Array, images: tuple[Array, Array]) -> tuple[Array, None]:
-        x, gradient = images
-        patches = _patches(x, size, rows, cols).reshape(-1, kernel.size // features)
-        product = jnp.matmul(patches.T, gradient.reshape(-1, features), preferred_element_type=jnp.float32)
-        return total + product, None
-
-    few = math.gcd(len(x), 8)  # so few images that their patches stay in the cache
-    images = jax.tree.map(lambda y: y.reshape(-1, few, *y.shape[1:]), (x, gradient))
-    total, _ = jax.lax.scan(add_images, jnp.zeros((kernel.size // features, features)), images)
-    return to_x, total.reshape(kernel.shape).astype(kernel.dtype)
+    to_kernel = _kernel_gradient(x, gradient, len(kernel)).astype(kernel.dtype)
+    return _spread(gradient, _adjoint(kernel)), to_kernel
 
 
-_unit_conv_fast_grad.defvjp(_unit_conv_forward, _unit_conv_backward)
+_gather.defvjp(_gather_forward, _gather_backward)
+
+
+@jax.custom_vjp
+def _spread(x: Array, kernel: Array) -> Array:
+    """A unit-stride convolution with full padding. Reverse mode only."""
+    return _unit_conv(x, kernel, padding=len(kernel) - 1)
+
+
+def _spread_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _spread(x, kernel), (x, kernel)
+
+
+def _spread_backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    to_adjoint = _kernel_gradient(gradient, x, len(kernel)).astype(kernel.dtype)
+    return _gather(gradient, _adjoint(kernel)), _adjoint(to_adjoint)
+
+
+_spread.defvjp(_spread_forward, _spread_backward)
 
 
 def _deconv_lax(x: Array, kernel: Array) -> Array:
@@ -100,8 +129,7 @@ def _deconv_phases(x: Array, kernel: Array) -> Array:
     phases = _split_phases(kernel).transpose(0, 2, 4, 1, 3, 5)
     half = phases.shape[0]
     phases = phases[::-1, ::-1].reshape(half, half, channels, 4 * features)
-    edge = (half - 1, half - 1)
-    image = _unit_conv_fast_grad(jnp.pad(x, ((0, 0), edge, edge, (0, 0))), phases)
+    image = _spread(x, phases)
     rows, cols = height + half - 1, width + half - 1
     image = image.reshape(n, rows, cols, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
     image = image.reshape(n, 2 * rows, 2 * cols, features)

@@ -1,11 +1,15 @@
 """Feed-forward networks and their Gaussian heads."""
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen
 from latentplan.types import Array, Gaussian
+
+
+def _softplus(x: Array) -> Array:
+    """log(1 + e^x) to float32's last bits of 1: `jax.nn.softplus` keeps more below e^-16, at twice the time on CPU."""
+    return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(-jnp.abs(x)))
 
 
 class _MLP(nn.Module):
@@ -37,7 +41,7 @@ class _GaussianMLP(nn.Module):
         x = _MLP(None, self.hidden, self.layers, self.activation, self.dtype)(x)
         mean = dense(self.output_size, self.dtype, "mean")(x).astype(jnp.float32)
         std = dense(self.output_size, self.dtype, "std")(x).astype(jnp.float32)
-        return Gaussian(mean, jax.nn.softplus(std) + self.min_std)
+        return Gaussian(mean, _softplus(std) + self.min_std)
 
 
 def make_mlp(

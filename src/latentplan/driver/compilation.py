@@ -1,0 +1,60 @@
+"""How the driver compiles: one place for the compiler's options and for the cache of compiled programs."""
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+# XLA's own matrix products and convolutions beat its YNNPACK kernels at this project's sizes: docs/performance.md.
+_CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+def compiled(function: Callable, **options: Any) -> jax.stages.Wrapped:
+    """`jax.jit` with the compiler options that are best on the default device.
+
+    Args:
+        function: pure.
+        **options: further arguments of `jax.jit`, such as `donate_argnums`.
+
+    Returns:
+        The jitted function.
+    """
+    return jax.jit(function, compiler_options=_compiler_options(), **options)
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any] | None:
+    if jax.default_backend() != "cpu":
+        return None
+    try:
+        jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS)()
+    except jax.errors.JaxRuntimeError:  # another jaxlib, without this option
+        return None
+    return _CPU_OPTIONS
+
+
+def configure() -> Path | None:
+    """Settings of JAX for a whole process: the cache of compiled programs, and the cheaper noise.
+
+    Programs are kept between runs in $JAX_COMPILATION_CACHE_DIR or the user's cache folder. Random words come from
+    threefry's sequential form, which costs half as much as the one that can be split over devices.
+
+    Returns:
+        The cache's folder; None where $JAX_ENABLE_COMPILATION_CACHE switches it off, or it cannot be made.
+    """
+    jax.config.update("jax_threefry_partitionable", False)
+    settings = jax.config.values
+    if not settings["jax_enable_compilation_cache"]:
+        return None
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(settings["jax_compilation_cache_dir"] or home / "latentplan" / "compiled")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    return folder
