@@ -308,6 +308,33 @@ def test_second_calls_compile_nothing(case):
     assert case.act._cache_size() == case.update._cache_size() == case.open_loop._cache_size() == 1
 
 
+def test_nothing_moves_between_host_and_device_inside(case):
+    """No callback is traced, and with everything on the device a call needs nothing from the host."""
+    key, is_first = jax.random.key(18), jnp.ones(ENVS, bool)
+    batch, observation = jax.device_put((case.batch(seed=0), case.observation(ENVS, seed=0)))
+    carry, params = case.agent.initial(ENVS), case.state.params
+    with jax.transfer_guard("disallow"), pytest.raises(Exception, match="transfer"):
+        case.update(case.state, case.batch(seed=0), key)  # the guard sees NumPy
+    with jax.transfer_guard("disallow"):
+        jax.block_until_ready(case.act(params, carry, observation, is_first, key, mode="explore"))
+        jax.block_until_ready(case.update(case.state, batch, key))
+    act = functools.partial(case.agent.act, mode="explore")
+    for traced in (
+        jax.make_jaxpr(act)(params, carry, observation, is_first, key),
+        jax.make_jaxpr(case.agent.update)(case.state, batch, key),
+    ):
+        names = primitives(traced.jaxpr)
+        assert {"scan", "dot_general"} <= names and not [x for x in names if "callback" in x or "feed" in x]
+
+
+def primitives(jaxpr):
+    """The names of all operations, also of those inside loops and branches."""
+    names = {equation.primitive.name for equation in jaxpr.eqns}
+    inner = [x for equation in jaxpr.eqns for x in jax.tree.leaves(tuple(equation.params.values()))]
+    closed = [x.jaxpr if hasattr(x, "jaxpr") else x for x in inner]
+    return names.union(*(primitives(x) for x in closed if hasattr(x, "eqns")))
+
+
 def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
     """Same belief and key: the actions differ by N(0, noise), clipped; at evaluation there is none."""
     envs, noise = 400, 0.2

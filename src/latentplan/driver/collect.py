@@ -37,7 +37,7 @@ def random_policy(spec: EnvSpec) -> Policy:
     return Policy(lambda num_envs: None, act)
 
 
-def compile_act(agent: Agent, mode: str) -> Callable:
+def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
     """`agent.act` jitted once for a mode, with the decision's key derived inside: one dispatch per decision."""
 
     def act(params: Params, carry: Any, observation: Array, is_first: Array, key: Key, decision: Array):

@@ -174,7 +174,7 @@ class _Run:
         self.workers: Workers | None = workers
         self.replay = make_replay(replay_config, spec)
         self.add = compiled(self.replay.add, donate_argnums=0)
-        self.act = {mode: compile_act(agent, mode) for mode in ("explore", "eval")}
+        self.act: dict[str, Callable] = {}  # by mode
         self.open_loop = compiled(agent.open_loop, static_argnames="context")
         self.checkpoints = Checkpoints(logdir / "checkpoints", keep=config.keep_checkpoints)
         self.metrics = MetricsLog(logdir)
@@ -230,19 +230,24 @@ class _Run:
         self.train_state, self.sums, self.acting = tree["train_state"], tree["sums"], tree["acting"]
 
     def _compile(self) -> None:
-        """Compiles the learning step before anything is timed; says how long that took and what the run will need."""
-        started = time.monotonic()
-        self.say("compiling the learning step")
-        key = stream_key(self.config.seed, "learn", 0)
+        """Compiles before anything is timed; says how long it took and what memory the run needs."""
+        self.say("compiling")
+        started, key, num_envs = time.monotonic(), stream_key(self.config.seed, "learn", 0), self.config.num_envs
+        observation = np.zeros((num_envs, *self.spec.observation_shape), self.spec.observation_dtype)
+        carry, is_first = self.agent.initial(num_envs), np.ones(num_envs, bool)
+        for mode in ("explore", "eval"):
+            act = compile_act(self.agent, mode)
+            inputs = (self.train_state.params, carry, observation, is_first, key, jnp.int32(0))
+            self.act[mode] = act.lower(*inputs).compile()
         learn_step = compiled(self._learn_step, donate_argnums=(0, 2))
         self.learn_step = learn_step.lower(self.train_state, self.replay_state, self.sums, key).compile()
-        seconds = time.monotonic() - started
-        work = self.learn_step.memory_analysis().temp_size_in_bytes
-        gib = {"replay": replay_bytes(self.replay_config, self.spec) / 2**30, "learning": work / 2**30}
+        analysis = self.learn_step.memory_analysis()
+        work = analysis.temp_size_in_bytes if analysis else 0
+        replay = replay_bytes(self.replay_config, self.spec)
         resident = memory.resident_bytes() if jax.default_backend() == "cpu" else None
-        most = f", up to {(resident + work + _ALLOWANCE) / 2**30:.1f} GiB in all" if resident else ""
-        shares = ", ".join(f"{name} {x:.2f} GiB" for name, x in gib.items())
-        self.say(f"compiled in {seconds:.1f} s; memory: {shares}{most}")
+        most = f", at most {(resident + work + _ALLOWANCE) / 2**30:.1f} GiB in all" if resident else ""
+        needs = f"replay {replay / 2**30:.2f} GiB, learning {work / 2**30:.2f} GiB{most}"
+        self.say(f"compiled in {time.monotonic() - started:.1f} s; memory: {needs}")
 
     def save(self) -> None:
         """Writes a checkpoint, unless this very state was saved already."""
