@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.nets.mlp import make_gaussian_mlp, make_mlp
+from latentplan.nets.mlp import _softplus, make_gaussian_mlp, make_mlp
 from latentplan.nets.network import ACTIVATIONS
 
 SIZES = {"hidden": 6, "activation": "relu"}
@@ -85,3 +85,10 @@ def test_bfloat16_is_for_computing_only(make):
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=0.05)
         assert np.any(np.asarray(a != b))
+
+
+def test_std_is_softplus_in_value_and_slope():
+    x = jnp.concatenate([jnp.linspace(-30.0, 30.0, 4001), jnp.zeros(1)])
+    np.testing.assert_allclose(_softplus(x), jax.nn.softplus(x), rtol=1e-6, atol=1e-7)
+    slope = jax.vmap(jax.grad(_softplus))(x)
+    np.testing.assert_allclose(slope, jax.nn.sigmoid(x), rtol=1e-5, atol=1e-7)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.planners import PLANNERS
+from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.objectives import sum_of_rewards
 from latentplan.types import Belief, PlanOutput
 
@@ -68,9 +68,10 @@ def test_eager_equals_jit(name):
     )
 
 
-def test_vmap_over_beliefs_equals_a_loop(name):
+@pytest.mark.parametrize("over", [lambda planner: jax.vmap(planner, (None, 0, 0)), for_each_belief])
+def test_many_beliefs_at_once_equal_a_loop(name, over):
     beliefs, keys = make_belief(5), jax.random.split(jax.random.key(2), 5)
-    together = compiled_batch(name)(PARAMS, beliefs, keys)
+    together = jax.jit(over(make(name)))(PARAMS, beliefs, keys)
     single = compiled(name)
     for i in range(5):
         row = jax.tree.map(lambda x, i=i: x[i], together)

@@ -1,0 +1,106 @@
+"""Runs every benchmark that fits this machine and writes the tables: python benchmarks/all.py [NAME...].
+
+Results are results/benchmarks/DEVICE-NAME.json, the tables results/benchmarks/README.md and the README's part between
+its benchmark marks. `--tables` only rebuilds the tables from the JSON files.
+"""
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import harness
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results" / "benchmarks"
+MARKS = "<!-- benchmarks: written by python benchmarks/all.py -->\n", "<!-- end of benchmarks -->\n"
+
+CPU = {
+    "planner": ("planner.py",),
+    "update": ("update.py",),
+    "env": ("env.py", "--picture", "results/benchmarks/render_quality.png"),
+    "loop": ("loop.py",),
+}
+GPU = {
+    "planner": ("planner.py", "--sizes", "paper"),
+    "planner-bfloat16": ("planner.py", "--sizes", "paper", "--dtype", "bfloat16"),
+    "update": ("update.py", "--rounds", "10", "--parts"),
+    "update-bfloat16": ("update.py", "--rounds", "10", "--dtype", "bfloat16"),
+    "env": ("env.py",),
+    "loop": ("loop.py", "--preset", "paper"),
+    "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),
+}
+PEERS = ("planner", "update", "planner-bfloat16", "update-bfloat16")
+SHOWN = {  # columns in the README, where it does not show them all
+    "planner": ("sizes", "beliefs", "planner", "implementation", "ms", "plans/s", "GFLOP/s", "of ceiling"),
+    "update": ("sizes", "obs", "implementation", "ms", "GFLOP/s", "of ceiling"),
+}
+
+
+def main() -> int:
+    """The command line; see --help."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"default: all; on CPU {', '.join(CPU)}; on a GPU {', '.join(GPU)}")
+    parser.add_argument("--tables", action="store_true", help="measure nothing")
+    options = parser.parse_args()
+    if not options.tables and (failed := measure(options.names)):
+        print(f"failed: {', '.join(failed)}; the other results are written", file=sys.stderr)
+        return 1
+    write_tables()
+    return 0
+
+
+def measure(names: list[str]) -> list[str]:
+    """Runs benchmarks one after another, each in a process of its own; beside PyTorch where it is installed.
+
+    Returns:
+        The names of those that failed.
+    """
+    import jax
+
+    device = jax.devices()[0]
+    programs = CPU if device.platform == "cpu" else GPU
+    if unknown := set(names) - set(programs):
+        raise SystemExit(f"names: expected some of {', '.join(programs)}, got {', '.join(sorted(unknown))}")
+    label = "cpu" if device.platform == "cpu" else device.device_kind.lower().replace(" ", "-")
+    peer = ("--peer", "torch-compile") if importlib.util.find_spec("torch") else ()
+    failed = []
+    for name in names or programs:
+        program, *arguments = programs[name]
+        arguments += peer if name in PEERS else ()
+        file = RESULTS / f"{label}-{name}.json"
+        print(f"\n## {name}\n", flush=True)
+        command = [sys.executable, f"benchmarks/{program}", *arguments, "--json", str(file.relative_to(ROOT))]
+        if subprocess.run(command, cwd=ROOT, check=False).returncode:
+            failed.append(name)
+    return failed
+
+
+def write_tables() -> None:
+    """Rebuilds results/benchmarks/README.md, and the README's part between the marks."""
+    records = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
+    whole = [
+        f"## {name}\n\n`{' '.join(record['command'])}`\n\n{harness.render(record)}" for name, record in records.items()
+    ]
+    head = "# Benchmarks\n\nWritten by `python benchmarks/all.py`; the same numbers and more are in the JSON files.\n\n"
+    (RESULTS / "README.md").write_text(head + "\n".join(whole))
+    short = [f"**{name}**\n\n{harness.render(_shortened(record))}" for name, record in records.items()]
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(MARKS[0])
+    after = rest.split(MARKS[1])[1]
+    readme.write_text(before + MARKS[0] + "\n" + "\n".join(short) + "\n" + MARKS[1] + after)
+
+
+def _shortened(record: dict[str, Any]) -> dict[str, Any]:
+    columns = SHOWN.get(record["benchmark"])
+    if columns is None:
+        return record
+    rows = [{name: row[name] for name in columns if name in row} for row in record["rows"]]
+    return record | {"rows": rows}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
