@@ -87,6 +87,7 @@ def _cpu(paper: Experiment) -> Experiment:
     pixels = paper.environment.obs == "pixels"
     return replace(
         paper,
+        environment=replace(paper.environment, render_quality="fast"),
         run=RunConfig(
             env_steps=200_000,
             updates_per_episode=50 if pixels else 100,
@@ -106,7 +107,7 @@ def _debug(paper: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
     return replace(
         paper,
-        environment=replace(paper.environment, action_repeat=20),
+        environment=replace(paper.environment, action_repeat=20, render_quality="fast"),
         run=RunConfig(
             env_steps=4000,
             seed_episodes=2,

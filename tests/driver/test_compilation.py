@@ -17,7 +17,7 @@ from latentplan.driver.compilation import compiled, configure
 print(configure())
 hits = []
 jax.monitoring.register_event_listener(lambda name, **kwargs: hits.append(name.endswith("/cache_hits")))
-step = compiled(lambda x: jax.lax.scan(lambda c, k: (c @ c / 9 + k, c.sum()), x, jax.numpy.arange(9.0))[1], donate_argnums=0)
+step = compiled(lambda x: jax.lax.scan(lambda c, k: (c @ c / 9 + k, c.sum()), x, jax.numpy.arange(9.0))[1])
 print(step(jax.numpy.eye(300)).shape, sum(hits))
 """
 

@@ -8,13 +8,16 @@ import sys
 import time
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Box
 
 from latentplan.driver import gl
 from latentplan.driver.env import EnvConfig, env_spec, make_env
 from latentplan.driver.workers import WorkerDied, Workers
+from latentplan.driver.wrappers import ActionRepeat
 from latentplan.types import EnvSpec
 
 STATE = EnvConfig(obs="state")
@@ -63,6 +66,7 @@ def assert_same(one, other):
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
         ({"camera": -2}, "camera: expected a camera from 0"),
+        ({"render_quality": "best"}, "render_quality: expected 'full' or 'fast', got 'best'"),
     ],
 )
 def test_a_config_checks_itself(fields, message):
@@ -88,6 +92,40 @@ def test_the_camera_and_the_size_are_the_configs():
     frames = [make_env("cartpole_balance", EnvConfig(camera=c, image_size=32)).reset(seed=0)[0] for c in (0, 1)]
     assert frames[0].shape == (32, 32, 3)
     assert np.any(frames[0] != frames[1])
+
+
+def test_full_frames_are_dm_controls_own():
+    from dm_control import suite
+
+    episode = play(make_env("walker_walk", EnvConfig()), seed=3, decisions=2)
+    raw = suite.load("walker", "walk", task_kwargs={"random": np.random.RandomState(3)})
+    raw.reset()
+    expected = [raw.physics.render(64, 64, camera_id=0)]
+    for action in actions(3, 2, 6):
+        raw.step(action)
+        raw.step(action)
+        expected.append(raw.physics.render(64, 64, camera_id=0))
+    assert_same([episode[0], *episode[1::2]], expected)
+
+
+@pytest.mark.parametrize("name", ["walker_walk", "quadruped_escape", "Walker2d-v5"])
+def test_fast_frames_show_the_same_scene_with_less_detail(name):
+    full, fast = (make_env(name, EnvConfig(render_quality=quality)) for quality in ("full", "fast"))
+    first, reduced = play(full, seed=1, decisions=1), play(fast, seed=1, decisions=1)
+    for index in (0, 1):
+        assert reduced[index].dtype == np.uint8
+        assert 0 < np.mean(np.abs(first[index].astype(float) - reduced[index])) < 1.5
+    np.testing.assert_array_equal(first[2], reduced[2])  # reward and flags
+    play(fast, seed=2, decisions=1)
+    assert_same(play(fast, seed=1, decisions=1), reduced)
+
+
+def test_frames_are_not_drawn_over_each_other():
+    env = make_env("walker_walk", EnvConfig(render_quality="fast"))
+    first, _ = env.reset(seed=0)
+    before = first.copy()
+    env.step(np.ones(6))
+    np.testing.assert_array_equal(first, before)
 
 
 def test_gymnasium_pixels_are_resized():
@@ -119,6 +157,19 @@ def test_action_repeat_sums_the_raw_environments_rewards():
         expected = math.fsum(raw.step(action).reward for _ in range(4))
         assert env.step(action)[1] == pytest.approx(expected, rel=1e-12)
     np.testing.assert_array_equal(raw.physics.data.qpos, env.unwrapped._env.physics.data.qpos)
+
+
+def test_a_repeated_action_is_the_same_where_the_environment_changes_it():
+    class Doubles(gymnasium.Env):
+        action_space = Box(-1.0, 1.0, (1,))
+
+        def step(self, action):
+            action *= 2.0
+            return None, action[0], False, False, {}
+
+    action = np.ones(1)
+    assert ActionRepeat(Doubles(), 3, None).step(action)[1] == 6.0
+    assert action == 1.0
 
 
 def test_an_episode_of_walker_is_500_decisions_and_ends_by_the_time_limit():
@@ -268,6 +319,17 @@ def test_worker_processes_are_light_and_leave_ctrl_c_alone():
         workers.reset(seeds=[0])
     assert not has_jax
     assert ignores_sigint
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("given", "expected"), [(None, b"1"), ("3", b"3")])
+def test_workers_render_with_one_thread_each_unless_told_otherwise(given, expected, monkeypatch):
+    monkeypatch.delenv("LP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("LP_NUM_THREADS", given)
+    with Workers("sample_envs:Counter-v0", STATE, num_envs=1) as workers:
+        variables = Path(f"/proc/{workers._processes[0].pid}/environ").read_bytes().split(b"\0")
+    assert b"LP_NUM_THREADS=" + expected in variables
 
 
 def test_a_killed_worker_is_reported_at_once_and_can_be_replaced():

@@ -114,3 +114,14 @@ def test_a_camera_that_the_model_lacks_is_refused():
 def test_no_frames_to_be_had_is_said():
     with pytest.raises(ValueError, match="Counter-v0 has no render mode 'rgb_array'.*obs=state"):
         suites.load_gymnasium(suites.parse("sample_envs:Counter-v0"), pixels=True)
+
+
+def test_fast_rendering_never_adds_detail():
+    task = suites.parse("walker_walk", rendering=True)
+    own, fast = (suites.load_dm_control(task, image_size=64, fast=fast).unwrapped._env for fast in (False, True))
+    for name, limit in suites.FAST_RENDERING.items():
+        assert getattr(own.physics.model.vis.quality, name) > limit
+        assert getattr(fast.physics.model.vis.quality, name) == limit
+    fast.physics.model.vis.quality.shadowsize = 0  # a model without shadows
+    suites._render_fast(fast.physics.model)
+    assert fast.physics.model.vis.quality.shadowsize == 0

@@ -18,6 +18,13 @@ from latentplan.driver import gl
 PAPER_ACTION_REPEAT = {"cartpole": 8, "reacher": 4, "cheetah": 4, "finger": 2, "ball_in_cup": 4, "walker": 2}
 OTHER_DM_CONTROL_ACTION_REPEAT = 2
 
+FAST_RENDERING = {"numslices": 12, "numstacks": 6, "shadowsize": 256}
+"""Upper limits on a MuJoCo model's `vis.quality` for fast frames: facets around and along a round body, shadow map.
+
+In software nearly all of a frame's time goes there: each body is drawn for the picture, for its shadow and for its
+reflection. Multisampling, shadows and reflections stay, since a frame without them looks different.
+"""
+
 UNBOUNDED = 1e9
 """An action bound at or above this counts as none; MuJoCo gives 1e10 for an actuator without a control range."""
 
@@ -77,7 +84,7 @@ def dm_control_names() -> tuple[str, ...]:
     return tuple(_dm_control_tasks(rendering=False))
 
 
-def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 0) -> gymnasium.Env:
+def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 0, fast: bool = False) -> gymnasium.Env:
     """Builds a dm_control task behind gymnasium's interface.
 
     The task is built with a fixed seed, because some draw their physics when they are built (lqr); each
@@ -87,6 +94,7 @@ def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 
         task: from `parse`.
         image_size: pixels of the square frame that `render` gives; None for no rendering.
         camera: which of the model's cameras, from 0; -1 for the free one.
+        fast: whether frames have less detail; see `FAST_RENDERING`.
 
     Raises:
         ValueError: the model has no such camera.
@@ -101,11 +109,11 @@ def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 
             f"camera: {task.domain}_{task.task} has cameras 0 to {num_cameras - 1}, and -1 for the free one; "
             f"got {camera}. Choose one of them."
         )
-    rendering: dict[str, Any] = {}
+    env: gymnasium.Env = DmControlCompatibilityV0(raw, render_mode=None if image_size is None else "rgb_array")
     if image_size is not None:
-        frame = {"height": image_size, "width": image_size, "camera_id": camera}
-        rendering = {"render_mode": "rgb_array", "render_kwargs": frame}
-    env: gymnasium.Env = DmControlCompatibilityV0(raw, **rendering)
+        if fast:
+            _render_fast(raw.physics.model)
+        env = _OneCamera(env, image_size, camera)
     space = env.action_space
     if isinstance(space, Box) and np.any(np.abs([space.low, space.high]) >= UNBOUNDED):
         low = np.where(space.low <= -UNBOUNDED, -1.0, space.low)
@@ -114,8 +122,13 @@ def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 
     return env
 
 
-def load_gymnasium(task: Task, *, pixels: bool) -> gymnasium.Env:
+def load_gymnasium(task: Task, *, pixels: bool, fast: bool = False) -> gymnasium.Env:
     """Builds a registered gymnasium environment, with `render` giving RGB frames where `pixels`.
+
+    Args:
+        task: from `parse`.
+        pixels: whether frames will be rendered.
+        fast: whether they have less detail, where MuJoCo renders them; see `FAST_RENDERING`.
 
     Raises:
         ValueError: pixels are asked for and the environment cannot render them.
@@ -129,11 +142,14 @@ def load_gymnasium(task: Task, *, pixels: bool) -> gymnasium.Env:
     if modes is not None and "rgb_array" not in modes:
         raise ValueError(no_frames)
     try:
-        return gymnasium.make(task.task, render_mode="rgb_array", disable_env_checker=True)
+        env = gymnasium.make(task.task, render_mode="rgb_array", disable_env_checker=True)
     except TypeError as error:
         if "render_mode" not in str(error):
             raise
         raise ValueError(no_frames) from error
+    if fast and hasattr(env.unwrapped, "mujoco_renderer"):
+        _render_fast(env.unwrapped.model)  # type: ignore[attr-defined]
+    return env
 
 
 def control_step_limit(env: gymnasium.Env) -> int | None:
@@ -141,6 +157,31 @@ def control_step_limit(env: gymnasium.Env) -> int | None:
     # What gymnasium.make built carries a spec; Shimmy hands on dm_control's own limit.
     limit = env.spec.max_episode_steps if env.spec is not None else env.unwrapped._step_limit  # type: ignore[attr-defined]
     return None if limit is None or np.isinf(limit) else int(np.ceil(limit))
+
+
+class _OneCamera(gymnasium.Wrapper):
+    """Renders square frames with a camera that is kept; dm_control's own `render` makes one per frame, for 1 ms.
+
+    It can be kept because no task of the suite replaces its model at a reset.
+    """
+
+    def __init__(self, env: gymnasium.Env, image_size: int, camera: int):
+        from dm_control.mujoco import engine  # type: ignore[import-untyped]
+
+        super().__init__(env)
+        physics = env.unwrapped._env.physics  # type: ignore[attr-defined]
+        # The same picture: a larger buffer would only be cleared for nothing. It is allocated with the camera.
+        physics.model.vis.global_.offwidth = physics.model.vis.global_.offheight = image_size
+        self._camera = engine.Camera(physics, image_size, image_size, camera)
+
+    def render(self) -> Any:
+        """A frame, uint8 [image_size, image_size, 3]."""
+        return self._camera.render().copy()  # the camera draws the next one into the same memory
+
+
+def _render_fast(model: Any) -> None:
+    for name, limit in FAST_RENDERING.items():
+        setattr(model.vis.quality, name, min(limit, getattr(model.vis.quality, name)))
 
 
 def _render_modes(env_id: str) -> list[str] | None:

@@ -26,8 +26,8 @@ class ActionRepeat(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """One decision: up to `action_repeat` control steps."""
         total = 0.0
-        for _ in range(self.action_repeat):
-            observation, reward, terminated, truncated, info = self.env.step(action)
+        for _ in range(self.action_repeat):  # each time a copy, since an environment may change what it is given
+            observation, reward, terminated, truncated, info = self.env.step(np.array(action))
             total += float(reward)
             if terminated or truncated:
                 break
