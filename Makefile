@@ -2,14 +2,16 @@
 # make run    sets everything up and trains PlaNet on walker_walk from pixels
 # make test   sets everything up and runs the tests
 # make lint   ruff and mypy
+# make bench  measures planning, updates, rendering and the loop, and rewrites their tables
 # make doctor what works on this machine, and what to do about what does not
 # make clean  removes the environment; runs/ stays
-# Choices: make run ENV=cartpole_swingup ARGS="--seed 1"; make test ARGS="tests/losses"
+# Choices: make run ENV=cartpole_swingup ARGS="--seed 1"; make test ARGS="tests/losses"; make bench EXTRAS="--extra peer"
 ENV ?= walker_walk
 ARGS ?=
+export EXTRAS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: help run test lint setup doctor clean
+.PHONY: help run test lint bench setup doctor clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -24,6 +26,9 @@ lint: setup
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+bench: setup
+	@$(PYTHON) benchmarks/all.py $(ARGS)
 
 doctor: setup
 	@$(PYTHON) experiments/doctor.py

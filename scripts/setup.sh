@@ -18,10 +18,10 @@ if [ -z "$uv" ]; then
   fi
 fi
 
-extras=
-if command -v nvidia-smi >/dev/null 2>&1; then extras="--extra cuda"; fi
+extras=${EXTRAS:-}
+if command -v nvidia-smi >/dev/null 2>&1; then extras="$extras --extra cuda"; fi
 # shellcheck disable=SC2086
-"$uv" sync --locked --quiet $extras
+"$uv" sync --locked --inexact --quiet $extras # inexact: what you added to the environment stays
 
 if [ "$(uname -s)" = Linux ] && ! ldconfig -p 2>/dev/null | grep -q 'libEGL\.so\.1'; then
   packages="libegl1 libopengl0 libgl1-mesa-dri"
