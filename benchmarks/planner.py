@@ -1,0 +1,123 @@
+"""How long a plan takes, what that is in operations per second, and how near the machine's ceiling it comes.
+
+python benchmarks/planner.py                  PlaNet's sizes and the cpu preset's
+python benchmarks/planner.py --peer torch     beside the same planner in plain PyTorch
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import harness
+import jax
+import jax.numpy as jnp
+import operations
+from operations import Case
+
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
+from presets import make_preset
+
+from latentplan.driver.compilation import compiled, configure
+from latentplan.models.world_model import WorldModelConfig, make_world_model
+from latentplan.planners import PLANNERS, for_each_belief
+from latentplan.planners.cem import CEMConfig
+from latentplan.planners.objectives import sum_of_rewards
+from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
+
+SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation
+BELIEFS = {"paper": [1, 4], "cpu": [1, 4, 16]}  # so many that 2 cores are done in a minute or two
+GPU_BELIEFS = [1, 4, 16, 64]
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The benchmark's own arguments."""
+    parser.add_argument("--planner", choices=PLANNERS, nargs="+", default=list(PLANNERS), help="default: all")
+    parser.add_argument("--sizes", choices=BELIEFS, nargs="+", default=list(BELIEFS), help="presets; default: both")
+    parser.add_argument("--beliefs", type=int, nargs="+", help="how many are planned for at once, one row each")
+    parser.add_argument("--candidates", type=int, help="sequences per round, a tenth of them elites")
+    parser.add_argument("--horizon", type=int, help="decisions")
+    parser.add_argument("--iterations", type=int, help="rounds of sampling and refitting")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
+    parser.add_argument("--rounds", type=int, default=5, help="timed calls of each case")
+    parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
+
+
+def run(options: Namespace) -> harness.Result:
+    """Times every planner, its noise alone and the peer in turns."""
+    jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
+    configure()
+    rows = operations.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+
+    def compared(row: dict[str, Any]) -> str:
+        return f"plans per second, B={row['beliefs']}, {row['sizes']}"
+
+    ratios = operations.against_peers([row for row in rows if row.get("planner") == "cem"], "plans/s", compared)
+    return harness.Result(rows, ratios, operations.notes(options.dtype, options.peer))
+
+
+def make_cases(options: Namespace) -> Iterator[Case]:
+    """What was asked for: sizes, beliefs, planners, implementations."""
+    if options.peer:
+        import peer_torch
+    for sizes in options.sizes:
+        model = replace(make_preset(sizes, "", "state").agent_config.model, dtype=options.dtype)
+        for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
+            for name in options.planner:
+                config = planner_config(options, name, sizes)
+                calls = {"latentplan": plan_call(model, name, config, beliefs)}
+                if options.peer and name == "cem":
+                    calls |= peer_torch.plan_calls(options.peer, model, config, SPEC, beliefs)
+                amounts = {"plans": beliefs, "candidate-steps": operations.candidate_steps(config, beliefs)}
+                count = operations.of_plan(model, config, action_size=SPEC.action_size, beliefs=beliefs)
+                for implementation, call in calls.items():
+                    labels = {"sizes": sizes, "beliefs": beliefs, "planner": name, "implementation": implementation}
+                    yield Case(labels, call, count, amounts)
+                labels = {"sizes": sizes, "beliefs": beliefs, "planner": f"{name}: noise alone"}
+                yield Case(labels, noise_call(model, config, beliefs), 0.0, {})
+
+
+def planner_config(options: Namespace, name: str, sizes: str) -> Any:
+    """A planner's config with the preset's sizes or those given, as far as it has such fields."""
+    given = {"num_candidates": options.candidates, "horizon": options.horizon, "num_iterations": options.iterations}
+    if options.candidates:
+        given["num_elites"] = max(1, options.candidates // 10)
+    changes = {field: value for field, value in given.items() if value is not None}
+    base = replace(make_preset(sizes, "", "state").agent_config.planner, **changes)
+    config = PLANNERS[name].config
+    shared = {field.name for field in fields(config)} & {field.name for field in fields(base)}
+    return config(**{field: getattr(base, field) for field in shared})
+
+
+def plan_call(model_config: WorldModelConfig, name: str, config: Any, beliefs: int) -> Callable[[], Any]:
+    """Plans as PlaNet does."""
+    model = make_world_model(model_config, SPEC)
+    returns = sum_of_rewards(model.imagine_step, lambda params, belief: model.reward(params, belief).mean[..., 0])
+    return _call(PLANNERS[name].make(config, SPEC.action_size, returns), model, beliefs)
+
+
+def noise_call(model_config: WorldModelConfig, config: CEMConfig, beliefs: int) -> Callable[[], Any]:
+    """Draws what a planner draws, actions and latents, and plans nothing."""
+    shape = (config.horizon, config.num_candidates)
+
+    def draw(params: Params, belief: Belief, key: Key, warm_start: Array | None) -> tuple[Array, Array]:
+        def iteration(last: tuple[Array, Array], key: Key):
+            keys, sizes = jax.random.split(key), (SPEC.action_size, model_config.stoch)
+            return tuple(jax.random.normal(k, (*shape, size)) for k, size in zip(keys, sizes, strict=True)), None
+
+        zeros = (jnp.zeros((*shape, SPEC.action_size)), jnp.zeros((*shape, model_config.stoch)))
+        return jax.lax.scan(iteration, zeros, jax.random.split(key, config.num_iterations))[0]
+
+    return _call(draw, make_world_model(model_config, SPEC), beliefs)
+
+
+def _call(planner: Callable, model: WorldModel, beliefs: int) -> Callable[[], Any]:
+    keys = jax.random.split(jax.random.key(0), beliefs)
+    params, plan = compiled(model.init)(jax.random.key(1)), compiled(for_each_belief(planner))
+    return lambda: jax.block_until_ready(plan(params, model.initial((beliefs,)), keys))
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main("planner", __doc__, arguments, run))

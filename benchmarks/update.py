@@ -1,0 +1,149 @@
+"""How long one update of PlaNet's model takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
+
+python benchmarks/update.py                  pixels and state, PlaNet's sizes and the cpu preset's
+python benchmarks/update.py --parts          and what the update is made of
+python benchmarks/update.py --peer torch     beside the same update in plain PyTorch
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import harness
+import jax
+import jax.numpy as jnp
+import numpy as np
+import operations
+from operations import Case
+
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
+from presets import make_preset
+
+from latentplan.agents.planet import PlaNetConfig, make_planet
+from latentplan.driver.compilation import compiled, configure
+from latentplan.models.rollout import observe
+from latentplan.models.world_model import WorldModelConfig, make_world_model
+from latentplan.types import Array, Batch, Belief, EnvSpec, Params
+
+SPECS = {
+    "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
+    "state": EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None),
+}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The benchmark's own arguments."""
+    parser.add_argument("--obs", choices=SPECS, nargs="+", default=list(SPECS), help="observations; default: both")
+    parser.add_argument("--sizes", choices=("paper", "cpu"), nargs="+", default=["paper", "cpu"], help="default: both")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
+    parser.add_argument("--parts", action="store_true", help="time noise, encoder, filter and decoder alone as well")
+    parser.add_argument("--rounds", type=int, default=3, help="timed calls of each case")
+    parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
+
+
+def run(options: Namespace) -> harness.Result:
+    """Times updates, their parts and the peer in turns."""
+    jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
+    configure()
+    rows = operations.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    ratios = operations.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
+    return harness.Result(rows, ratios, operations.notes(options.dtype, options.peer))
+
+
+def make_cases(options: Namespace) -> Iterator[Case]:
+    """What was asked for: sizes, observations, implementations, parts."""
+    if options.peer:
+        import peer_torch
+    for sizes in options.sizes:
+        for obs in options.obs:
+            preset, spec = make_preset(sizes, "", obs), SPECS[obs]
+            config = preset.agent_config
+            config = replace(config, model=replace(config.model, dtype=options.dtype))
+            shape = (preset.replay.batch_size, preset.replay.batch_length)
+            batch = random_batch(spec, *shape)
+            counts = operations.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1])
+            calls = {"latentplan": update_call(config, spec, batch)}
+            if options.peer:
+                calls |= peer_torch.update_calls(options.peer, config, spec, batch)
+            labels = {"sizes": sizes, "obs": obs}
+            for implementation, call in calls.items():
+                case = labels | {"part": "update", "implementation": implementation}
+                yield Case(case, call, sum(counts.values()), {"updates": 1})
+            for part, call in part_calls(config.model, spec, batch).items() if options.parts else ():
+                yield Case(labels | {"part": part}, call, counts.get(part, 0.0), {})
+
+
+def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
+    """A batch of random NumPy arrays without episode starts."""
+    rng, shape = np.random.default_rng(0), (size, length)
+    if spec.is_pixels:
+        observation = rng.integers(0, 256, (*shape, *spec.observation_shape), np.uint8)
+    else:
+        observation = rng.normal(size=(*shape, *spec.observation_shape)).astype(np.float32)
+    return Batch(
+        observation=observation,
+        action=rng.uniform(-1, 1, (*shape, spec.action_size)).astype(np.float32),
+        reward=rng.uniform(0, 1, shape).astype(np.float32),
+        is_first=np.zeros(shape, bool),
+        is_last=np.zeros(shape, bool),
+        is_terminal=np.zeros(shape, bool),
+    )
+
+
+def update_call(config: PlaNetConfig, spec: EnvSpec, batch: Batch) -> Callable[[], None]:
+    """Updates as the training loop does, again and again on one batch."""
+    agent, key = make_planet(config, spec), jax.random.key(0)
+    update, state, batch = compiled(agent.update, donate_argnums=0), compiled(agent.init)(key), jax.device_put(batch)
+
+    def call() -> None:
+        nonlocal state
+        state, metrics = update(state, batch, key)
+        jax.block_until_ready((state, metrics))
+
+    return call
+
+
+def part_calls(config: WorldModelConfig, spec: EnvSpec, batch: Batch) -> dict[str, Callable[[], Any]]:
+    """What an update is made of, each by itself: preprocessing; encoder, filter and decoder with gradients."""
+    model, key = make_world_model(config, spec), jax.random.key(0)
+    params = compiled(model.init)(key)
+    batch = jax.tree.map(lambda x: jax.device_put(np.swapaxes(x, 0, 1)), batch)  # [T, B, ...]
+    initial = model.initial(batch.reward.shape[1:])
+    preprocess = compiled(model.preprocess)
+    seen = preprocess(batch.observation, key)
+
+    def encoder(part: Params) -> Array:
+        return model.encode(params | {"encoder": part}, seen)
+
+    def filtered(part: Params, embeds: Array) -> tuple:
+        now = params | {"dynamics": part}
+        return observe(model, now, initial, batch.action, embeds, batch.is_first, key)
+
+    def decoder(part: Params, beliefs: Belief) -> Array:
+        return model.decode(params | {"decoder": part}, beliefs).mean - seen
+
+    embeds = compiled(encoder)(params["encoder"])
+    beliefs, _ = compiled(filtered)(params["dynamics"], embeds)
+    return {
+        "preprocess": lambda: jax.block_until_ready(preprocess(batch.observation, key)),
+        "encoder": _gradients(encoder, params["encoder"]),
+        "observe": _gradients(filtered, params["dynamics"], embeds),
+        "decoder": _gradients(decoder, params["decoder"], beliefs),
+    }
+
+
+def _gradients(function: Callable, *inputs: Any) -> Callable[[], Any]:
+    """A function forward and backward, with respect to all its inputs."""
+
+    def loss(*inputs: Any) -> Array:
+        return sum((jnp.sum(x**2) for x in jax.tree.leaves(function(*inputs))), jnp.zeros(()))
+
+    step = compiled(jax.grad(loss, argnums=tuple(range(len(inputs)))))
+    return lambda: jax.block_until_ready(step(*inputs))
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main("update", __doc__, arguments, run))
