@@ -23,12 +23,12 @@ from latentplan.driver.workers import Workers
 FULL, FAST = EnvConfig(render_quality="full"), EnvConfig(render_quality="fast")
 OBSERVATIONS = {
     "pixels, full": (FULL, 10),
-    "pixels, fast": (FAST, 60),
+    "pixels, fast": (FAST, 100),
     "state": (EnvConfig(obs="state"), 200),
 }
-"""What is observed, and decisions per timed call: about a fifth of a second each."""
+"""What is observed, and decisions per timed call: some tenths of a second each."""
 PLAIN = "dm_control's default"
-PLAIN_FRAMES = 10
+PLAIN_FRAMES = 20
 PICTURE_DECISIONS = 10  # a random walker falls later
 DIFFERENCE_SCALE = 4
 

@@ -322,8 +322,8 @@ def test_worker_processes_are_light_and_leave_ctrl_c_alone():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("given", "expected"), [(None, b"1"), ("3", b"3")])
-def test_workers_render_with_one_thread_each_unless_told_otherwise(given, expected, monkeypatch):
+@pytest.mark.parametrize(("given", "expected"), [(None, b"0"), ("3", b"3")])
+def test_workers_render_without_further_threads_unless_told_so(given, expected, monkeypatch):
     monkeypatch.delenv("LP_NUM_THREADS", raising=False)
     if given:
         monkeypatch.setenv("LP_NUM_THREADS", given)

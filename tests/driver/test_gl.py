@@ -34,7 +34,7 @@ def no_libraries(linux, monkeypatch):
 def test_a_machine_without_a_display_gets_egl(linux, environment):
     assert gl.choose_backend() == "egl"
     assert environment["MUJOCO_GL"] == "egl"
-    assert environment["LP_NUM_THREADS"] == "1"
+    assert environment["LP_NUM_THREADS"] == "0"
 
 
 def test_a_display_leaves_the_choice_to_mujoco(linux, environment):

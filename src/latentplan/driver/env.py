@@ -43,8 +43,8 @@ class EnvConfig:
     """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
 
     render_quality: Literal["full", "fast"] = "full"
-    """How MuJoCo draws a frame. full: as the environment does; fast: rounder shapes have fewer facets and shadows
-    fewer pixels, many times faster without a GPU."""
+    """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
+    shadows, several times faster where no GPU renders."""
 
     def __post_init__(self) -> None:
         """Refuses values that no environment can have."""

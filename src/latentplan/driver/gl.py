@@ -47,9 +47,9 @@ def choose_backend(*, rendering: bool = True) -> str:
     """Sets `MUJOCO_GL` and `LP_NUM_THREADS` where the user has not; call it before mujoco is imported.
 
     Without a display on Linux the back end is EGL, and SDL (pygame) draws off screen too. Mesa's software
-    renderer gets one thread, since at 64 x 64 pixels more threads only cost. Where nothing is to be rendered
-    and EGL's libraries are missing, rendering is switched off, so that state observations work on a machine
-    without OpenGL.
+    renderer gets no threads of its own (0): several workers, each with such threads, wait for each other. Where
+    nothing is to be rendered and EGL's libraries are missing, rendering is switched off, so that state observations
+    work on a machine without OpenGL.
 
     Args:
         rendering: whether frames will be rendered.
@@ -60,7 +60,7 @@ def choose_backend(*, rendering: bool = True) -> str:
     Raises:
         ValueError: `MUJOCO_GL` names no back end.
     """
-    os.environ.setdefault("LP_NUM_THREADS", "1")
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
         if "MUJOCO_GL" not in os.environ:

@@ -18,7 +18,7 @@ from latentplan.driver import gl
 PAPER_ACTION_REPEAT = {"cartpole": 8, "reacher": 4, "cheetah": 4, "finger": 2, "ball_in_cup": 4, "walker": 2}
 OTHER_DM_CONTROL_ACTION_REPEAT = 2
 
-FAST_RENDERING = {"numslices": 12, "numstacks": 6, "shadowsize": 256}
+FAST_RENDERING = {"numslices": 12, "numstacks": 4, "shadowsize": 256}
 """Upper limits on a MuJoCo model's `vis.quality` for fast frames: facets around and along a round body, shadow map.
 
 In software nearly all of a frame's time goes there: each body is drawn for the picture, for its shadow and for its
