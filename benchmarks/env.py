@@ -146,9 +146,8 @@ def draw(file: Path, tasks: list[str]) -> None:
         full, fast = film(name, FULL), film(name, FAST)
         difference = np.abs(full - fast)
         left.set(ylabel=name)
-        right.set(
-            xlabel=f"mean {difference.mean():.2f} of 255; above 8 in {np.mean(difference.max(-1) > 8):.1%} of pixels"
-        )
+        share = np.mean(difference.max(-1) > 8)
+        right.set(xlabel=f"{len(full)} frames: mean {difference.mean():.2f} of 255,\nabove 8 in {share:.1%} of pixels")
         images = full[-1], fast[-1], np.minimum(difference[-1] * DIFFERENCE_SCALE, 255)
         for axis, image in zip((left, middle, right), images, strict=True):
             axis.imshow(image.astype(np.uint8), interpolation="nearest")

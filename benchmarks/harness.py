@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CEILING_SIZE = 2048  # of the square matrix product that stands for what the machine can do
+
+
+TOLERATED = 0.05  # share of all cores that other processes may use before a result says that it was disturbed
 
 
 class Timing(NamedTuple):
@@ -101,6 +105,7 @@ def main(
     parser.add_argument("--json", type=Path, help="write the result to this file as well")
     arguments(parser)
     options = parser.parse_args()
+    before = _cpu_seconds()
     result = run(options)
     record = {
         "benchmark": name,
@@ -109,12 +114,32 @@ def main(
         "rows": result.rows,
         "ratios": result.ratios,
         "notes": list(result.notes),
+        "other work": _other_work(before),
     }
     print(render(record))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
+
+
+def _cpu_seconds() -> tuple[float, float, float] | None:
+    """Seconds on the clock, of all processes on all cores, and of this one and its finished children."""
+    try:
+        ticks = [int(x) for x in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    except (OSError, ValueError, IndexError):
+        return None
+    idle = ticks[3] + ticks[4]  # idle and waiting for the disk
+    return time.monotonic(), (sum(ticks) - idle) / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+
+
+def _other_work(before: tuple[float, float, float] | None) -> float | None:
+    """The share of all cores that other processes have used since."""
+    now = _cpu_seconds()
+    if before is None or now is None:
+        return None
+    clock, machine, own = (b - a for a, b in zip(before, now, strict=True))
+    return max(0.0, machine - own) / (clock * (os.cpu_count() or 1))
 
 
 def render(record: dict[str, Any]) -> str:
@@ -126,7 +151,11 @@ def render(record: dict[str, Any]) -> str:
         f"{hardware['processor']}, {hardware['device']}; commit {hardware['commit'][:9]}",
     ]
     lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]
-    return "\n".join([*lines, *record["notes"]]) + "\n"
+    if (other := record.get("other work")) is not None:
+        disturbed = "; too much to trust the numbers" if other > TOLERATED else ""
+        lines.append(f"- other work on the machine, of all its cores: {other:.0%}{disturbed}")
+    lines += [f"- {note}" for note in record["notes"]]
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -142,8 +171,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def _shown(value: Any) -> str:
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -94,9 +94,10 @@ def _result(rows: list[dict[str, Any]], sampling: float, action_repeat: int, ove
     collected = [row for row in rows if row.get("collect/random") == 0.0]
     learned = [row for row in rows if "time/learn" in row][: len(collected)]
     evaluated = [row for row in rows if "time/evaluate" in row]
-    total = {name: sum(row[f"time/{name}"] for row in collected) for name in ("act", "step", "write", "collect")}
+    total = {name: sum(row[f"time/{name}"] for row in collected) for name in ("act", "step", "write")}
     learning = sum(row["time/learn"] for row in learned)
-    seconds = total["collect"] + learning
+    seeded = [row["time/total"] for row in rows if row.get("collect/random") == 1.0]
+    seconds = collected[-1]["time/total"] - seeded[-1] - sum(row["time/evaluate"] for row in evaluated)
     parts = {
         "act (filter and plan)": total["act"],
         "step and render": total["step"],

@@ -15,7 +15,9 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.types import Batch, EnvSpec
 
-INSTALL = "pip install torch==2.13.0 (its CPU build: add --index-url https://download.pytorch.org/whl/cpu)"
+INSTALL = (
+    "uv sync --extra peer (or the CPU build: uv pip install torch --index-url https://download.pytorch.org/whl/cpu)"
+)
 try:
     import torch
     from torch import nn
