@@ -5,11 +5,7 @@ sorting are not. The counts are those of the model as PlaNet writes it: a progra
 less arithmetic gets a higher rate, not a smaller count.
 """
 
-from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
-
-import harness
 
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
@@ -114,82 +110,3 @@ def _decoder(model: WorldModelConfig, spec: EnvSpec) -> list[float]:
 def _conv(size: int, kernel: int, inputs: int, outputs: int) -> float:
     """A convolution onto size x size positions, or a transposed one from as many: the same multiply-adds."""
     return 2.0 * size**2 * kernel**2 * inputs * outputs
-
-
-class Case(NamedTuple):
-    """Something to be timed.
-
-    Attributes:
-        labels: what it is, as the first columns of its row; together they are its name.
-        call: does it once and returns when it is done.
-        operations: of one call; 0 where none are counted.
-        amounts: what one call gets done, by name in the plural.
-    """
-
-    labels: dict[str, Any]
-    call: Callable[[], Any]
-    operations: float
-    amounts: dict[str, float]
-
-    @property
-    def name(self) -> str:
-        """Its labels as one string."""
-        return ", ".join(map(str, self.labels.values()))
-
-
-def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str, Any]]:
-    """Times cases in turns with the matrix product that stands for the machine's ceiling.
-
-    Args:
-        cases: of one benchmark.
-        rounds: timed calls of each, after the first one.
-        dtype: of the matrix product.
-
-    Returns:
-        One row per case and one for the matrix product: labels, milliseconds (median, fastest, slowest), seconds of
-        the first call, amounts per second, and where operations are counted GFLOP, GFLOP/s and share of the ceiling.
-    """
-    product, operations = harness.matrix_product(dtype)
-    label = next(iter(cases[0].labels))
-    cases = [*cases, Case({label: f"matrix product, {dtype}"}, product, operations, {})]
-    timings = harness.in_turns({case.name: case.call for case in cases}, rounds=rounds)
-    ceiling = operations / timings[cases[-1].name].median
-    return [case.labels | _columns(case, timings[case.name], ceiling) for case in cases]
-
-
-def _columns(case: Case, timing: harness.Timing, ceiling: float) -> dict[str, float]:
-    times = {"ms": timing.median, "fastest": timing.low, "slowest": timing.high}
-    columns = {name: 1e3 * seconds for name, seconds in times.items()} | {"first call, s": timing.first}
-    columns |= {f"{name}/s": amount / timing.median for name, amount in case.amounts.items()}
-    if case.operations:
-        rate = case.operations / timing.median
-        columns |= {"GFLOP": case.operations / 1e9, "GFLOP/s": rate / 1e9, "of ceiling": rate / ceiling}
-    return columns
-
-
-def against_peers(rows: list[dict[str, Any]], column: str, name: Callable[[dict[str, Any]], str]) -> dict[str, float]:
-    """A column of this project's rows, divided by the same of every other implementation's.
-
-    Args:
-        rows: from `measure`.
-        column: which.
-        name: (row) -> what is compared in it; rows of the same name are.
-
-    Returns:
-        Ratios by "latentplan / peer, name".
-    """
-    ours = {name(row): row for row in rows if row.get("implementation") == "latentplan"}
-    return {
-        f"latentplan / {row['implementation']}, {name(row)}": ours[name(row)][column] / row[column]
-        for row in rows
-        if row.get("implementation") not in (None, "latentplan")
-    }
-
-
-def notes(dtype: str, peer: str | None) -> list[str]:
-    """What has to be read with the rows: the networks' precision, and how the peer was run."""
-    if not peer:
-        return [f"networks in {dtype}"]
-    import peer_torch
-
-    return [f"networks in {dtype}", peer_torch.NOTE]

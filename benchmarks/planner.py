@@ -11,11 +11,12 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cases
 import harness
 import jax
 import jax.numpy as jnp
 import operations
-from operations import Case
+from cases import Case
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
@@ -49,13 +50,14 @@ def run(options: Namespace) -> harness.Result:
     """Times every planner, its noise alone and the peer in turns."""
     jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
     configure()
-    rows = operations.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    rows = cases.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
 
     def compared(row: dict[str, Any]) -> str:
         return f"plans per second, B={row['beliefs']}, {row['sizes']}"
 
-    ratios = operations.against_peers([row for row in rows if row.get("planner") == "cem"], "plans/s", compared)
-    return harness.Result(rows, ratios, operations.notes(options.dtype, options.peer))
+    ratios = cases.of_ceiling(rows, lambda row: f"{row['planner']}, B={row['beliefs']}, {row['sizes']}")
+    ratios |= cases.against_peers([row for row in rows if row.get("planner") == "cem"], "plans/s", compared)
+    return harness.Result(rows, ratios, cases.notes(options.dtype, options.peer))
 
 
 def make_cases(options: Namespace) -> Iterator[Case]:

@@ -12,12 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cases
 import harness
 import jax
 import jax.numpy as jnp
 import numpy as np
 import operations
-from operations import Case
+from cases import Case
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
@@ -48,9 +49,10 @@ def run(options: Namespace) -> harness.Result:
     """Times updates, their parts and the peer in turns."""
     jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
     configure()
-    rows = operations.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
-    ratios = operations.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
-    return harness.Result(rows, ratios, operations.notes(options.dtype, options.peer))
+    rows = cases.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    ratios = cases.of_ceiling(rows, lambda row: f"{row['obs']}, {row['sizes']}")
+    ratios |= cases.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
+    return harness.Result(rows, ratios, cases.notes(options.dtype, options.peer))
 
 
 def make_cases(options: Namespace) -> Iterator[Case]:
