@@ -46,11 +46,11 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help=f"default: all; on CPU {', '.join(CPU)}; on a GPU {', '.join(GPU)}")
     parser.add_argument("--tables", action="store_true", help="measure nothing")
     options = parser.parse_args()
-    if not options.tables and (failed := measure(options.names)):
-        print(f"failed: {', '.join(failed)}; the other results are written", file=sys.stderr)
-        return 1
+    failed = [] if options.tables else measure(options.names)
     write_tables()
-    return 0
+    if failed:
+        print(f"failed: {', '.join(failed)}; the other results are written", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def measure(names: list[str]) -> list[str]:

@@ -37,8 +37,10 @@ def arguments(parser: ArgumentParser) -> None:
     """The benchmark's own arguments."""
     tasks = ["walker_walk", "cartpole_swingup"]
     parser.add_argument("--tasks", nargs="+", default=tasks, help="of dm_control; default: %(default)s")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="how many are all; default: one per core")
-    parser.add_argument("--rounds", type=int, default=5, help="timed calls of each case")
+    parser.add_argument(
+        "--workers", type=harness.positive, default=os.cpu_count(), help="how many are all; default: one per core"
+    )
+    parser.add_argument("--rounds", type=harness.positive, default=5, help="timed calls of each case")
     parser.add_argument("--picture", type=Path, help="draw full, fast and their difference into this file")
 
 

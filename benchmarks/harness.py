@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CEILING_SIZE = 2048  # of the square matrix product that stands for what the machine can do
-
+CEILING_SIZE = {"cpu": 2048}  # of the square matrix product that stands for what the machine can do
+ACCELERATOR_CEILING_SIZE = 8192  # so long that starting it does not count
 
 TOLERATED = 0.05  # share of all cores that other processes may use before a result says that it was disturbed
 
@@ -34,19 +34,24 @@ class Timing(NamedTuple):
     calls: int
 
 
-def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int) -> dict[str, Timing]:
+def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int, seconds: float = 20.0) -> dict[str, Timing]:
     """Times several functions in turns, so that whatever slows the machine slows them all.
 
     Args:
         cases: functions that return when their work is done; each call's time is one sample.
-        rounds: calls of each, after a first one that compiles.
+        rounds: calls of each, after a first one that compiles. Four times as many while less than `seconds` have
+            passed, for cases that are short.
+        seconds: see `rounds`.
 
     Returns:
         The times of each.
     """
     first = {name: _seconds(case) for name, case in cases.items()}
     samples: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(rounds):
+    started = time.monotonic()
+    for turn in range(4 * rounds):
+        if turn >= rounds and time.monotonic() - started > seconds:
+            break
         for name, case in cases.items():
             samples[name].append(_seconds(case))
     return {
@@ -61,13 +66,16 @@ def _seconds(case: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def matrix_product(dtype: str = "float32", size: int = CEILING_SIZE) -> tuple[Callable[[], Any], float]:
+def matrix_product(dtype: str = "float32") -> tuple[Callable[[], Any], float]:
     """The ceiling: a square matrix product by XLA, as a case for `in_turns`, and its operations (2 size^3)."""
     import jax
     import jax.numpy as jnp
 
+    from latentplan.driver.compilation import compiled
+
+    size = CEILING_SIZE.get(jax.default_backend(), ACCELERATOR_CEILING_SIZE)
     matrix = jnp.ones((size, size), dtype)
-    product = jax.jit(jnp.matmul)
+    product = compiled(jnp.matmul)
     return lambda: jax.block_until_ready(product(matrix, matrix)), 2.0 * size**3
 
 
@@ -101,12 +109,19 @@ def main(
     """
     from latentplan.driver.provenance import hardware
 
-    parser = argparse.ArgumentParser(description=description)
+    raw = argparse.RawDescriptionHelpFormatter  # keeps the examples' lines
+    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
     parser.add_argument("--json", type=Path, help="write the result to this file as well")
     arguments(parser)
     options = parser.parse_args()
     before = _cpu_seconds()
-    result = run(options)
+    try:
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.touch()
+        result = run(options)
+    except (ValueError, OSError) as error:
+        parser.error(f"{type(error).__name__}: {error}")
     record = {
         "benchmark": name,
         "command": ["python", *sys.argv],
@@ -118,9 +133,20 @@ def main(
     }
     print(render(record))
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0
+
+
+def positive(text: str) -> int:
+    """An argument that counts something: a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def _short(commit: str) -> str:
+    name, changes, _ = commit.partition("+")
+    return name[:9] + (" and changes" if changes else "")
 
 
 def _cpu_seconds() -> tuple[float, float, float] | None:
@@ -148,7 +174,7 @@ def render(record: dict[str, Any]) -> str:
     lines = [
         table(record["rows"]),
         "",
-        f"{hardware['processor']}, {hardware['device']}; commit {hardware['commit'][:9]}",
+        f"{hardware['processor']}, {hardware['device']}; commit {_short(hardware['commit'])}",
     ]
     lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]
     if (other := record.get("other work")) is not None:

@@ -25,10 +25,13 @@ def main() -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--env", default="walker_walk")
-    parser.add_argument("--obs", default="pixels", choices=("pixels", "state"))
-    parser.add_argument("--preset", default="cpu", help="as for experiments/run.py")
-    parser.add_argument("--episodes", type=int, default=1, help="planned episodes, each with the updates before it")
+    parser.add_argument("--env", default="walker_walk", help="as for experiments/run.py; default: %(default)s")
+    parser.add_argument("--obs", default="pixels", choices=("pixels", "state"), help="default: %(default)s")
+    presets = ("auto", "paper", "cpu", "debug")
+    parser.add_argument("--preset", default="cpu", choices=presets, help="default: %(default)s")
+    parser.add_argument(
+        "--episodes", type=harness.positive, default=1, help="planned episodes, each with the updates before it"
+    )
     parser.add_argument("--overlap", action="store_true", help="collect while learning")
 
 

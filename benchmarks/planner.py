@@ -29,7 +29,7 @@ from latentplan.planners.objectives import sum_of_rewards
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation
-BELIEFS = {"paper": [1, 4], "cpu": [1, 16]}  # so many that 2 cores are done in a minute or two
+BELIEFS = {"paper": [1, 4], "cpu": [1, 4, 16]}  # so many that 2 cores are done in a minute or two
 GPU_BELIEFS = [1, 4, 16, 64]
 
 
@@ -37,12 +37,14 @@ def arguments(parser: ArgumentParser) -> None:
     """The benchmark's own arguments."""
     parser.add_argument("--planner", choices=PLANNERS, nargs="+", default=list(PLANNERS), help="default: all")
     parser.add_argument("--sizes", choices=BELIEFS, nargs="+", default=list(BELIEFS), help="presets; default: both")
-    parser.add_argument("--beliefs", type=int, nargs="+", help="how many are planned for at once, one row each")
-    parser.add_argument("--candidates", type=int, help="sequences per round, a tenth of them elites")
-    parser.add_argument("--horizon", type=int, help="decisions")
-    parser.add_argument("--iterations", type=int, help="rounds of sampling and refitting")
+    parser.add_argument(
+        "--beliefs", type=harness.positive, nargs="+", help="how many are planned for at once, one row each"
+    )
+    parser.add_argument("--candidates", type=harness.positive, help="sequences per round, a tenth of them elites")
+    parser.add_argument("--horizon", type=harness.positive, help="decisions")
+    parser.add_argument("--iterations", type=harness.positive, help="rounds of sampling and refitting")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
-    parser.add_argument("--rounds", type=int, default=5, help="timed calls of each case")
+    parser.add_argument("--rounds", type=harness.positive, default=5, help="timed calls of each case, at least")
     parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
 
 

@@ -41,7 +41,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sizes", choices=("paper", "cpu"), nargs="+", default=["paper", "cpu"], help="default: both")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
     parser.add_argument("--parts", action="store_true", help="time noise, encoder, filter and decoder alone as well")
-    parser.add_argument("--rounds", type=int, default=3, help="timed calls of each case")
+    parser.add_argument("--rounds", type=harness.positive, default=3, help="timed calls of each case, at least")
     parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
 
 

@@ -34,7 +34,7 @@ def test_cases_are_timed_in_turns_and_the_first_call_apart():
         "slow": lambda: (calls.append("slow"), time.sleep(0.02 if calls.count("slow") > 1 else 0.1)),
         "fast": lambda: calls.append("fast"),
     }
-    timings = harness.in_turns(cases, rounds=3)
+    timings = harness.in_turns(cases, rounds=3, seconds=0)
     assert calls == ["slow", "fast"] * 4
     assert timings["slow"].first > 0.1 > timings["slow"].high >= timings["slow"].median >= timings["slow"].low > 0.02
     assert timings["fast"].median < 0.02 and timings["fast"].calls == 3
@@ -60,3 +60,14 @@ def test_work_of_other_processes_is_noticed():
     share = harness._other_work(before)
     other.wait()
     assert share > 0.05
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [("planner.py --rounds 0", "whole number from 1"), ("env.py --tasks nonsense_x", "nonsense_x"),
+     ("loop.py --preset nope", "invalid choice"), ("planner.py --json /dev/null/x.json", "/dev/null")],
+)  # fmt: skip
+def test_mistakes_are_told_without_a_traceback(arguments, said):
+    program, *rest = arguments.split()
+    done = subprocess.run([sys.executable, f"benchmarks/{program}", *rest], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr

@@ -420,3 +420,23 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 130, ended.stderr
     assert "press again" in ended.stdout
+
+
+def test_learning_moves_nothing_between_host_and_device(tmp_path):
+    """Sampling, update and the metrics' sums are one program, compiled once and before the first update."""
+    said = []
+    run = loop._Run(
+        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path,
+        lambda kind, values: said.append(values.get("message", "")), FakeWorkers(),
+    )  # fmt: skip
+    with run:
+        run.resume()
+        assert any("compiled in" in message and "GiB in this process" in message for message in said)
+        assert not [name for name in ("callback", "infeed", "outfeed") if name in run.learn_step.as_text()]
+        for _ in range(CONFIG.seed_episodes):
+            run.collect()
+        key = stream_key(0, "learn", 0)
+        before = run.train_state
+        with jax.transfer_guard("disallow"):
+            run.train_state, run.sums = run.learn_step(run.train_state, run.replay_state, run.sums, key)
+        assert int(run.train_state.updates) == 1 and before.params.is_deleted()  # donated

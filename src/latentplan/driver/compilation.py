@@ -49,13 +49,16 @@ def configure() -> Path | None:
     settings = jax.config.values
     if not settings["jax_enable_compilation_cache"]:
         return None
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(settings["jax_compilation_cache_dir"] or home / "latentplan" / "compiled")
     try:
+        folder = Path(settings["jax_compilation_cache_dir"] or _user_cache() / "latentplan" / "compiled")
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")

@@ -245,7 +245,7 @@ class _Run:
         work = analysis.temp_size_in_bytes if analysis else 0
         replay = replay_bytes(self.replay_config, self.spec)
         resident = memory.resident_bytes() if jax.default_backend() == "cpu" else None
-        most = f", at most {(resident + work + _ALLOWANCE) / 2**30:.1f} GiB in all" if resident else ""
+        most = f", at most {(resident + work + _ALLOWANCE) / 2**30:.1f} GiB in this process" if resident else ""
         needs = f"replay {replay / 2**30:.2f} GiB, learning {work / 2**30:.2f} GiB{most}"
         self.say(f"compiled in {time.monotonic() - started:.1f} s; memory: {needs}")
 
