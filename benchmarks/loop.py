@@ -1,6 +1,7 @@
 """The whole training loop, and where its time goes: python benchmarks/loop.py --env walker_walk --preset cpu."""
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import harness
 
+ACT, UPDATE = "act (filter and plan)", "update"
 SAMPLES = 10  # draws from replay that are timed
 
 
@@ -63,13 +65,12 @@ def run(options: argparse.Namespace) -> harness.Result:
     with tempfile.TemporaryDirectory() as folder:
         workers = Workers(experiment.env, experiment.environment, config.num_envs)
         agent, spec = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec), workers.spec
-        try:
+        with contextlib.suppress(Enough):
             loop.train(
                 agent, spec, options.env, experiment.environment, config, experiment.replay, Path(folder), report,
                 workers=workers,
             )  # fmt: skip
-        except Enough:
-            rows = read_metrics(Path(folder) / "metrics.jsonl")
+        rows = read_metrics(Path(folder) / "metrics.jsonl")
     sample_s = _sampling_seconds(experiment.replay, spec)
     return _result(rows, sample_s * config.updates_per_episode * options.episodes, spec.action_repeat, options.overlap)
 
@@ -83,7 +84,7 @@ def _sampling_seconds(replay_config: Any, spec: Any) -> float:
 
     replay = make_replay(replay_config, spec)
     state = jax.jit(replay.init)()
-    state = state._replace(is_full=True) if hasattr(state, "_replace") else state.replace(is_full=True)
+    state = state.replace(is_full=jax.numpy.array(True))  # what it holds does not matter here
     sample = compiled(replay.sample)
     key = jax.random.key(0)
     jax.block_until_ready(sample(state, key))
@@ -102,10 +103,10 @@ def _result(rows: list[dict[str, Any]], sampling: float, action_repeat: int, ove
     seeded = [row["time/total"] for row in rows if row.get("collect/random") == 1.0]
     seconds = collected[-1]["time/total"] - seeded[-1] - sum(row["time/evaluate"] for row in evaluated)
     parts = {
-        "act (filter and plan)": total["act"],
+        ACT: total["act"],
         "step and render": total["step"],
         "sample": sampling,
-        "update": learning - sampling,
+        UPDATE: learning - sampling,
         "write (episode file, replay)": total["write"],
     }
     if not overlap:  # with overlap, acting and stepping run beside learning, and the shares do not add up
@@ -114,7 +115,7 @@ def _result(rows: list[dict[str, Any]], sampling: float, action_repeat: int, ove
     table += [{"part": "the loop", "seconds": seconds, "share": "100%"}]
     table += [{"part": "one evaluation episode", "seconds": sum(row["time/evaluate"] for row in evaluated[:1])}]
     decisions = sum(row["collect/decisions"] for row in collected)
-    small = max(parts[name] for name in parts if not name.startswith(("act", "update")))
+    small = max(seconds_of for name, seconds_of in parts.items() if name not in (ACT, UPDATE))
     ratios = {
         "env_steps per second": decisions * action_repeat / seconds,
         "largest share beside planning and updating (at most 0.1)": small / seconds,
