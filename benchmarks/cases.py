@@ -1,9 +1,13 @@
 """What is timed and counted: from cases to the rows and ratios of a table."""
 
-from collections.abc import Callable, Sequence
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import harness
+import jax
+
+from latentplan.driver.compilation import configure
 
 
 class Case(NamedTuple):
@@ -25,6 +29,20 @@ class Case(NamedTuple):
     def name(self) -> str:
         """Its labels as one string."""
         return ", ".join(map(str, self.labels.values()))
+
+
+def arguments(parser: ArgumentParser, *, rounds: int) -> None:
+    """What every benchmark of networks can be asked for; `rounds` is its default."""
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
+    parser.add_argument("--rounds", type=harness.positive, default=rounds, help="timed calls of each case, at least")
+    parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
+
+
+def run(make_cases: Callable[[Namespace], Iterable[Case]], options: Namespace) -> list[dict[str, Any]]:
+    """Builds the cases as a training process would, but for the cache of compiled programs, and measures them."""
+    jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
+    configure()
+    return measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
 
 
 def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str, Any]]:

@@ -118,7 +118,8 @@ def main(
     try:
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
-            options.json.touch()
+            if options.json.is_dir() or not os.access(options.json.parent, os.W_OK):
+                raise OSError(f"--json: expected a file that can be written, got {options.json}")
         result = run(options)
     except (ValueError, OSError) as error:
         parser.error(f"{type(error).__name__}: {error}")

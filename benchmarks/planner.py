@@ -21,7 +21,7 @@ from cases import Case
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
 
-from latentplan.driver.compilation import compiled, configure
+from latentplan.driver.compilation import compiled
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.cem import CEMConfig
@@ -43,16 +43,12 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--candidates", type=harness.positive, help="sequences per round, a tenth of them elites")
     parser.add_argument("--horizon", type=harness.positive, help="decisions")
     parser.add_argument("--iterations", type=harness.positive, help="rounds of sampling and refitting")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
-    parser.add_argument("--rounds", type=harness.positive, default=5, help="timed calls of each case, at least")
-    parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
+    cases.arguments(parser, rounds=5)
 
 
 def run(options: Namespace) -> harness.Result:
     """Times every planner, its noise alone and the peer in turns."""
-    jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
-    configure()
-    rows = cases.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    rows = cases.run(make_cases, options)
 
     def compared(row: dict[str, Any]) -> str:
         return f"plans per second, B={row['beliefs']}, {row['sizes']}"

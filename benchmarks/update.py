@@ -24,7 +24,7 @@ sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
 
 from latentplan.agents.planet import PlaNetConfig, make_planet
-from latentplan.driver.compilation import compiled, configure
+from latentplan.driver.compilation import compiled
 from latentplan.models.rollout import observe
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.types import Array, Batch, Belief, EnvSpec, Params
@@ -39,17 +39,13 @@ def arguments(parser: ArgumentParser) -> None:
     """The benchmark's own arguments."""
     parser.add_argument("--obs", choices=SPECS, nargs="+", default=list(SPECS), help="observations; default: both")
     parser.add_argument("--sizes", choices=("paper", "cpu"), nargs="+", default=["paper", "cpu"], help="default: both")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
+    cases.arguments(parser, rounds=3)
     parser.add_argument("--parts", action="store_true", help="time noise, encoder, filter and decoder alone as well")
-    parser.add_argument("--rounds", type=harness.positive, default=3, help="timed calls of each case, at least")
-    parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
 
 
 def run(options: Namespace) -> harness.Result:
     """Times updates, their parts and the peer in turns."""
-    jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
-    configure()
-    rows = cases.measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    rows = cases.run(make_cases, options)
     ratios = cases.of_ceiling(rows, lambda row: f"{row['obs']}, {row['sizes']}")
     ratios |= cases.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
     return harness.Result(rows, ratios, cases.notes(options.dtype, options.peer))

@@ -431,6 +431,7 @@ def test_learning_moves_nothing_between_host_and_device(tmp_path):
     )  # fmt: skip
     with run:
         run.resume()
+        run.compile()
         assert any("compiled in" in message and "GiB in this process" in message for message in said)
         assert not [name for name in ("callback", "infeed", "outfeed") if name in run.learn_step.as_text()]
         for _ in range(CONFIG.seed_episodes):

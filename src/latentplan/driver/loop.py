@@ -98,6 +98,8 @@ def train(
     run = _Run(agent, spec, env, env_config, config, replay_config, logdir, report, workers)
     with stop_on_signals(run.stop, run.say), run:
         run.resume()
+        if not run.done():
+            run.compile()
         run.until_done()
     return run.progress
 
@@ -202,7 +204,6 @@ class _Run:
         self.replay_state = jax.jit(self.replay.init)()
         fresh = fresh_state(self.agent, self.replay, config.seed, overlap=config.overlap)
         self._take(fresh)
-        self._compile()
         found = self.checkpoints.restore(fresh, self.say)
         if found is None:
             if self.checkpoints.steps():
@@ -229,7 +230,7 @@ class _Run:
     def _take(self, tree: dict[str, Any]) -> None:
         self.train_state, self.sums, self.acting = tree["train_state"], tree["sums"], tree["acting"]
 
-    def _compile(self) -> None:
+    def compile(self) -> None:
         """Compiles before anything is timed; says how long it took and what memory the run needs."""
         self.say("compiling")
         started, key, num_envs = time.monotonic(), stream_key(self.config.seed, "learn", 0), self.config.num_envs
@@ -269,6 +270,10 @@ class _Run:
 
     # -- what comes next -----------------------------------------------------------------------------
 
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+        return next_phase(self.config, self.progress, self.window) == "stop"
+
     def until_done(self) -> None:
         """The loop."""
         try:
@@ -292,7 +297,6 @@ class _Run:
     def collect(self) -> None:
         """One episode in every environment, written to disk and added to the replay."""
         progress, started = self.progress, time.monotonic()
-        self._settle()
         episodes, values, parts = self.ahead.result() if self.ahead else self._episodes()
         self.ahead = None
         with parts("write"):
