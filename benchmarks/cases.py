@@ -1,11 +1,14 @@
 """What is timed and counted: from cases to the rows and ratios of a table."""
 
+import contextlib
+import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import harness
 import jax
+from elsewhere import Elsewhere, elsewhere
 
 from latentplan.driver.compilation import configure
 
@@ -38,11 +41,27 @@ def arguments(parser: ArgumentParser, *, rounds: int) -> None:
     parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
 
 
-def run(make_cases: Callable[[Namespace], Iterable[Case]], options: Namespace) -> list[dict[str, Any]]:
-    """Builds the cases as a training process would, but for the cache of compiled programs, and measures them."""
+def run(
+    make_cases: Callable[[Namespace, Elsewhere | None], Iterable[Case]], options: Namespace
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Builds the cases as a training process would, but for the cache of compiled programs, and measures them.
+
+    Args:
+        make_cases: (options, the peer's process or None) -> cases.
+        options: parsed; see `arguments`.
+
+    Returns:
+        (rows, notes): from `measure`; and what has to be read with them.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the peer needs memory, too
     jax.config.update("jax_enable_compilation_cache", False)  # so that first calls compile
     configure()
-    return measure(list(make_cases(options)), rounds=options.rounds, dtype=options.dtype)
+    notes = [f"networks in {options.dtype}"]
+    with elsewhere() if options.peer else contextlib.nullcontext() as peer:
+        if peer:
+            notes.append(peer.call("peer_torch:configure", jax.default_backend()))
+        rows = measure(list(make_cases(options, peer)), rounds=options.rounds, dtype=options.dtype)
+    return rows, notes
 
 
 def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str, Any]]:
@@ -92,15 +111,6 @@ def against_peers(rows: list[dict[str, Any]], column: str, name: Callable[[dict[
         for row in rows
         if row.get("implementation") not in (None, "latentplan")
     }
-
-
-def notes(dtype: str, peer: str | None) -> list[str]:
-    """What has to be read with the rows: the networks' precision, and how the peer was run."""
-    if not peer:
-        return [f"networks in {dtype}"]
-    import peer_torch
-
-    return [f"networks in {dtype}", peer_torch.NOTE]
 
 
 def of_ceiling(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> dict[str, float]:

@@ -5,16 +5,16 @@ python benchmarks/env.py --picture render_quality.png         and what `fast` ch
 """
 
 import contextlib
-import multiprocessing
 import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import harness
 import numpy as np
+from elsewhere import elsewhere
 
 from latentplan.driver import gl, suites
 from latentplan.driver.env import EnvConfig, make_env
@@ -79,7 +79,7 @@ def run(options: Namespace) -> harness.Result:
 
 def measure(name: str, options: Namespace) -> dict[tuple[str, int], tuple[int, harness.Timing]]:
     """Decisions per call and their times, by observation and number of workers."""
-    cases: dict[tuple[str, int], tuple[int, Callable[[], None]]] = {}
+    cases: dict[tuple[str, int], tuple[int, Callable[[], Any]]] = {}
     with contextlib.ExitStack() as stack:
         cases[PLAIN, 1] = PLAIN_FRAMES, stack.enter_context(plain(name))
         for observation, (config, decisions) in OBSERVATIONS.items():
@@ -105,35 +105,25 @@ def play(workers: Workers, decisions: int) -> Callable[[], None]:
 
 
 @contextlib.contextmanager
-def plain(name: str) -> Iterator[Callable[[], None]]:
+def plain(name: str) -> Iterator[Callable[[], harness.Seconds]]:
     """Frames as dm_control gives them to whoever changes nothing, in a process without this library's settings."""
     gl.choose_backend()
     task = suites.parse(name, rendering=True)
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_plain, args=(task.domain, task.task, theirs), daemon=True)
-    process.start()
-    theirs.close()
-
-    def case() -> None:
-        ours.send(PLAIN_FRAMES)
-        ours.recv()
-
-    with contextlib.closing(ours):
-        yield case
-    process.join()
+    with elsewhere(LP_NUM_THREADS=None) as process:
+        yield process.cases("env:plain_case", task.domain, task.task)["frames"]
 
 
-def _serve_plain(domain: str, task: str, pipe: Connection) -> None:
-    os.environ.pop("LP_NUM_THREADS", None)
+def plain_case(domain: str, task: str) -> dict[str, Callable[[], None]]:
+    """What `plain` times there."""
     from dm_control import suite
 
     physics = suite.load(domain, task).physics
-    with contextlib.suppress(EOFError):  # the parent has closed the pipe
-        while True:
-            for _ in range(pipe.recv()):
-                physics.render(64, 64)
-            pipe.send(None)
+
+    def case() -> None:
+        for _ in range(PLAIN_FRAMES):
+            physics.render(64, 64)
+
+    return {"frames": case}
 
 
 def draw(file: Path, tasks: list[str]) -> None:

@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 CEILING_SIZE = {"cpu": 2048}  # of the square matrix product that stands for what the machine can do
 ACCELERATOR_CEILING_SIZE = 8192  # so long that starting it does not count
 
+PAUSE = 0.05  # seconds between timed calls, in which the threads of the case before go to sleep
 TOLERATED = 0.05  # share of all cores that other processes may use before a result says that it was disturbed
+
+
+class Seconds(float):
+    """What a case returns that has timed itself, in another process."""
 
 
 class Timing(NamedTuple):
@@ -38,7 +43,8 @@ def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int, seconds: float
     """Times several functions in turns, so that whatever slows the machine slows them all.
 
     Args:
-        cases: functions that return when their work is done; each call's time is one sample.
+        cases: functions that return when their work is done; each call's time is one sample. Or functions that
+            return `Seconds`, which is the sample then.
         rounds: calls of each, after a first one that compiles. Four times as many while less than `seconds` have
             passed, for cases that are short.
         seconds: see `rounds`.
@@ -46,24 +52,26 @@ def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int, seconds: float
     Returns:
         The times of each.
     """
-    first = {name: _seconds(case) for name, case in cases.items()}
+    first = {name: seconds_of(case) for name, case in cases.items()}
     samples: dict[str, list[float]] = {name: [] for name in cases}
     started = time.monotonic()
     for turn in range(4 * rounds):
         if turn >= rounds and time.monotonic() - started > seconds:
             break
         for name, case in cases.items():
-            samples[name].append(_seconds(case))
+            time.sleep(PAUSE)
+            samples[name].append(seconds_of(case))
     return {
         name: Timing(first[name], statistics.median(times), min(times), max(times), len(times))
         for name, times in samples.items()
     }
 
 
-def _seconds(case: Callable[[], Any]) -> float:
+def seconds_of(case: Callable[[], Any]) -> float:
+    """What one call takes, in seconds."""
     started = time.perf_counter()
-    case()
-    return time.perf_counter() - started
+    told = case()
+    return told if isinstance(told, Seconds) else time.perf_counter() - started
 
 
 def matrix_product(dtype: str = "float32") -> tuple[Callable[[], Any], float]:

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import jax
-
 from latentplan.agents.planet import PlaNetConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
@@ -28,10 +26,8 @@ except ImportError as error:
 
 IMPLEMENTATIONS = {"torch": {"torch eager": False}, "torch-compile": {"torch eager": False, "torch compiled": True}}
 """What --peer times: name -> whether torch.compile is used."""
-NOTE = (
-    f"PyTorch {torch.__version__} with {torch.get_num_threads()} threads, which wait for each other: work beside it "
-    "slows it far more than XLA, so compare only where nothing else ran"
-)
+DEVICE = {"cpu": "cpu", "gpu": "cuda"}
+"""PyTorch's name of the device, by JAX's."""
 torch._dynamo.config.recompile_limit = 64  # every case is compiled for its own shapes
 torch._inductor.config.force_disable_caches = True  # so that first calls compile, as JAX's do
 torch.distributions.Distribution.set_default_validate_args(False)
@@ -208,11 +204,32 @@ def to_torch(batch: Batch, device: str) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def configure(backend: str) -> str:
+    """Checks the device and sets the precision of its matrix products; nothing is compared across devices.
+
+    Args:
+        backend: where JAX runs, as `jax.default_backend` names it.
+
+    Returns:
+        What has to be read with the times.
+
+    Raises:
+        SystemExit: PyTorch cannot run there.
+    """
+    if backend not in DEVICE or (backend == "gpu" and not torch.cuda.is_available()):
+        raise SystemExit(f"--peer: expected PyTorch on the {backend} that JAX uses, got {torch.__version__}; {INSTALL}")
+    torch.set_float32_matmul_precision("high" if backend == "gpu" else "highest")  # TF32 on GPUs, as XLA's default
+    return (
+        f"PyTorch {torch.__version__} with {torch.get_num_threads()} threads in a process of its own; its threads wait "
+        "for each other, so work beside it slows it far more than XLA: compare only where nothing else ran"
+    )
+
+
 def plan_calls(
-    peer: str, model_config: WorldModelConfig, config: CEMConfig, spec: EnvSpec, beliefs: int
+    peer: str, backend: str, model_config: WorldModelConfig, config: CEMConfig, spec: EnvSpec, beliefs: int
 ) -> dict[str, Callable[[], Any]]:
     """One plan for each belief, by implementation; compiled is the evaluation of all candidates, H steps unrolled."""
-    device = jax_device()
+    device = DEVICE[backend]
     model = make_model(model_config, spec, device)
     belief = [torch.zeros(beliefs, size, device=device) for size in (model_config.deter, model_config.stoch)]
 
@@ -224,9 +241,11 @@ def plan_calls(
     return {name: call(compiled) for name, compiled in IMPLEMENTATIONS[peer].items()}
 
 
-def update_calls(peer: str, config: PlaNetConfig, spec: EnvSpec, batch: Batch) -> dict[str, Callable[[], Any]]:
+def update_calls(
+    peer: str, backend: str, config: PlaNetConfig, spec: EnvSpec, batch: Batch
+) -> dict[str, Callable[[], Any]]:
     """One update, by implementation; compiled is one step of filtering, as all of them unrolled compile for minutes."""
-    device = jax_device()
+    device = DEVICE[backend]
     tensors = to_torch(batch, device)
 
     def call(compiled: bool) -> Callable[[], Any]:
@@ -242,17 +261,7 @@ def make_model(config: WorldModelConfig, spec: EnvSpec, device: str) -> WorldMod
     """A model where it will run; convolutions in channels_last, which is the faster layout."""
     if config.kind != "rssm" or config.activation != "relu":
         raise SystemExit(f"--peer: expected kind rssm and activation relu, got {config.kind} and {config.activation}")
-    return WorldModel(config, spec).to(device, memory_format=torch.channels_last)
-
-
-def jax_device() -> str:
-    """Where JAX runs, for PyTorch; nothing is compared across devices."""
-    if jax.default_backend() == "cpu":
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise SystemExit(f"--peer: expected PyTorch on the GPU that JAX uses, got {torch.__version__}; {INSTALL}")
-    torch.set_float32_matmul_precision("high")  # TF32, XLA's default as well
-    return "cuda"
+    return WorldModel(config, spec).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _finished(work: Callable[[], Any], device: str, dtype: str) -> Callable[[], None]:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import operations
 from cases import Case
+from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
@@ -48,28 +49,27 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> harness.Result:
     """Times every planner, its noise alone and the peer in turns."""
-    rows = cases.run(make_cases, options)
+    rows, notes = cases.run(make_cases, options)
 
     def compared(row: dict[str, Any]) -> str:
         return f"plans per second, B={row['beliefs']}, {row['sizes']}"
 
     ratios = cases.of_ceiling(rows, lambda row: f"{row['planner']}, B={row['beliefs']}, {row['sizes']}")
     ratios |= cases.against_peers([row for row in rows if row.get("planner") == "cem"], "plans/s", compared)
-    return harness.Result(rows, ratios, cases.notes(options.dtype, options.peer))
+    return harness.Result(rows, ratios, notes)
 
 
-def make_cases(options: Namespace) -> Iterator[Case]:
+def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, beliefs, planners, implementations."""
-    if options.peer:
-        import peer_torch
     for sizes in options.sizes:
         model = replace(make_preset(sizes, "", "state").agent_config.model, dtype=options.dtype)
         for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
             for name in options.planner:
                 config = planner_config(options, name, sizes)
                 calls = {"latentplan": plan_call(model, name, config, beliefs)}
-                if options.peer and name == "cem":
-                    calls |= peer_torch.plan_calls(options.peer, model, config, SPEC, beliefs)
+                if peer and name == "cem":
+                    inputs = (options.peer, jax.default_backend(), model, config, SPEC, beliefs)
+                    calls |= peer.cases("peer_torch:plan_calls", *inputs)
                 amounts = {"plans": beliefs, "candidate-steps": operations.candidate_steps(config, beliefs)}
                 count = operations.of_plan(model, config, action_size=SPEC.action_size, beliefs=beliefs)
                 for implementation, call in calls.items():

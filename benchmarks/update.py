@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import operations
 from cases import Case
+from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
@@ -45,16 +46,14 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> harness.Result:
     """Times updates, their parts and the peer in turns."""
-    rows = cases.run(make_cases, options)
+    rows, notes = cases.run(make_cases, options)
     ratios = cases.of_ceiling(rows, lambda row: f"{row['obs']}, {row['sizes']}")
     ratios |= cases.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
-    return harness.Result(rows, ratios, cases.notes(options.dtype, options.peer))
+    return harness.Result(rows, ratios, notes)
 
 
-def make_cases(options: Namespace) -> Iterator[Case]:
+def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, observations, implementations, parts."""
-    if options.peer:
-        import peer_torch
     for sizes in options.sizes:
         for obs in options.obs:
             preset, spec = make_preset(sizes, "", obs), SPECS[obs]
@@ -63,9 +62,10 @@ def make_cases(options: Namespace) -> Iterator[Case]:
             shape = (preset.replay.batch_size, preset.replay.batch_length)
             batch = random_batch(spec, *shape)
             counts = operations.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1])
-            calls = {"latentplan": update_call(config, spec, batch)}
-            if options.peer:
-                calls |= peer_torch.update_calls(options.peer, config, spec, batch)
+            calls: dict[str, Callable[[], Any]] = {"latentplan": update_call(config, spec, batch)}
+            if peer:
+                inputs = (options.peer, jax.default_backend(), config, spec, batch)
+                calls |= peer.cases("peer_torch:update_calls", *inputs)
             labels = {"sizes": sizes, "obs": obs}
             for implementation, call in calls.items():
                 case = labels | {"part": "update", "implementation": implementation}

@@ -1,11 +1,13 @@
 """The benchmarks run, and say what they measured and where."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import elsewhere
 import harness
 import pytest
 
@@ -38,6 +40,27 @@ def test_cases_are_timed_in_turns_and_the_first_call_apart():
     assert calls == ["slow", "fast"] * 4
     assert timings["slow"].first > 0.1 > timings["slow"].high >= timings["slow"].median >= timings["slow"].low > 0.02
     assert timings["fast"].median < 0.02 and timings["fast"].calls == 3
+
+
+def makes_cases(delay):
+    if delay is None:
+        raise SystemExit("expected a delay")
+    return {"short": lambda: None, "long": lambda: time.sleep(delay), "broken": lambda: 1 / 0}
+
+
+def test_cases_elsewhere_time_themselves_in_another_process_and_their_mistakes_come_back():
+    with elsewhere.elsewhere(LATENTPLAN_HERE="there") as process:
+        cases = process.cases(f"{__name__}:makes_cases", 0.2)
+        assert isinstance(cases["short"](), harness.Seconds) and cases["short"]() < 0.1 < 0.2 <= cases["long"]()
+        assert process.call("os:getpid") != os.getpid()
+        assert process.call("os:getenv", "LATENTPLAN_HERE") == "there" and "LATENTPLAN_HERE" not in os.environ
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            cases["broken"]()
+        with pytest.raises(ValueError, match="expected a delay"):
+            process.cases(f"{__name__}:makes_cases", None)
+        assert cases["long"]() >= 0.2  # it lives on
+        with pytest.raises(RuntimeError, match="died"):
+            process.call("os:_exit", 1)
 
 
 def test_tables_are_aligned_markdown_over_all_columns():
