@@ -169,11 +169,13 @@ class Agent(NamedTuple):
         init: (key) -> TrainState.
         initial: (num_envs) -> Carry.
         act: (params, carry, observation [num_envs, *shape], is_first [num_envs], key, *, mode) ->
-            (action [num_envs, A], Carry, info); mode is "explore" or "eval".
+            (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
+            the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
         update: (train_state, batch [B, T], key) -> (TrainState, metrics); metrics are scalars and hold
             `finite`, 1.0 while loss and gradients are finite.
         open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
             imagined from the recorded actions.
+        predict_ahead: (params, batch [B, T], key) -> AheadErrors: how wrong predictions are, by their distance.
     """
 
     init: Callable[..., TrainState]
@@ -181,6 +183,7 @@ class Agent(NamedTuple):
     act: Callable[..., tuple[Array, Carry, dict[str, Array]]]
     update: Callable[..., tuple[TrainState, dict[str, Array]]]
     open_loop: Callable[..., "OpenLoop"]
+    predict_ahead: Callable[..., "AheadErrors"]
 
 
 class OpenLoop(NamedTuple):
@@ -195,3 +198,17 @@ class OpenLoop(NamedTuple):
     predicted_observation: Array
     true_reward: Array
     predicted_reward: Array
+
+
+class AheadErrors(NamedTuple):
+    """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
+
+    Attributes:
+        kl: [D], KL(posterior || d-step prior), in nats.
+        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units.
+        reward_mae: [D], mean absolute error.
+    """
+
+    kl: Array
+    observation_mse: Array
+    reward_mae: Array

@@ -63,7 +63,7 @@ def counting_policy(seen=None):
     def act(carry, observation, is_first, key, decision):
         if seen is not None:
             seen.append((carry, np.array(observation), np.array(is_first), key, int(decision)))
-        return jnp.full((len(observation), 3), decision / 100), carry + 1, {}
+        return jnp.full((len(observation), 3), decision / 100), carry + 1, {"seen": jnp.asarray(observation)}
 
     return Policy(lambda num_envs: 0, act)
 
@@ -151,6 +151,14 @@ def test_evaluation_runs_one_episode_per_seed_when_they_do_not_divide():
     assert workers.seeds[-1][0] == 14 and len(workers.seeds[-1]) == 2
 
 
+def test_what_the_policy_tells_is_kept_for_every_decision_of_each_episode():
+    told = []
+    episodes = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY, told=told)
+    assert [len(info["seen"]) for info in told] == [len(episode.reward) - 1 for episode in episodes] == [2, 3, 2]
+    for info, episode in zip(told, episodes, strict=True):
+        np.testing.assert_array_equal(info["seen"], episode.observation[:-1])
+
+
 def test_evaluation_with_more_environments_than_episodes():
     episodes = evaluate(FakeWorkers([2, 2, 2]), counting_policy(), [5], KEY)
     assert [episode.observation[0, 0] for episode in episodes] == [5]
@@ -190,7 +198,7 @@ def fake_agent(traces):
         return action, carry, {}
 
     initial = lambda num_envs: jnp.full(num_envs, 77)  # noqa: E731
-    return Agent(init=None, initial=initial, act=act, update=None, open_loop=None)
+    return Agent(init=None, initial=initial, act=act, update=None, open_loop=None, predict_ahead=None)
 
 
 def test_an_agent_acts_through_one_compiled_program_per_mode():

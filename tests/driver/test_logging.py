@@ -74,8 +74,8 @@ def test_the_file_is_strict_json(tmp_path):
     [
         ({"updates": 1}, {}, "expected env_steps"),
         ({"env_steps": 1}, {"env_steps": 2.0}, "in both"),
-        ({"env_steps": 1}, {"loss": np.zeros(3)}, "loss: expected a scalar"),
-        ({"env_steps": 1}, {"loss": [1]}, "loss: expected a scalar"),
+        ({"env_steps": 1}, {"loss": np.zeros((3, 1))}, "loss: expected a scalar or a vector"),
+        ({"env_steps": 1}, {"loss": [[1], {}]}, "loss.1.: expected a scalar or a vector"),
     ],
 )
 def test_bad_rows_are_refused_and_leave_no_line(tmp_path, counters, metrics, message):

@@ -23,7 +23,7 @@ from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress, RunConfig, next_phase, seeding
 from latentplan.driver.workers import StepResult, WorkerDied
-from latentplan.types import Agent, EnvSpec, OpenLoop, TrainState
+from latentplan.types import Agent, AheadErrors, EnvSpec, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
@@ -86,12 +86,16 @@ def fake_agent(nan_after: int | None = None) -> Agent:
     def open_loop(params, batch, key, *, context):
         return OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
 
+    def predict_ahead(params, batch, key):
+        return AheadErrors(*(jnp.full(2, params) + jax.random.normal(key) for _ in AheadErrors._fields))
+
     return Agent(
         init=lambda key: TrainState(jax.random.normal(key), (), jnp.int32(0)),
         initial=lambda num_envs: jnp.zeros((num_envs, 1)),
         act=act,
         update=update,
         open_loop=open_loop,
+        predict_ahead=predict_ahead,
     )
 
 

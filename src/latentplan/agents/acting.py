@@ -5,8 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
-from latentplan.types import Array, Carry, Key, Params, Planner, WorldModel
+from latentplan.types import Array, Belief, Carry, Key, Params, Planner, WorldModel
+
+PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
 
 def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
@@ -37,6 +40,17 @@ def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
         if mode == "explore":
             action = action + noise * jax.random.normal(noise_key, action.shape)
         action = jnp.clip(action, -1.0, 1.0)
-        return action, Carry(belief, action, planned.plan), planned.info
+        info = planned.info
+        if mode == "eval":
+            promises = jax.vmap(planned_rewards, (None, 0, 0, 0))
+            keys = jax.random.split(noise_key, len(is_first))
+            info = info | {"planned_rewards": promises(params, belief, planned.plan, keys)}
+        return action, Carry(belief, action, planned.plan), info
+
+    def planned_rewards(params: Params, belief: Belief, plan: Array, key: Key) -> Array:
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PROMISE_SAMPLES, *x.shape)), belief)
+        actions = jnp.broadcast_to(plan[:, None], (len(plan), PROMISE_SAMPLES, plan.shape[-1]))
+        beliefs, _ = imagine(model, params, start, actions, key)
+        return jnp.mean(model.reward(params, beliefs).mean[..., 0], 1)
 
     return act

@@ -9,7 +9,7 @@ import optax
 
 from latentplan import distributions
 from latentplan.agents.acting import make_act
-from latentplan.agents.prediction import make_open_loop
+from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
@@ -157,6 +157,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         act=make_act(model, planner, config.action_noise),
         update=update,
         open_loop=make_open_loop(model),
+        predict_ahead=make_predict_ahead(model, config.planner.horizon),
     )
 
 

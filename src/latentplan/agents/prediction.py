@@ -1,12 +1,13 @@
-"""Open-loop prediction, for any model: what it expects to see once the observations are taken away."""
+"""What a model expects once the observations are taken away, and how wrong it is; for any model."""
 
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from latentplan.models.rollout import imagine, observe
-from latentplan.types import Batch, Key, OpenLoop, Params, WorldModel
+from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
+from latentplan.models.rollout import imagine, observe, previous_beliefs
+from latentplan.types import AheadErrors, Array, Batch, Belief, Key, OpenLoop, Params, WorldModel
 
 
 def make_open_loop(model: WorldModel) -> Callable:
@@ -43,3 +44,42 @@ def make_open_loop(model: WorldModel) -> Callable:
         )
 
     return open_loop
+
+
+def make_predict_ahead(model: WorldModel, distance: int) -> Callable:
+    """How wrong the model is about the next `distance` decisions: what a planner with that horizon builds on.
+
+    From every step's posterior the prior is rolled d = 1..D decisions ahead with the recorded actions, as in latent
+    overshooting (PlaNet section 4), and held against the posterior, observation and reward that came.
+
+    Args:
+        model: the world model.
+        distance: D.
+
+    Returns:
+        `Agent.predict_ahead`: (params, batch [B, T], key) -> AheadErrors. A distance that no step of the batch
+        reaches has zeros.
+    """
+
+    def predict_ahead(params: Params, batch: Batch, key: Key) -> AheadErrors:
+        pixel_key, filter_key, ahead_key = jax.random.split(key, 3)
+        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        observation = model.preprocess(batch.observation, pixel_key)
+        initial, actions = model.initial(batch.reward.shape[1:]), jnp.where(batch.is_first[..., None], 0, batch.action)
+        embeds = model.encode(params, observation)
+        beliefs, (posteriors, _) = observe(model, params, initial, actions, embeds, batch.is_first, filter_key)
+        previous = previous_beliefs(initial, beliefs, batch.is_first)
+        ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
+        truth = model.postprocess(observation)
+
+        def errors(belief: Belief) -> tuple[Array, Array]:
+            squared = (model.postprocess(model.decode(params, belief).mean) - truth) ** 2
+            reward = model.reward(params, belief).mean[..., 0]
+            return jnp.mean(squared, tuple(range(2, squared.ndim))), jnp.abs(reward - batch.reward)
+
+        known = ahead.valid & ~batch.is_first  # a reset is not foreseen
+        kl = latent_overshooting(model.divergence, posteriors, ahead)
+        per_step = (kl, *jax.lax.map(errors, ahead.belief))  # one distance at a time: all images would take gigabytes
+        return AheadErrors(*(mean_per_distance(x, known) for x in per_step))
+
+    return predict_ahead

@@ -59,6 +59,7 @@ def run_episodes(
     *,
     on_decision: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
+    told: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode in every environment, until the last one has ended.
 
@@ -69,6 +70,7 @@ def run_episodes(
         key: the whole phase's; each decision folds in its number.
         on_decision: called before every decision; may raise to stop.
         parts: counts the seconds of "act" (until the action is here) and of "step" (physics and rendering).
+        told: one dictionary per environment is appended, the policy's info at its n decisions, [n, ...].
 
     Returns:
         One Batch of NumPy arrays [n + 1, ...] per environment, in order.
@@ -80,21 +82,28 @@ def run_episodes(
     nothing = np.zeros(num_envs, bool)
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
-    carry = policy.initial(num_envs)
+    carry, infos = policy.initial(num_envs), []
     limit = spec.max_decisions or UNLIMITED_DECISIONS
     for decision in range(limit):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
         with parts("act"):
-            action, carry, _ = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
+            action, carry, info = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
             actions.append(np.asarray(action))
+        if told is not None:
+            infos.append(jax.device_get(info))
         with parts("step"):
             steps.append(workers.step(actions[-1]))
         if steps[-1].is_last.all():
             break
     stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
     taken = np.stack(actions, 1)
-    return [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), taken[i]) for i in range(num_envs)]
+    episodes = [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), taken[i]) for i in range(num_envs)]
+    if told is not None:
+        info = jax.tree.map(lambda *x: np.stack(x, 1), *infos)
+        ends = [len(episode.reward) - 1 for episode in episodes]
+        told += [jax.tree.map(lambda x, i=i, end=end: x[i, :end], info) for i, end in enumerate(ends)]
+    return episodes
 
 
 def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
@@ -120,6 +129,7 @@ def evaluate(
     *,
     on_decision: Callable[[], None] = lambda: None,
     parts: Parts | None = None,
+    told: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode per seed, `workers.num_envs` at a time.
 
@@ -130,6 +140,7 @@ def evaluate(
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
         parts: as for `run_episodes`.
+        told: as for `run_episodes`, one dictionary per seed.
 
     Returns:
         One Batch per seed.
@@ -139,8 +150,10 @@ def evaluate(
         wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
         filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
         round_key = jax.random.fold_in(key, len(episodes))
-        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts)
+        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts, told=told)
         episodes += ran[: len(wanted)]
+    if told is not None:
+        del told[len(seeds) :]
     return episodes
 
 

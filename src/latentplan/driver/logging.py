@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ class MetricsLog:
     def write(self, counters: dict[str, int], metrics: dict[str, Any]) -> None:
         """Appends one line and the corresponding TensorBoard scalars.
 
+        A vector is a list in the line, and in TensorBoard a scalar per element, NAME/1 to NAME/n.
+
         Args:
             counters: where the run stands; holds `env_steps`. Not drawn in TensorBoard.
-            metrics: scalars (Python, NumPy or JAX numbers); strings go to the JSON line only.
+            metrics: scalars (Python, NumPy or JAX numbers) and vectors; strings go to the JSON line only.
 
         Raises:
-            ValueError: `env_steps` is missing, a name is given twice, or a value is not a scalar.
+            ValueError: `env_steps` is missing, a name is given twice, or a value is neither scalar nor vector.
             DiskFull: the disk is full; the file holds the earlier lines, whole.
         """
         if "env_steps" not in counters:
@@ -59,14 +61,10 @@ class MetricsLog:
         if twice:
             raise ValueError(f"metrics: expected names other than the counters', got {twice} in both; rename them")
         row = {name: _plain(name, value) for name, value in {**counters, **metrics}.items()}
-        finite = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
+        finite = {name: _finite(value) for name, value in row.items()}
         self._append(json.dumps(finite, allow_nan=False).encode() + b"\n")
         with clear_disk_errors(self._logdir):
-            scalars = {name: float(row[name]) for name in metrics if not isinstance(row[name], str)}
-            self._draw(int(counters["env_steps"]), scalars)
+            self._draw(int(counters["env_steps"]), {k: v for name in metrics for k, v in _scalars(name, row[name])})
 
     def position(self) -> int:
         """The size of `metrics.jsonl` in bytes, once all of it is on the disk. A checkpoint stores it."""
@@ -156,7 +154,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
             row = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{path}: expected JSON on line {number}, got {line[:60]!r}; remove it") from error
-        rows.append({name: math.nan if value is None else value for name, value in row.items()})
+        rows.append({name: _not_finite(value) for name, value in row.items()})
     return rows
 
 
@@ -203,14 +201,36 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
     return logdir
 
 
-def _plain(name: str, value: Any) -> int | float | str | bool:
-    """A scalar as Python's own number, exactly."""
+def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(element) for element in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _not_finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_not_finite(element) for element in value]
+    return math.nan if value is None else value
+
+
+def _scalars(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, list):
+        yield from ((f"{name}/{i}", float(element)) for i, element in enumerate(value, start=1))
+    elif not isinstance(value, str):
+        yield name, float(value)
+
+
+def _plain(name: str, value: Any) -> int | float | str | bool | list:
+    """A scalar as Python's own number, exactly, and a vector as a list of such."""
     if isinstance(value, int | float | str):
         return value
     if getattr(value, "shape", None) == () and value.dtype.kind in "biuf":
         return value.item()
     if getattr(value, "shape", None) == ():  # bfloat16 and its like
         return float(value)
+    if isinstance(value, list | tuple) or len(getattr(value, "shape", ())) == 1:
+        return [_plain(f"{name}[{i}]", element) for i, element in enumerate(value)]
     raise ValueError(
-        f"{name}: expected a scalar, got {type(value).__name__} {getattr(value, 'shape', '')}; reduce it first"
+        f"{name}: expected a scalar or a vector, got {type(value).__name__} {getattr(value, 'shape', '')}; "
+        "reduce it first"
     )

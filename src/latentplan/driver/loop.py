@@ -26,6 +26,7 @@ from latentplan.driver.collect import (
     run_episodes,
 )
 from latentplan.driver.compilation import compiled
+from latentplan.driver.diagnosis import planning_metrics, prediction_metrics
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
@@ -178,6 +179,7 @@ class _Run:
         self.add = compiled(self.replay.add, donate_argnums=0)
         self.act: dict[str, Callable] = {}  # by mode
         self.open_loop = compiled(agent.open_loop, static_argnames="context")
+        self.predict_ahead = compiled(agent.predict_ahead)
         self.checkpoints = Checkpoints(logdir / "checkpoints", keep=config.keep_checkpoints)
         self.metrics = MetricsLog(logdir)
         self.progress = Progress()
@@ -374,16 +376,24 @@ class _Run:
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
         count = config.eval_episodes
         seeds = env_seeds(config.seed, "env_evaluate", progress.episodes * count, count)
-        key, open_loop_key = jax.random.split(stream_key(config.seed, "evaluate", progress.episodes))
-        episodes = self._with_workers(
-            lambda workers: evaluate(workers, policy, seeds, key, on_decision=self._on_decision, parts=parts)
-        )
+        key, open_loop_key, ahead_key = jax.random.split(stream_key(config.seed, "evaluate", progress.episodes), 3)
+        told: list[dict[str, np.ndarray]] = []
+
+        def phase(workers: Workers) -> list[Batch]:
+            told.clear()  # where a worker died, this is not the first try
+            return evaluate(workers, policy, seeds, key, on_decision=self._on_decision, parts=parts, told=told)
+
+        episodes = self._with_workers(phase)
         returns = [episode_return(episode) for episode in episodes]
-        values = {
+        values: dict[str, Any] = {
             "evaluation/return": float(np.mean(returns)),
             "evaluation/return_std": float(np.std(returns)),
             "evaluation/episodes": len(returns),
+            "evaluation/returns": returns,
         }
+        with parts("diagnose"):
+            values |= planning_metrics(episodes, told)
+            values |= prediction_metrics(self.predict_ahead, self.train_state.params, episodes, ahead_key)
         with parts("write"):
             values |= self._pictures(episodes[0], open_loop_key)
         values |= parts.seconds() | {"time/evaluate": time.monotonic() - started}
@@ -438,7 +448,7 @@ class _Run:
     def _counters(self) -> dict[str, int]:
         return {name: getattr(self.progress, name) for name in ("env_steps", "episodes", "updates")}
 
-    def _log(self, kind: str, values: dict[str, float]) -> None:
+    def _log(self, kind: str, values: dict[str, Any]) -> None:
         resident = memory.resident_bytes()
         machine = {"time/total": self._seconds()} | ({"memory/resident": resident / 2**30} if resident else {})
         self.metrics.write(self._counters(), values | machine)
