@@ -79,27 +79,28 @@ def make_preset(preset: str, env: str, obs: str) -> Experiment:
 
 
 def _cpu(paper: Experiment) -> Experiment:
-    """For two cores: half the channels, a fifth of the batch, a seventh of the planning, half the updates.
-
-    With unit variance and 3 free nats the KL of so small a model stays under the free nats and its prior
-    learns nothing, so the pixel likelihood is sharper (image loss x 20) and 1 nat is free: docs/design.md.
-    """
+    """For two cores: smaller networks and batches, a fraction of the planning. Each choice: docs/learning_notes.md."""
     pixels = paper.environment.obs == "pixels"
+    sizes = WorldModelConfig(conv_depth=16, layers=1)
+    run = RunConfig(env_steps=200_000, updates_per_episode=50 if pixels else 200, eval_every=10, eval_episodes=3)
+    if pixels:  # unit variance leaves the KL of so small a model under 3 free nats, and its prior learns nothing
+        agent = PlaNetConfig(
+            model=replace(sizes, pixel_std=0.2236),
+            loss=LossConfig(free_nats=1.0),
+            planner=CEMConfig(num_iterations=5, num_candidates=300, num_elites=30),
+        )
+    else:  # plans of 12 decisions need a likelihood that asks for precision, and a prior that learns at every step
+        agent = PlaNetConfig(
+            model=replace(sizes, vector_std=0.03),
+            loss=LossConfig(free_nats=0.0),
+            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, warm_start=True),
+        )
     return replace(
         paper,
         environment=replace(paper.environment, render_quality="fast"),
-        run=RunConfig(
-            env_steps=200_000,
-            updates_per_episode=50 if pixels else 100,
-            eval_every=10,
-            eval_episodes=3,
-        ),
+        run=run,
         replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
-        agent_config=PlaNetConfig(
-            model=WorldModelConfig(conv_depth=16, layers=1, pixel_std=0.2236),
-            loss=LossConfig(free_nats=1.0),
-            planner=CEMConfig(num_iterations=5, num_candidates=300, num_elites=30),
-        ),
+        agent_config=agent,
     )
 
 
