@@ -1,8 +1,10 @@
-"""Writes what a run reached into results/: python experiments/report.py runs/NAME. Rebuilds results/README.md."""
+"""Shows runs: python experiments/report.py runs/NAME... makes one self-contained HTML page, and its PNGs."""
 
-import json
-import shutil
+import base64
+import html
+import io
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +14,12 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Turn log directories into data and pictures."""
+    """Turn log directories into a page that needs no other file."""
 
-    logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Folders of runs. None: only the table is rebuilt."""
-    out: Path = Path("results")
-    """Folder for NAME.json, NAME.png, NAME-open-loop.png and the table README.md."""
+    logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs. Those that differ by the seed alone are drawn as one curve with an interval."""
+    out: Path | None = None
+    """Folder for report.html and the PNGs. Default: the folder `report` in the first of the logdirs."""
 
 
 def main(argv: list[str]) -> int:
@@ -31,149 +33,127 @@ def main(argv: list[str]) -> int:
     """
     options = tyro.cli(Report, args=argv, description=__doc__)
     try:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for logdir in options.logdirs:
-            write_result(logdir, options.out)
-        (options.out / "README.md").write_text(table(options.out))
-    except ValueError as error:
-        print(f"ValueError: {error}", file=sys.stderr)
+        if not options.logdirs:
+            raise ValueError("logdirs: expected one or more folders of runs, got none; give runs/NAME")
+        out = options.out or options.logdirs[0] / "report"
+        page = write_report(options.logdirs, out)
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
-    print(f"results in {options.out}")
+    print(f"report in {page}")
     return 0
 
 
-def write_result(logdir: Path, out: Path) -> None:
-    """One run as NAME.json with its curve, a picture of the curve, and its last open-loop prediction.
+def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
+    """Writes the page and its pictures.
 
     Args:
-        logdir: of the run; its name becomes NAME.
-        out: where to.
-
-    Raises:
-        ValueError: the folder holds no run, or nothing was evaluated yet.
-    """
-    from latentplan.driver.logging import read_metrics
-
-    file = logdir / "config.json"
-    if not file.is_file():
-        raise ValueError(f"logdir: expected the folder of a run, with a config.json, got {logdir}")
-    described, rows = json.loads(file.read_text()), read_metrics(logdir / "metrics.jsonl")
-    result = summarise(described, rows)
-    (out / f"{logdir.name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(result, out / f"{logdir.name}.png")
-    pictures = sorted((logdir / "videos").glob("open_loop_*.png"))
-    if pictures:
-        shutil.copy(pictures[-1], out / f"{logdir.name}-open-loop.png")
-
-
-def summarise(described: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """A run's provenance and curve.
-
-    Args:
-        described: config.json.
-        rows: metrics.jsonl.
+        logdirs: of runs.
+        out: folder, made if needed.
 
     Returns:
-        A JSON-ready dictionary. Minutes are wall-clock time from the run's start, all sittings together.
+        The page.
+
+    Raises:
+        ValueError: a folder holds no run, or nothing was evaluated yet.
     """
-    evaluated = [row for row in rows if "evaluation/return" in row]
-    if not evaluated:
-        raise ValueError("metrics.jsonl: expected at least one evaluation, got none; let the run go on")
-    collected = [row for row in rows if "collect/return" in row]
-    learned = [row for row in rows if "learn/loss" in row]
-    config, first = described["config"], described["sittings"][0]
-    flags = [word for word in first["command"] if word not in ("python", "run.py", "experiments/run.py")]
-    flags = [word for i, word in enumerate(flags) if word != "--logdir" and (i == 0 or flags[i - 1] != "--logdir")]
-    return {
-        "env": config["env"],
-        "agent": config["agent"],
-        "preset": config["preset"],
-        "obs": config["environment"]["obs"],
-        "seed": config["run"]["seed"],
-        "command": " ".join(["python experiments/run.py", *flags]),
-        "commit": first["commit"],
-        "hardware": f"{first['device']}, {first['cores']} cores, {first['platform']}",
-        "python": first["python"],
-        "versions": first["versions"],
-        "sittings": len(described["sittings"]),
-        "config": {name: value for name, value in config.items() if name != "logdir"},
-        "evaluations": [
-            {
-                "env_steps": row["env_steps"],
-                "updates": row["updates"],
-                "return": row["evaluation/return"],
-                "std": row["evaluation/return_std"],
-                "episodes": row["evaluation/episodes"],
-                "minutes": row["time/total"] / 60,
-            }
-            for row in evaluated
-        ],
-        "collected": [
-            {"env_steps": r["env_steps"], "return": r["collect/return"], "random": bool(r["collect/random"])}
-            for r in collected
-        ],
-        "kl": [{"updates": row["updates"], "nats": row["learn/kl"]} for row in learned],
+    from runs import read_run
+
+    runs = [read_run(logdir) for logdir in logdirs]
+    out.mkdir(parents=True, exist_ok=True)
+    body = [*_together(runs, out)]
+    for run, logdir in zip(runs, logdirs, strict=True):
+        body += _alone(run, logdir, out)
+    page = out / "report.html"
+    page.write_text(_PAGE.format(title=html.escape(", ".join(run["name"] for run in runs)), body="\n".join(body)))
+    return page
+
+
+def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
+    """Curves and prediction errors of all runs, by environment and observation."""
+    import figures
+
+    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        tasks.setdefault((run["env"], run["obs"]), []).append(run)
+    for (env, obs), of_task in tasks.items():
+        groups, name = figures.named(of_task), f"{env}-{obs}".replace(":", ".").replace("/", ".")
+        yield f"<h2>{html.escape(env)}, {obs}</h2>"
+        yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
+        yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
+        predicted = {group: x for group, x in groups.items() if all(figures.has(run, "prediction/kl") for run in x)}
+        if predicted:
+            yield "<h3>How far the model can be trusted</h3>"
+            yield _picture(figures.prediction_errors(predicted), out / f"{name}-prediction.png")
+
+
+def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
+    """What one run says of itself."""
+    import figures
+
+    name = run["name"]
+    yield f"<h2>{html.escape(name)}</h2>"
+    yield _facts(run)
+    yield _picture(figures.collected_returns(run), out / f"{name}-episodes.png")
+    if run["learned"]:
+        yield "<h3>Losses, means of each learning phase</h3>"
+        yield _picture(figures.losses(run), out / f"{name}-losses.png")
+    if figures.has(run, "planning/planned_return"):
+        yield "<h3>What plans promise, and what comes</h3>"
+        yield "<p>Promised above realised: the planner exploits the model's mistakes.</p>"
+        yield _picture(figures.planned_and_realised(run), out / f"{name}-promise.png")
+    if figures.has(run, "planning/elite_return"):
+        yield "<h3>The planner's iterations</h3>"
+        yield _picture(figures.planner_iterations(run), out / f"{name}-planner.png")
+    yield _picture(figures.time_per_part(run), out / f"{name}-time.png")
+    for title, pattern in (
+        ("Open-loop prediction: a few steps seen, the rest imagined", "open_loop_*.png"),
+        ("The same as a film", "open_loop_*.mp4"),
+        ("Evaluation episode", "evaluation_*.mp4"),
+    ):
+        found = sorted((logdir / "videos").glob(pattern))
+        if found:
+            yield f"<h3>{title} ({html.escape(found[-1].name)})</h3>" + _embedded(found[-1])
+
+
+def _facts(run: dict[str, Any]) -> str:
+    last = run["evaluations"][-1]
+    facts = {
+        "command": run["command"],
+        "commit": ", ".join(run["commits"]),
+        "hardware": run["hardware"],
+        "last evaluation": f"{last['return']:.1f} +- {last['return_std']:.1f} over {last['episodes']} episodes at "
+        f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
+        f"{run['sittings']} sitting(s)",
     }
+    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+    return f"<table>{rows}</table>"
 
 
-def random_return(result: dict[str, Any]) -> float:
-    """Mean return of the run's seed episodes, which act at random."""
-    returns = [row["return"] for row in result["collected"] if row["random"]]
-    return sum(returns) / len(returns)
+def _picture(figure: Any, file: Path) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, dpi=110, format="png")
+    file.write_bytes(data.getvalue())
+    return _embedded(file)
 
 
-def draw(result: dict[str, Any], path: Path) -> None:
-    """The learning curve: evaluations with their spread, collected episodes, the random policy."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    evaluations = result["evaluations"]
-    steps = [row["env_steps"] for row in evaluations]
-    returns = [row["return"] for row in evaluations]
-    axes.plot(
-        [row["env_steps"] for row in result["collected"]],
-        [row["return"] for row in result["collected"]],
-        ".", color="tab:grey", alpha=0.6, label="collected episodes (with exploration noise)",
-    )  # fmt: skip
-    axes.errorbar(
-        steps, returns, [row["std"] for row in evaluations], marker="o", capsize=3,
-        label=f"evaluation, mean and std over {evaluations[-1]['episodes']} episodes",
-    )  # fmt: skip
-    axes.axhline(random_return(result), linestyle="--", color="tab:red", label="random policy (seed episodes)")
-    axes.set(xlabel="env_steps (action repeat counted)", ylabel="return", ylim=(0, None))
-    axes.set_title(f"{result['env']}, {result['obs']}, preset {result['preset']}, seed {result['seed']}")
-    axes.legend(loc="upper left", fontsize="small")
-    axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def _embedded(file: Path) -> str:
+    data = base64.b64encode(file.read_bytes()).decode()
+    if file.suffix == ".mp4":
+        return f'<video controls loop muted src="data:video/mp4;base64,{data}"></video>'
+    return f'<img alt="{html.escape(file.stem)}" src="data:image/png;base64,{data}">'
 
 
-def table(out: Path) -> str:
-    """results/README.md: one row per run, from the JSON files alone."""
-    lines = [
-        "# Results",
-        "",
-        "Written by `python experiments/report.py LOGDIR...`; each row is one run, with its data in the JSON file.",
-        "Evaluation without exploration noise; random is the mean of the run's seed episodes.",
-        "",
-        "| run | env_steps | return: last evaluation | best | random | minutes | seed | commit | command |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for file in sorted(out.glob("*.json")):
-        result = json.loads(file.read_text())
-        last = result["evaluations"][-1]
-        best = max(row["return"] for row in result["evaluations"])
-        lines.append(
-            f"| [{file.stem}]({file.name}) ([curve]({file.stem}.png)) | {last['env_steps']} "
-            f"| {last['return']:.0f} +- {last['std']:.0f} ({last['episodes']} episodes) | {best:.0f} "
-            f"| {random_return(result):.0f} | {last['minutes']:.0f} | {result['seed']} | {result['commit'][:9]} "
-            f"| `{result['command']}` |"
-        )
-    return "\n".join(lines) + "\n"
-
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #222 }}
+img, video {{ max-width: 100%; display: block; margin: .5em 0 }}
+th {{ text-align: left; padding-right: 1em; vertical-align: top }} td {{ font-family: monospace; font-size: 13px }}
+h2 {{ border-top: 1px solid #ccc; padding-top: .7em }}
+</style></head><body><h1>{title}</h1>
+{body}
+</body></html>
+"""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,168 @@
+"""Publishes runs: python experiments/results.py runs/NAME... keeps them in results/ and rewrites tables and curves.
+
+Without a run only the tables and curves are rewritten: results/README.md, results/curves/, and the README's part
+between its results marks. Nothing in them is typed by hand.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+ROOT = Path(__file__).parents[1]
+MARKS = "<!-- results: written by python experiments/results.py -->\n", "<!-- end of results -->\n"
+MILESTONES = (30_000, 100_000, 200_000, 500_000, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Keep runs in results/ as data and draw all that is kept."""
+
+    logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of runs to add, or to bring up to date."""
+    out: Path = ROOT / "results"
+    """Folder of results."""
+    readme: Path = ROOT / "README.md"
+    """File whose part between the results marks is rewritten."""
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 2 a mistake on the command line.
+    """
+    options = tyro.cli(Results, args=argv, description=__doc__)
+    try:
+        add(options.logdirs, options.out)
+        write_tables(options.out, options.readme)
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(f"results in {options.out}")
+    return 0
+
+
+def add(logdirs: tuple[Path, ...], out: Path) -> None:
+    """Keeps runs as out/runs/NAME.json, with their last open-loop prediction beside them.
+
+    Raises:
+        ValueError: a folder holds no run, or nothing was evaluated yet; none of them is added then.
+    """
+    from runs import read_run
+
+    runs = [read_run(logdir) for logdir in logdirs]
+    folder = out / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for run, logdir in zip(runs, logdirs, strict=True):
+        (folder / f"{run['name']}.json").write_text(json.dumps(run) + "\n")
+        pictures = sorted((logdir / "videos").glob("open_loop_*.png"))
+        if pictures:
+            shutil.copy(pictures[-1], folder / f"{run['name']}-open-loop.png")
+
+
+def write_tables(out: Path, readme: Path) -> None:
+    """Rewrites out/README.md, out/curves/ and the part of `readme` between the marks, from out/runs/ alone.
+
+    Raises:
+        ValueError: `readme` has no such part.
+    """
+    import figures
+
+    kept = [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
+    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in kept:
+        tasks.setdefault((run["env"], run["obs"]), []).append(run)
+    curves = out / "curves"
+    shutil.rmtree(curves, ignore_errors=True)
+    curves.mkdir(parents=True)
+    names = []
+    for (env, obs), runs in tasks.items():
+        name = f"{env}-{obs}".replace(":", ".").replace("/", ".")
+        groups = figures.named(runs)
+        figures.learning_curves(groups).savefig(curves / f"{name}.png", dpi=100)
+        if all(figures.has(run, "prediction/kl") for run in runs):
+            figures.prediction_errors(groups).savefig(curves / f"{name}-prediction.png", dpi=100)
+        names.append(name)
+    head = "# Results\n\nWritten by `python experiments/results.py`; the protocol is in docs/evaluation.md.\n\n"
+    pictures = "\n".join(f"![{name}](curves/{name}.png)\n" for name in names)
+    (out / "README.md").write_text(f"{head}{summary(kept)}\n{of_runs(kept)}\n{pictures}")
+    text = readme.read_text()
+    if any(text.count(mark) != 1 for mark in MARKS):
+        raise ValueError(f"readme: expected {readme} to hold each of the lines {MARKS} once; put them back")
+    before, rest = text.split(MARKS[0])
+    shown = "\n".join(f"![{name}](results/curves/{name}.png)\n" for name in names)
+    readme.write_text(f"{before}{MARKS[0]}\n{summary(kept)}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+def summary(runs: list[dict[str, Any]]) -> str:
+    """One row per environment, observation and variant: returns at milestones, with what was published."""
+    import aggregate
+    import targets
+
+    groups = aggregate.group(runs)
+    reached = [steps for steps in MILESTONES if any(aggregate.at(group, steps) for group in groups.values())]
+    columns = ["environment", "obs", "what", "seeds", *(f"{steps // 1000}k" for steps in reached), "last", "published"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for (env, obs, what), group in groups.items():
+        cells = [env, obs, what, str(len(group))]
+        cells += [_shown(aggregate.at(group, steps)) for steps in reached]
+        last = min(run["evaluations"][-1]["env_steps"] for run in group)
+        minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
+        cells.append(f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min")
+        known = targets.published(env, obs)
+        cells.append("; ".join(f"{source.split(' (')[0]} {_points(points)}" for source, points in known.items()))
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
+        "the columns are env_steps.\n"
+    )
+    return "\n".join(lines) + "\n" + note + _aggregate(groups)
+
+
+def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
+    """Interquartile means of what was run without variants on several dm_control tasks."""
+    import aggregate
+
+    suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for (env, obs, what), group in groups.items():
+        if "_" in env and not group[0]["variant"]:
+            suites.setdefault((obs, what), {})[env] = group
+    lines = []
+    for (obs, what), tasks in suites.items():
+        if len(tasks) > 1:
+            mean, low, high = aggregate.across_tasks(tasks)
+            lines.append(
+                f"- {what}, {obs}, {len(tasks)} tasks: interquartile mean score {mean:.3f} ({low:.3f} to {high:.3f})"
+            )
+    return "\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def of_runs(runs: list[dict[str, Any]]) -> str:
+    """One row per run: where its data is, and how it was made."""
+    lines = ["| run | sittings | commit | hardware | command |", "|---|---|---|---|---|"]
+    for run in runs:
+        lines.append(
+            f"| [{run['name']}](runs/{run['name']}.json) | {run['sittings']} | {run['commit'][:9]} | "
+            f"{run['hardware']} | `{run['command']}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _points(points: dict[int, float]) -> str:
+    return ", ".join(f"{value:g} at {steps // 1000}k" for steps, value in points.items())
+
+
+def _shown(interval: tuple[float, float, float] | None) -> str:
+    return "" if interval is None else "{:.0f} ({:.0f} to {:.0f})".format(*interval)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
