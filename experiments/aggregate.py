@@ -57,12 +57,12 @@ def curve(runs: Sequence[dict[str, Any]], axis: str = "env_steps") -> dict[str, 
 def at(runs: Sequence[dict[str, Any]], env_steps: int) -> tuple[float, float, float] | None:
     """`interval` at the last evaluation up to `env_steps` of every seed; None where a seed has not got so far.
 
-    An evaluation may come up to a tenth of `env_steps` early.
+    An evaluation may come up to a fifth of `env_steps` early.
     """
     rows = []
     for run in runs:
         until = [row for row in run["evaluations"] if row["env_steps"] <= env_steps]
-        if not until or until[-1]["env_steps"] < 0.9 * env_steps:
+        if not until or until[-1]["env_steps"] < 0.8 * env_steps:
             return None
         rows.append(until[-1])
     return interval([returns_of(row) for row in rows])
