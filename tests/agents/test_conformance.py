@@ -62,6 +62,7 @@ class Case:
         self.act = jax.jit(self._counted("act", self.agent.act), static_argnames="mode")
         self.update = jax.jit(self._counted("update", self.agent.update))
         self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
+        self.predict_ahead = jax.jit(self._counted("predict_ahead", self.agent.predict_ahead))
         self.state = jax.jit(self.agent.init)(jax.random.key(0))
 
     def _counted(self, name, function):
@@ -295,6 +296,14 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
     assert not np.allclose(turned[1][:, CONTEXT + 1 :], base[1][:, CONTEXT + 1 :], atol=1e-6)
 
 
+def test_errors_ahead_are_finite_and_of_the_promised_shape(case):
+    errors = case.predict_ahead(case.state.params, case.batch(), jax.random.key(22))
+    assert len({x.shape for x in errors}) == 1 and errors.kl.ndim == 1
+    chex.assert_tree_all_finite(errors)
+    reached = np.arange(len(errors.kl)) < T - 1
+    assert (np.asarray(errors.observation_mse)[reached] > 0).all() and (np.asarray(errors.kl) >= 0).all()
+
+
 def test_second_calls_compile_nothing(case):
     """As the driver calls them: NumPy data, and the carry and the train state that came back."""
     carry, state, is_first = case.agent.initial(ENVS), case.state, np.ones(ENVS, bool)
@@ -303,9 +312,12 @@ def test_second_calls_compile_nothing(case):
         _, carry, _ = case.act(state.params, carry, case.observation(ENVS, seed=i), is_first, key, mode="explore")
         state, _ = case.update(state, case.batch(seed=i), key)
         case.open_loop(state.params, case.batch(seed=i), key, context=CONTEXT)
+        case.predict_ahead(state.params, case.batch(seed=i), key)
         is_first = NOT_FIRST
-    assert sorted(case.traces) == [("act", "explore"), ("open_loop", None), ("update", None)]
-    assert case.act._cache_size() == case.update._cache_size() == case.open_loop._cache_size() == 1
+    compiled = [("act", "explore"), ("open_loop", None), ("predict_ahead", None), ("update", None)]
+    assert sorted(case.traces) == compiled
+    for function in (case.act, case.update, case.open_loop, case.predict_ahead):
+        assert function._cache_size() == 1
 
 
 def test_nothing_moves_between_host_and_device_inside(case):

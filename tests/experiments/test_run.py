@@ -87,7 +87,8 @@ def test_whole_run_from_pixels_leaves_everything(straight):
     assert {"jax", "mujoco", "latentplan"} <= sitting["versions"].keys()
     assert sitting["device"] and sitting["commit"] and sitting["command"][1] == "experiments/run.py"
     rows = timeless(logdir)
-    for field in ("collect/return", "learn/kl", "evaluation/return_std", "open_loop/observation_mse"):
+    diagnostics = ("open_loop/observation_mse", "prediction/kl", "planning/planned_return", "planning/elite_return")
+    for field in ("collect/return", "learn/kl", "evaluation/return_std", *diagnostics):
         assert any(field in row for row in rows), field
     assert list(logdir.glob("events.out.tfevents.*"))
     assert len(list((logdir / "checkpoints").iterdir())) == 2
