@@ -15,6 +15,8 @@ from typing import Any
 
 import harness
 
+GRACE_S = 2.0  # for the process to end by itself
+
 
 class Elsewhere:
     """A spawned process that builds cases and runs them when asked; `elsewhere` makes one."""
@@ -26,7 +28,7 @@ class Elsewhere:
         """Runs a function there.
 
         Args:
-            name: "module:function"; the module is imported there alone.
+            name: "module:function"; imported there, so that this process need not import the module.
             *inputs: picklable.
 
         Returns:
@@ -57,7 +59,7 @@ class Elsewhere:
         try:
             self._pipe.send(question)
             kind, answer = self._pipe.recv()
-        except (EOFError, BrokenPipeError) as error:
+        except (EOFError, OSError) as error:
             raise RuntimeError(f"the process for {question[:2]} died") from error
         if kind == "refused":
             raise ValueError(answer)
@@ -82,6 +84,8 @@ def elsewhere(**environment: str | None) -> Iterator[Elsewhere]:
         yield Elsewhere(ours)
     finally:
         ours.close()
+        process.join(GRACE_S)
+        process.kill()  # it was in the middle of a call
         process.join()
 
 
@@ -91,7 +95,7 @@ def _serve(pipe: Connection, environment: dict[str, str | None]) -> None:
         if value is not None:
             os.environ[name] = value
     cases: list[Callable[[], Any]] = []
-    with contextlib.suppress(EOFError, KeyboardInterrupt):  # EOFError: the parent has closed the pipe
+    with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent has closed the pipe
         while True:
             question = pipe.recv()
             try:

@@ -129,7 +129,7 @@ def main(
             if options.json.is_dir() or not os.access(options.json.parent, os.W_OK):
                 raise OSError(f"--json: expected a file that can be written, got {options.json}")
         result = run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         parser.error(f"{type(error).__name__}: {error}")
     record = {
         "benchmark": name,

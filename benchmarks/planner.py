@@ -62,7 +62,7 @@ def run(options: Namespace) -> harness.Result:
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, beliefs, planners, implementations."""
     for sizes in options.sizes:
-        model = replace(make_preset(sizes, "", "state").agent_config.model, dtype=options.dtype)
+        model = replace(make_preset(sizes, "", "pixels").agent_config.model, dtype=options.dtype)
         for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
             for name in options.planner:
                 config = planner_config(options, name, sizes)
@@ -85,7 +85,7 @@ def planner_config(options: Namespace, name: str, sizes: str) -> Any:
     if options.candidates:
         given["num_elites"] = max(1, options.candidates // 10)
     changes = {field: value for field, value in given.items() if value is not None}
-    base = replace(make_preset(sizes, "", "state").agent_config.planner, **changes)
+    base = replace(make_preset(sizes, "", "pixels").agent_config.planner, **changes)
     config = PLANNERS[name].config
     shared = {field.name for field in fields(config)} & {field.name for field in fields(base)}
     return config(**{field: getattr(base, field) for field in shared})
