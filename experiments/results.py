@@ -92,7 +92,9 @@ def write_tables(out: Path, readme: Path) -> None:
             figures.prediction_errors(groups).savefig(curves / f"{name}-prediction.png", dpi=100)
         names.append(name)
     head = "# Results\n\nWritten by `python experiments/results.py`; the protocol is in docs/evaluation.md.\n\n"
-    pictures = "\n".join(f"![{name}](curves/{name}.png)\n" for name in names)
+    drawn = [f"curves/{file.name}" for file in sorted(curves.glob("*.png"))]
+    drawn += [f"runs/{file.name}" for file in sorted((out / "runs").glob("*-open-loop.png"))]
+    pictures = "\n".join(f"![{Path(file).stem}]({file})\n" for file in drawn)
     (out / "README.md").write_text(f"{head}{summary(kept)}\n{of_runs(kept)}\n{pictures}")
     text = readme.read_text()
     if any(text.count(mark) != 1 for mark in MARKS):
