@@ -79,7 +79,7 @@ def make_preset(preset: str, env: str, obs: str) -> Experiment:
 
 
 def _cpu(paper: Experiment) -> Experiment:
-    """For two cores: smaller networks and batches, a fraction of the planning. Each choice: docs/learning_notes.md."""
+    """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     pixels = paper.environment.obs == "pixels"
     sizes = WorldModelConfig(conv_depth=16, layers=1)
     run = RunConfig(env_steps=200_000, updates_per_episode=50 if pixels else 200, eval_every=10, eval_episodes=3)

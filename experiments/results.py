@@ -124,7 +124,7 @@ def summary(runs: list[dict[str, Any]]) -> str:
         lines.append("| " + " | ".join(cells) + " |")
     note = (
         "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
-        "the columns are env_steps.\n"
+        "the columns are env_steps: the last evaluation up to them, at most a fifth before.\n"
     )
     return "\n".join(lines) + "\n" + note + _aggregate(groups)
 
