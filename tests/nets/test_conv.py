@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentplan.nets import conv
-from latentplan.nets.conv import make_conv_decoder, make_conv_encoder
+from latentplan.nets.conv import embed_size, make_conv_decoder, make_conv_encoder
 
 # (height, width, channels in, channels out, kernel size), as in the encoder and decoder with depth 2, and odd ones.
 CONVS = [(64, 64, 3, 2, 4), (31, 31, 2, 4, 4), (14, 14, 4, 8, 4), (6, 6, 8, 16, 4), (9, 12, 2, 3, 5)]
@@ -102,7 +102,7 @@ def count(network) -> int:
 
 
 def test_the_papers_encoder_has_its_shapes_and_number_of_parameters():
-    encoder = make_conv_encoder(3, depth=32, activation="relu")
+    encoder = make_conv_encoder(64, 3, depth=32, activation="relu")
     assert parameter_shapes(encoder) == {
         "_Conv_0": [(32,), (4, 4, 3, 32)],
         "_Conv_1": [(64,), (4, 4, 32, 64)],
@@ -116,7 +116,7 @@ def test_the_papers_encoder_has_its_shapes_and_number_of_parameters():
 
 
 def test_the_papers_decoder_has_its_shapes_and_number_of_parameters():
-    decoder = make_conv_decoder(230, 3, depth=32, activation="relu")
+    decoder = make_conv_decoder(230, 64, 3, depth=32, activation="relu")
     assert parameter_shapes(decoder) == {
         "Dense_0": [(1024,), (230, 1024)],
         "_Conv_0": [(128,), (5, 5, 1024, 128)],
@@ -131,9 +131,26 @@ def test_the_papers_decoder_has_its_shapes_and_number_of_parameters():
     assert (image.shape, image.dtype) == ((7, 2, 64 * 64 * 3), jnp.float32)
 
 
+@pytest.mark.parametrize(
+    ("image_size", "layers", "kernels"), [(16, 2, (6, 6)), (32, 3, (5, 6, 6)), (128, 5, (5, 5, 5, 6, 6))]
+)
+def test_other_image_sizes_have_a_layer_less_or_more(image_size, layers, kernels):
+    encoder = make_conv_encoder(image_size, 3, depth=2, activation="relu")
+    decoder = make_conv_decoder(5, image_size, 3, depth=2, activation="relu")
+    embed = 2 * 2 * 2 * 2 ** (layers - 1)  # positions, depth, doublings
+    assert embed_size(image_size, 2) == embed
+    for network, inputs, outputs in ((encoder, image_size**2 * 3, embed), (decoder, 5, image_size**2 * 3)):
+        params = jax.eval_shape(network.init, jax.random.key(0))
+        out = jax.eval_shape(network.apply, params, jax.ShapeDtypeStruct((7, inputs), jnp.float32))
+        assert out.shape == (7, outputs)
+    assert len(parameter_shapes(encoder)) == layers
+    shapes = parameter_shapes(decoder)
+    assert tuple(shapes[f"_Conv_{i}"][1][0] for i in range(layers)) == kernels
+
+
 def test_leading_axes_are_free_the_decoder_ends_linear_and_the_encoder_in_its_activation():
-    encoder = make_conv_encoder(1, depth=2, activation="relu")
-    decoder = make_conv_decoder(5, 1, depth=2, activation="relu")
+    encoder = make_conv_encoder(64, 1, depth=2, activation="relu")
+    decoder = make_conv_decoder(5, 64, 1, depth=2, activation="relu")
     for network, size in ((encoder, 64 * 64), (decoder, 5)):
         x = draw(2, 2, size)
         shapes = jax.eval_shape(network.init, jax.random.key(0))

@@ -12,7 +12,7 @@ from latentplan.models.dynamics import Dynamics, DynamicsConfig
 from latentplan.models.rnn import make_rnn
 from latentplan.models.rssm import make_rssm
 from latentplan.models.ssm import make_ssm
-from latentplan.nets.conv import IMAGE_SIZE, make_conv_decoder, make_conv_encoder
+from latentplan.nets.conv import IMAGE_SIZES, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Network
 from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, WorldModel
@@ -29,7 +29,7 @@ class WorldModelConfig(DynamicsConfig):
     """The whole model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
 
     conv_depth: int = 32
-    """Channels of the first convolution; the others have 2, 4 and 8 times as many."""
+    """Channels of the first convolution; each further one has twice as many."""
     image_bits: int = 5
     """Bit depth that pixels are reduced to, in bits (1 to 8)."""
     reward_hidden: int = 200
@@ -70,10 +70,11 @@ class _Observations(NamedTuple):
 
 
 def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
-    if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE):
+    size, width, channels = shape
+    if size != width or size not in IMAGE_SIZES:
         raise ValueError(
-            f"observation_shape: expected images of {IMAGE_SIZE} x {IMAGE_SIZE}, got {shape}; "
-            f"render or resize to {IMAGE_SIZE} (--image-size {IMAGE_SIZE})"
+            f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
+            "render or resize to 64 (--image-size 64)"
         )
     sizes: dict[str, Any] = {"depth": config.conv_depth, "activation": config.activation, "dtype": config.dtype}
 
@@ -84,16 +85,15 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     def postprocess(flat: Array) -> Array:
         return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
 
-    encoder = make_conv_encoder(shape[2], **sizes)
-    decoder = make_conv_decoder(feature_size, shape[2], **sizes)
-    return _Observations(preprocess, postprocess, encoder, 32 * config.conv_depth, decoder, config.pixel_std)
+    encoder = make_conv_encoder(size, channels, **sizes)
+    decoder = make_conv_decoder(feature_size, size, channels, **sizes)
+    embed = embed_size(size, config.conv_depth)
+    return _Observations(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
 
 
 def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
     if len(shape) != 1:
-        raise ValueError(
-            f"observation_shape: expected (n,) or ({IMAGE_SIZE}, {IMAGE_SIZE}, channels), got {shape}; flatten it"
-        )
+        raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
     sizes = config.network_sizes() | {"hidden": config.vector_hidden, "layers": config.vector_layers}
 
     def preprocess(vector: Array, key: Key) -> Array:
@@ -118,7 +118,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         WorldModel.
 
     Raises:
-        ValueError: for images that are not 64 x 64, or observations that are neither image nor vector.
+        ValueError: for images of a shape no network fits, or observations that are neither image nor vector.
 
     Example:
         >>> import jax

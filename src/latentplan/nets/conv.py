@@ -1,4 +1,6 @@
-"""The World Models convolutions (Ha & Schmidhuber 2018, figure 22): encoder and decoder for 64 x 64 images.
+"""The World Models convolutions (Ha & Schmidhuber 2018, figure 22): encoder and decoder for square images.
+
+Theirs are for 64 x 64; half or twice the size takes a layer from each, or adds one.
 
 On CPU, XLA is slow on strided and transposed convolutions and slower still on their gradients. There both are
 rewritten as unit-stride convolutions of half the resolution, whose kernel gradient is a matrix product;
@@ -14,7 +16,7 @@ from flax import linen as nn
 from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen
 from latentplan.types import Array
 
-IMAGE_SIZE = 64
+IMAGE_SIZES = (16, 32, 64, 128)
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -179,6 +181,7 @@ class _Conv(nn.Module):
 
 
 class _Encoder(nn.Module):
+    image_size: int
     channels: int
     depth: int
     activation: str
@@ -187,13 +190,14 @@ class _Encoder(nn.Module):
     @nn.compact
     def __call__(self, flat: Array) -> Array:
         lead = flat.shape[:-1]
-        x = flat.reshape(-1, IMAGE_SIZE, IMAGE_SIZE, self.channels)
-        for scale in (1, 2, 4, 8):
-            x = ACTIVATIONS[self.activation](_Conv(scale * self.depth, 4, False, self.dtype)(x))
+        x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
+        for layer in range(_num_layers(self.image_size)):
+            x = ACTIVATIONS[self.activation](_Conv(2**layer * self.depth, 4, False, self.dtype)(x))
         return x.reshape(*lead, -1).astype(jnp.float32)
 
 
 class _Decoder(nn.Module):
+    image_size: int
     channels: int
     depth: int
     activation: str
@@ -201,29 +205,59 @@ class _Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        lead = features.shape[:-1]
-        x = dense(32 * self.depth, self.dtype)(features).reshape(-1, 1, 1, 32 * self.depth)
-        for scale, size in ((4, 5), (2, 5), (1, 6)):
-            x = ACTIVATIONS[self.activation](_Conv(scale * self.depth, size, True, self.dtype)(x))
+        lead, width = features.shape[:-1], embed_size(self.image_size, self.depth)
+        x = dense(width, self.dtype)(features).reshape(-1, 1, 1, width)
+        for layer in range(_num_layers(self.image_size) - 2, -1, -1):
+            size = 5 if layer else 6
+            x = ACTIVATIONS[self.activation](_Conv(2**layer * self.depth, size, True, self.dtype)(x))
         x = _Conv(self.channels, 6, True, self.dtype)(x)
         return x.reshape(*lead, -1).astype(jnp.float32)
 
 
-def make_conv_encoder(channels: int, *, depth: int, activation: str, dtype: str = "float32") -> Network:
-    """Four convolutions, kernel 4, stride 2, with depth x (1, 2, 4, 8) channels.
+def _num_layers(image_size: int) -> int:
+    return int(math.log2(image_size)) - 2
+
+
+def embed_size(image_size: int, depth: int) -> int:
+    """What the encoder gives: 2 x 2 positions of the last layer's channels, 32 * depth at 64 x 64."""
+    return 4 * depth * 2 ** (_num_layers(image_size) - 1)
+
+
+def make_conv_encoder(
+    image_size: int, channels: int, *, depth: int, activation: str, dtype: str = "float32"
+) -> Network:
+    """Convolutions of kernel 4 and stride 2 down to 2 x 2 pixels: at 64 x 64 four, with depth x (1, 2, 4, 8) channels.
+
+    Args:
+        image_size: of the square image, one of `IMAGE_SIZES`.
+        channels: of the image.
+        depth: channels of the first convolution; each further one has twice as many.
+        activation: a name in `ACTIVATIONS`.
+        dtype: of the products.
 
     Returns:
-        Network whose apply maps flat images [..., 64 * 64 * channels] to [..., 32 * depth], float32.
+        Network whose apply maps flat images [..., image_size^2 * channels] to [..., embed_size], float32.
     """
-    return from_linen(_Encoder(channels, depth, activation, dtype), IMAGE_SIZE * IMAGE_SIZE * channels)
+    encoder = _Encoder(image_size, channels, depth, activation, dtype)
+    return from_linen(encoder, image_size * image_size * channels)
 
 
 def make_conv_decoder(
-    input_size: int, channels: int, *, depth: int, activation: str, dtype: str = "float32"
+    input_size: int, image_size: int, channels: int, *, depth: int, activation: str, dtype: str = "float32"
 ) -> Network:
-    """A linear layer and four transposed convolutions, kernels 5, 5, 6, 6, stride 2.
+    """A linear layer, then transposed convolutions of stride 2, with kernels 5, 5, 6, 6 at 64 x 64.
+
+    Half the size has one of kernel 5 less, twice the size one more.
+
+    Args:
+        input_size: of the feature.
+        image_size: of the square image, one of `IMAGE_SIZES`.
+        channels: of the image.
+        depth: channels of the last layer's input; each layer before has twice as many.
+        activation: a name in `ACTIVATIONS`.
+        dtype: of the products.
 
     Returns:
-        Network whose apply maps [..., input_size] to flat images [..., 64 * 64 * channels], float32.
+        Network whose apply maps [..., input_size] to flat images [..., image_size^2 * channels], float32.
     """
-    return from_linen(_Decoder(channels, depth, activation, dtype), input_size)
+    return from_linen(_Decoder(image_size, channels, depth, activation, dtype), input_size)
