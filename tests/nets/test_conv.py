@@ -161,3 +161,16 @@ def test_leading_axes_are_free_the_decoder_ends_linear_and_the_encoder_in_its_ac
         assert together.min() == 0.0 if network is encoder else together.min() < 0.0 < together.max()
         for i, j in np.ndindex(2, 2):
             np.testing.assert_allclose(together[i, j], apply(params, x[i, j]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "centred"), [("layer", True), ("rms", False)])
+def test_norms_stand_before_every_activation_and_take_scale_away(norm, centred):
+    encoder = make_conv_encoder(16, 1, depth=4, activation="relu", norm=norm)
+    params = encoder.init(jax.random.key(0))
+    assert sum("Norm" in name for name in params) == 2
+    x = draw(3, 16 * 16)
+    scaled = params | {"_Conv_1": jax.tree.map(lambda leaf: 7.0 * leaf, params["_Conv_1"])}
+    np.testing.assert_allclose(encoder.apply(params, x), encoder.apply(scaled, x), rtol=1e-3, atol=1e-4)
+    shifted = params | {"_Conv_1": params["_Conv_1"] | {"bias": params["_Conv_1"]["bias"] + 5.0}}
+    same = np.allclose(encoder.apply(params, x), encoder.apply(shifted, x), rtol=1e-3, atol=1e-4)
+    assert same == centred

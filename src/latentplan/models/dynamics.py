@@ -31,7 +31,7 @@ class DynamicsConfig:
     """Compute precision of the networks; parameters and losses stay float32."""
 
     def __post_init__(self) -> None:
-        for field, hint in get_type_hints(DynamicsConfig).items():
+        for field, hint in get_type_hints(type(self)).items():
             if get_origin(hint) is Literal and getattr(self, field) not in get_args(hint):
                 raise ValueError(f"model.{field}: expected one of {get_args(hint)}, got {getattr(self, field)!r}")
         for field in ("deter", "stoch", "hidden"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,8 @@ class WorldModelConfig(DynamicsConfig):
 
     conv_depth: int = 32
     """Channels of the first convolution; each further one has twice as many."""
+    conv_norm: Literal["none", "layer", "rms"] = "none"
+    """What normalises the channels of every convolution but the last, before its activation. PlaNet has none."""
     image_bits: int = 5
     """Bit depth that pixels are reduced to, in bits (1 to 8)."""
     reward_hidden: int = 200
@@ -76,7 +78,8 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
             f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
             "render or resize to 64 (--image-size 64)"
         )
-    sizes: dict[str, Any] = {"depth": config.conv_depth, "activation": config.activation, "dtype": config.dtype}
+    sizes: dict[str, Any] = {"depth": config.conv_depth, "norm": config.conv_norm}
+    sizes |= {"activation": config.activation, "dtype": config.dtype}
 
     def preprocess(image: Array, key: Key) -> Array:
         flat = transforms.dequantise(jnp.asarray(image), config.image_bits, key)

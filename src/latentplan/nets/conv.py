@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen
+from latentplan.nets.network import ACTIVATIONS, NORMS, Network, dense, from_linen
 from latentplan.types import Array
 
 IMAGE_SIZES = (16, 32, 64, 128)
@@ -180,11 +180,18 @@ class _Conv(nn.Module):
         return apply(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
 
+def _norm_act(x: Array, norm: str, activation: str, dtype: str) -> Array:
+    if norm != "none":
+        x = NORMS[norm](dtype=jnp.dtype(dtype))(x)
+    return ACTIVATIONS[activation](x)
+
+
 class _Encoder(nn.Module):
     image_size: int
     channels: int
     depth: int
     activation: str
+    norm: str
     dtype: str
 
     @nn.compact
@@ -192,7 +199,8 @@ class _Encoder(nn.Module):
         lead = flat.shape[:-1]
         x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
         for layer in range(_num_layers(self.image_size)):
-            x = ACTIVATIONS[self.activation](_Conv(2**layer * self.depth, 4, False, self.dtype)(x))
+            x = _Conv(2**layer * self.depth, 4, False, self.dtype)(x)
+            x = _norm_act(x, self.norm, self.activation, self.dtype)
         return x.reshape(*lead, -1).astype(jnp.float32)
 
 
@@ -201,6 +209,7 @@ class _Decoder(nn.Module):
     channels: int
     depth: int
     activation: str
+    norm: str
     dtype: str
 
     @nn.compact
@@ -209,7 +218,8 @@ class _Decoder(nn.Module):
         x = dense(width, self.dtype)(features).reshape(-1, 1, 1, width)
         for layer in range(_num_layers(self.image_size) - 2, -1, -1):
             size = 5 if layer else 6
-            x = ACTIVATIONS[self.activation](_Conv(2**layer * self.depth, size, True, self.dtype)(x))
+            x = _Conv(2**layer * self.depth, size, True, self.dtype)(x)
+            x = _norm_act(x, self.norm, self.activation, self.dtype)
         x = _Conv(self.channels, 6, True, self.dtype)(x)
         return x.reshape(*lead, -1).astype(jnp.float32)
 
@@ -224,7 +234,7 @@ def embed_size(image_size: int, depth: int) -> int:
 
 
 def make_conv_encoder(
-    image_size: int, channels: int, *, depth: int, activation: str, dtype: str = "float32"
+    image_size: int, channels: int, *, depth: int, activation: str, norm: str = "none", dtype: str = "float32"
 ) -> Network:
     """Convolutions of kernel 4 and stride 2 down to 2 x 2 pixels: at 64 x 64 four, with depth x (1, 2, 4, 8) channels.
 
@@ -233,17 +243,25 @@ def make_conv_encoder(
         channels: of the image.
         depth: channels of the first convolution; each further one has twice as many.
         activation: a name in `ACTIVATIONS`.
+        norm: a name in `NORMS`, before each activation, over channels; or "none".
         dtype: of the products.
 
     Returns:
         Network whose apply maps flat images [..., image_size^2 * channels] to [..., embed_size], float32.
     """
-    encoder = _Encoder(image_size, channels, depth, activation, dtype)
+    encoder = _Encoder(image_size, channels, depth, activation, norm, dtype)
     return from_linen(encoder, image_size * image_size * channels)
 
 
 def make_conv_decoder(
-    input_size: int, image_size: int, channels: int, *, depth: int, activation: str, dtype: str = "float32"
+    input_size: int,
+    image_size: int,
+    channels: int,
+    *,
+    depth: int,
+    activation: str,
+    norm: str = "none",
+    dtype: str = "float32",
 ) -> Network:
     """A linear layer, then transposed convolutions of stride 2, with kernels 5, 5, 6, 6 at 64 x 64.
 
@@ -255,9 +273,10 @@ def make_conv_decoder(
         channels: of the image.
         depth: channels of the last layer's input; each layer before has twice as many.
         activation: a name in `ACTIVATIONS`.
+        norm: a name in `NORMS`, before each activation, over channels; or "none".
         dtype: of the products.
 
     Returns:
         Network whose apply maps [..., input_size] to flat images [..., image_size^2 * channels], float32.
     """
-    return from_linen(_Decoder(image_size, channels, depth, activation, dtype), input_size)
+    return from_linen(_Decoder(image_size, channels, depth, activation, norm, dtype), input_size)

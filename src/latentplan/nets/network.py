@@ -16,6 +16,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
 }
 
+NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+"""What normalises features over their last axis, with a learned scale; "none" is none."""
+
 
 class Network(NamedTuple):
     """A network as two pure functions.
