@@ -82,18 +82,18 @@ def _cpu(paper: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     pixels = paper.environment.obs == "pixels"
     sizes = WorldModelConfig(conv_depth=16, layers=1)
-    run = RunConfig(env_steps=200_000, updates_per_episode=50 if pixels else 200, eval_every=10, eval_episodes=3)
+    run = RunConfig(env_steps=200_000, updates_per_episode=50 if pixels else 200, eval_every=10, eval_episodes=5)
     if pixels:  # unit variance leaves the KL of so small a model under 3 free nats, and its prior learns nothing
         agent = PlaNetConfig(
             model=replace(sizes, pixel_std=0.2236),
             loss=LossConfig(free_nats=1.0),
             planner=CEMConfig(num_iterations=5, num_candidates=300, num_elites=30),
         )
-    else:  # plans of 12 decisions need a likelihood that asks for precision, and a prior that learns at every step
+    else:  # plans of 12 decisions need precise observations and rewards, and a prior that learns at every step
         agent = PlaNetConfig(
             model=replace(sizes, vector_std=0.03),
-            loss=LossConfig(free_nats=0.0),
-            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, warm_start=True),
+            loss=LossConfig(free_nats=0.0, reward_scale=100.0),
+            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, init_std=0.5, warm_start=True),
         )
     return replace(
         paper,
