@@ -1,7 +1,7 @@
 """Experiments as data: what one run is made of, and the presets it starts from."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import tyro
@@ -11,6 +11,7 @@ from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
 from latentplan.models.world_model import WorldModelConfig
+from latentplan.planners import PLANNERS
 from latentplan.planners.cem import CEMConfig
 
 Preset = Literal["auto", "paper", "cpu", "debug"]
@@ -34,6 +35,8 @@ class Experiment:
     """Schedule."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """Replay memory."""
+    planner: Literal["cem", "icem", "mppi", "gradient", "shooting", "policy"] = "cem"
+    """What plans. Its own settings are --planner.NAME; which there are depends on it."""
     agent_config: Annotated[PlaNetConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
     """The agent's parts."""
 
@@ -57,50 +60,67 @@ def resolve_preset(preset: str) -> tuple[str, str]:
     return chosen, f"preset auto -> {chosen}: JAX {seen}, it runs on {devices}"
 
 
-def make_preset(preset: str, env: str, obs: str) -> Experiment:
+def make_preset(preset: str, env: str, obs: str, planner: str = "cem") -> Experiment:
     """The experiment a preset stands for.
 
     Args:
         preset: paper, cpu or debug.
         env: the environment's name.
         obs: pixels or state.
+        planner: a name in `PLANNERS`.
 
     Returns:
         Experiment, to be changed by the command line.
     """
+    presets = {"paper": lambda paper: paper, "cpu": _cpu, "debug": _debug}
+    if preset not in presets:
+        raise ValueError(f"preset: expected auto, paper, cpu or debug, got {preset!r}")
+    if planner not in PLANNERS:
+        raise ValueError(f"planner: expected one of {', '.join(PLANNERS)}, got {planner!r}")
     paper = Experiment(env=env, preset=preset, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
-    if preset == "paper":
-        return paper
-    if preset == "cpu":
-        return _cpu(paper)
-    if preset == "debug":
-        return _debug(paper)
-    raise ValueError(f"preset: expected auto, paper, cpu or debug, got {preset!r}")
+    experiment = presets[preset](paper)
+    if planner == "cem":
+        return experiment
+    sizes = {"paper": {}, "cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}[preset].get(planner, {})
+    agent = replace(experiment.agent_config, planner=PLANNERS[planner].config(**sizes))
+    return replace(experiment, planner=planner, agent_config=agent)
+
+
+# The other planners at the cpu preset: as many evaluations as its CEM has (600), iCEM a fifth of them.
+_CPU_PLANNERS: dict[str, dict[str, Any]] = {
+    "icem": {"num_iterations": 3, "num_candidates": 40, "num_elites": 10},
+    "mppi": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "init_std": 0.5},
+    "gradient": {"num_iterations": 12, "num_candidates": 16},
+    "shooting": {"num_candidates": 600, "warm_start": True},
+}
+_DEBUG_PLANNERS: dict[str, dict[str, Any]] = {
+    "icem": {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "num_elites": 4},
+    "mppi": {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "num_elites": 4},
+    "gradient": {"horizon": 4, "num_iterations": 2, "num_candidates": 4},
+    "shooting": {"horizon": 4, "num_candidates": 40},
+    "policy": {"horizon": 4},
+}
 
 
 def _cpu(paper: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
+    # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
     pixels = paper.environment.obs == "pixels"
-    sizes = WorldModelConfig(conv_depth=16, layers=1)
-    run = RunConfig(env_steps=200_000, updates_per_episode=50 if pixels else 200, eval_every=10, eval_episodes=5)
-    if pixels:  # unit variance leaves the KL of so small a model under 3 free nats, and its prior learns nothing
-        agent = PlaNetConfig(
-            model=replace(sizes, pixel_std=0.2236),
-            loss=LossConfig(free_nats=1.0),
-            planner=CEMConfig(num_iterations=5, num_candidates=300, num_elites=30),
-        )
-    else:  # plans of 12 decisions need precise observations and rewards, and a prior that learns at every step
-        agent = PlaNetConfig(
-            model=replace(sizes, vector_std=0.03),
-            loss=LossConfig(free_nats=0.0, reward_scale=100.0),
-            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, init_std=0.5, warm_start=True),
-        )
     return replace(
         paper,
-        environment=replace(paper.environment, render_quality="fast"),
-        run=run,
+        environment=replace(paper.environment, render_quality="fast", image_size=32),
+        run=RunConfig(
+            env_steps=200_000,
+            updates_per_episode=100 if pixels else 200,
+            eval_every=10,
+            eval_episodes=3 if pixels else 5,
+        ),
         replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
-        agent_config=agent,
+        agent_config=PlaNetConfig(
+            model=WorldModelConfig(conv_depth=16, conv_norm="layer", layers=1, pixel_std=0.05, vector_std=0.03),
+            loss=LossConfig(free_nats=0.0, reward_scale=100.0),
+            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, init_std=0.5, warm_start=True),
+        ),
     )
 
 

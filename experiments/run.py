@@ -83,11 +83,14 @@ def parse(argv: list[str], console):
     early.add_argument("--env", default="walker_walk")
     early.add_argument("--preset", default="auto")
     early.add_argument("--obs", default="pixels")
+    early.add_argument("--planner", default="cem")
     known, _ = early.parse_known_args(argv)
     preset, why = resolve_preset(known.preset)
     console.print(why, highlight=False, soft_wrap=True)
-    default = dataclasses.replace(make_preset(preset, known.env, known.obs), preset=known.preset)
-    experiment = tyro.cli(Experiment, args=argv, default=default, description=__doc__)
+    default = dataclasses.replace(make_preset(preset, known.env, known.obs, known.planner), preset=known.preset)
+    experiment = tyro.cli(
+        Experiment, args=argv, default=default, description=__doc__, config=(tyro.conf.AvoidSubcommands,)
+    )
     return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
 
 

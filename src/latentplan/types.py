@@ -20,9 +20,10 @@ class EnvSpec(NamedTuple):
     Attributes:
         observation_shape: (64, 64, 3) for pixels, (n,) for a state vector.
         observation_dtype: "uint8" for pixels, "float32" for state vectors.
-        action_size: number of action dimensions A; every action lies in [-1, 1].
+        action_size: number of action dimensions or choices A; every action lies in [-1, 1].
         action_repeat: simulator control steps per decision.
         max_decisions: the time limit of an episode in decisions; None where there is none.
+        discrete: whether an action is one of A choices, as a one-hot vector.
     """
 
     observation_shape: tuple[int, ...]
@@ -30,6 +31,7 @@ class EnvSpec(NamedTuple):
     action_size: int
     action_repeat: int
     max_decisions: int | None
+    discrete: bool = False
 
     @property
     def is_pixels(self) -> bool:
@@ -122,11 +124,13 @@ class PlanOutput(NamedTuple):
     Attributes:
         action: [A], the action to take now.
         plan: [H, A], the action sequence the planner settled on.
+        warm_start: what the next call may be given; a pytree of arrays that zeros stand for "nothing yet" in.
         info: scalars and small arrays that tell how planning went.
     """
 
     action: Array
     plan: Array
+    warm_start: Any
     info: dict[str, Array]
 
 
@@ -154,12 +158,12 @@ class Carry(NamedTuple):
     Attributes:
         belief: the filtered belief, [num_envs, ...].
         action: [num_envs, A], the last action taken.
-        plan: [num_envs, H, A], the last plan.
+        warm_start: [num_envs, ...], what the planner kept of its last plan.
     """
 
     belief: Belief
     action: Array
-    plan: Array
+    warm_start: Any
 
 
 class Agent(NamedTuple):

@@ -356,9 +356,9 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
     act = jax.jit(agent.act, static_argnames="mode")
     args = params, agent.initial(envs), observation, np.ones(envs, bool), jax.random.key(19)
     quiet, carry, _ = act(*args, mode="eval")
-    np.testing.assert_array_equal(quiet, carry.plan[:, 0])
+    np.testing.assert_array_equal(quiet, carry.warm_start[:, 0])
     loud, carry, _ = act(*args, mode="explore")
-    np.testing.assert_array_equal(carry.plan[:, 0], quiet)
+    np.testing.assert_array_equal(carry.warm_start[:, 0], quiet)
     np.testing.assert_array_equal(carry.action, loud)  # what was done, not what was planned, is remembered
     assert np.abs(loud).max() == 1.0
     added = np.asarray(loud - quiet)[np.abs(quiet) < 1 - 3 * noise]  # hardly ever clipped

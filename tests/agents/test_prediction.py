@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentplan import distributions
-from latentplan.agents.acting import make_act
+from latentplan.agents.acting import gaussian_noise, make_act
 from latentplan.agents.prediction import make_predict_ahead
 from latentplan.types import Batch, Belief, Carry, Gaussian, PlanOutput, WorldModel
 
@@ -83,9 +83,9 @@ def test_at_evaluation_a_plan_comes_with_the_rewards_the_model_promises():
 
     def planner(params, belief, key, warm_start=None):
         plan = jnp.where(belief.deter[0] > 3, plans[1], plans[0])
-        return PlanOutput(plan[0], plan, {"told": jnp.float32(7)})
+        return PlanOutput(plan[0], plan, plan, {"told": jnp.float32(7)})
 
-    act = make_act(counting_model(), planner, noise=0.0)
+    act = make_act(counting_model(), planner, gaussian_noise(0.0))
     model, observation = counting_model(), jnp.array([[2.0], [4.0]])
     carry = Carry(model.initial((2,)), jnp.zeros((2, 1)), jnp.zeros((2, 3, 1)))
     arguments = ({}, carry, observation, jnp.array([True, True]), jax.random.key(0))

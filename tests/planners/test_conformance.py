@@ -10,13 +10,27 @@ import pytest
 
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.policy import propose_by
 from latentplan.types import Belief, PlanOutput
 
 ACTION_SIZE = 2
 HORIZON = 4
 TINY = {
     "cem": dict(horizon=HORIZON, num_iterations=3, num_candidates=64, num_elites=8),
+    "icem": dict(horizon=HORIZON, num_iterations=3, num_candidates=64, num_elites=8),
+    "mppi": dict(horizon=HORIZON, num_iterations=3, num_candidates=64, num_elites=8, init_std=1.0, temperature=20.0),
+    "gradient": dict(horizon=HORIZON, num_iterations=3, num_candidates=8),
+    "shooting": dict(horizon=HORIZON, num_candidates=64),
+    "policy": dict(horizon=HORIZON),
 }
+MORE = {  # what finding an optimum takes
+    "cem": dict(num_iterations=8),
+    "icem": dict(num_iterations=8, num_candidates=256),
+    "mppi": dict(num_iterations=12, num_candidates=512, num_elites=32, choose="mean"),
+    "gradient": dict(num_iterations=60),
+    "shooting": dict(num_candidates=100_000, horizon=1),
+}
+DISCRETE = ("cem", "mppi", "shooting")
 PARAMS = {"gain": jnp.array([0.5, -0.25])}
 
 
@@ -33,7 +47,19 @@ def reward(params, belief):
 def make(name, evaluate=None, **overrides):
     entry = PLANNERS[name]
     evaluate = sum_of_rewards(imagine_step, reward) if evaluate is None else evaluate
-    return entry.make(entry.config(**(TINY[name] | overrides)), ACTION_SIZE, evaluate)
+    config = entry.config(**(TINY[name] | overrides))
+    return entry.make(config, ACTION_SIZE, evaluate, propose=propose_by(steer, imagine_step, config.horizon))
+
+
+def steer(params, belief, key):
+    """A policy: some way to where the reward is, unsteadily."""
+    towards = (0.3 - belief.stoch) / params["gain"]
+    return jnp.clip(towards + 0.1 * jax.random.normal(key, towards.shape), -1.0, 1.0)
+
+
+def optimizers(names):
+    """Those that look for the best plan; a policy does not."""
+    return pytest.mark.parametrize("name", sorted(set(names) - {"policy"}))
 
 
 @functools.cache
@@ -110,12 +136,14 @@ def test_second_call_compiles_nothing(name):
         traces.append(None)
         return planner(params, belief, key, warm_start)
 
-    output = plan(PARAMS, make_belief(), jax.random.key(7), jnp.zeros((HORIZON, ACTION_SIZE)))
-    plan(jax.tree.map(lambda x: 2 * x, PARAMS), make_belief(), jax.random.key(8), output.plan)
+    start = jax.tree.map(jnp.zeros_like, make(name)(PARAMS, make_belief(), jax.random.key(7)).warm_start)
+    output = plan(PARAMS, make_belief(), jax.random.key(7), start)
+    plan(jax.tree.map(lambda x: 2 * x, PARAMS), make_belief(), jax.random.key(8), output.warm_start)
     assert len(traces) == 1
     assert plan._cache_size() == 1
 
 
+@optimizers(PLANNERS)
 @pytest.mark.parametrize("target", [5.0, -5.0])
 def test_actions_stay_in_bounds_when_the_optimum_is_outside(name, target):
     seen = []
@@ -124,7 +152,8 @@ def test_actions_stay_in_bounds_when_the_optimum_is_outside(name, target):
         jax.debug.callback(lambda x: seen.append(np.asarray(x)), actions)
         return -jnp.sum((actions - target) ** 2, (0, 2))
 
-    output = make(name, outside, num_iterations=8)(PARAMS, make_belief(), jax.random.key(9))
+    softer = {"temperature": 0.5} if name == "mppi" else {}  # returns differ by hundreds here
+    output = make(name, outside, **MORE[name], **softer)(PARAMS, make_belief(), jax.random.key(9))
     jax.effects_barrier()
     assert np.abs(output.plan).max() <= 1.0 and np.abs(output.action).max() <= 1.0
     assert seen and max(np.abs(x).max() for x in seen) <= 1.0  # the model is never asked about impossible actions
@@ -146,18 +175,21 @@ def test_info_is_small_and_of_a_fixed_shape(name):
     info = planner(PARAMS, make_belief(), jax.random.key(11)).info
     assert info and all(isinstance(key, str) for key in info)
     for value in info.values():
-        assert value.ndim <= 1 and value.size <= TINY[name]["num_iterations"]
-    again = planner(PARAMS, make_belief(), jax.random.key(12), jnp.zeros((HORIZON, ACTION_SIZE))).info
+        assert value.ndim <= 1 and value.size <= max(TINY[name].get("num_iterations", 1), ACTION_SIZE)
+    warm_start = planner(PARAMS, make_belief(), jax.random.key(11)).warm_start
+    again = planner(PARAMS, make_belief(), jax.random.key(12), warm_start).info
     chex.assert_trees_all_equal_shapes_and_dtypes(info, again)
 
 
 def test_inputs_are_unchanged(name):
-    inputs = PARAMS, make_belief(), jnp.full((HORIZON, ACTION_SIZE), 0.5)
+    warm_start = compiled(name)(PARAMS, make_belief(), jax.random.key(12)).warm_start
+    inputs = PARAMS, make_belief(), warm_start
     before = jax.tree.map(np.array, inputs)
     compiled(name)(inputs[0], inputs[1], jax.random.key(13), inputs[2])
     chex.assert_trees_all_equal(inputs, before)
 
 
+@optimizers(PLANNERS)
 def test_works_on_beliefs_of_any_structure(name):
     """A planner passes beliefs on and never looks inside."""
 
@@ -165,5 +197,126 @@ def test_works_on_beliefs_of_any_structure(name):
         return -jnp.sum((actions - belief["goal"]) ** 2, (0, 2))
 
     goal = jnp.array([0.4, -0.2])
-    output = make(name, evaluate, num_iterations=8)(None, {"goal": goal}, jax.random.key(14))
-    np.testing.assert_allclose(output.plan, np.tile(goal, (HORIZON, 1)), atol=0.1)
+    output = make(name, evaluate, **MORE[name])(None, {"goal": goal}, jax.random.key(14))
+    np.testing.assert_allclose(output.plan, np.broadcast_to(goal, output.plan.shape), atol=0.1)
+
+
+@optimizers(PLANNERS)
+def test_an_asymmetric_objective_is_climbed_and_not_descended(name):
+    slope = jnp.array([1.0, -2.0])
+    output = make(name, lambda params, belief, actions, key: jnp.sum(jnp.exp(actions @ slope), 0), **MORE[name])(
+        None, make_belief(), jax.random.key(15)
+    )
+    np.testing.assert_array_less(0.75, output.plan * jnp.array([1.0, -1.0]))
+
+
+@optimizers(PLANNERS)
+def test_returns_of_nan_are_never_taken_for_the_best(name):
+    def evaluate(params, belief, actions, key):
+        returns = -jnp.sum((actions - 0.2) ** 2, (0, 2))
+        return jnp.where(actions[0, :, 0] > 0.5, jnp.nan, returns)
+
+    output = make(name, evaluate)(None, make_belief(), jax.random.key(16))
+    chex.assert_tree_all_finite((output.action, output.plan, output.warm_start))
+    assert output.action[0] <= 0.5
+
+
+@optimizers(PLANNERS)
+def test_a_policys_candidates_are_evaluated_and_taken_where_they_are_best(name):
+    """Only the policy's sequences are worth anything here, so the plan is one of them."""
+    proposed = jnp.array([[[0.123, -0.456]]] * HORIZON)
+    entry = PLANNERS[name]
+    few = {"init_std": 0.05} if name in ("cem", "icem") else {"init_std": 0.05, "num_iterations": 1}
+    few = {} if name == "shooting" else few
+    if name == "mppi":
+        few = {"num_elites": 1}
+    config = entry.config(
+        **(TINY[name] | {"policy_candidates": 1} | few | ({"num_elites": 1} if name == "cem" else {}))
+    )
+
+    def evaluate(params, belief, actions, key):
+        return jnp.where(jnp.all(jnp.abs(actions - proposed) < 0.2, (0, 2)), 1.0, 0.0) - 1e-3 * jnp.sum(
+            (actions - proposed) ** 2, (0, 2)
+        )
+
+    propose = lambda params, belief, key, num: jnp.broadcast_to(proposed, (HORIZON, num, ACTION_SIZE))  # noqa: E731
+    output = entry.make(config, ACTION_SIZE, evaluate, propose=propose)(None, make_belief(), jax.random.key(17))
+    np.testing.assert_allclose(output.plan, proposed[:, 0], atol=0.11)
+
+
+@optimizers(PLANNERS)
+def test_a_policys_candidates_without_a_policy_are_refused(name):
+    entry = PLANNERS[name]
+    with pytest.raises(ValueError, match="policy_candidates: expected 0 where the agent has no policy, got 2"):
+        entry.make(entry.config(**(TINY[name] | {"policy_candidates": 2})), ACTION_SIZE, reward)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_discrete_actions_are_one_hot_and_the_best_sequence_is_found(name):
+    wanted = jnp.array([2, 0, 1, 2])
+    entry = PLANNERS[name]
+    seen = []
+
+    def evaluate(params, belief, actions, key):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)), actions)
+        return jnp.sum(actions[jnp.arange(HORIZON), :, wanted], 0)
+
+    more = {"num_candidates": 1000} if name == "shooting" else MORE[name]
+    planner = entry.make(entry.config(**(TINY[name] | more)), 3, evaluate, discrete=True)
+    output = planner(None, make_belief(), jax.random.key(18))
+    jax.effects_barrier()
+    np.testing.assert_array_equal(output.plan, jax.nn.one_hot(wanted, 3))
+    np.testing.assert_array_equal(output.action, output.plan[0])
+    for actions in seen:
+        assert set(np.unique(actions)) <= {0.0, 1.0} and (actions.sum(-1) == 1).all()
+    again = planner(None, make_belief(), jax.random.key(19), output.warm_start)
+    assert again.plan.shape == output.plan.shape
+    nothing = jax.tree.map(jnp.zeros_like, output.warm_start)
+    chex.assert_tree_all_finite(planner(None, make_belief(), jax.random.key(19), nothing))
+
+
+@pytest.mark.parametrize("name", sorted(PLANNERS.keys() - set(DISCRETE) - {"policy"}))
+def test_planners_of_continuous_actions_refuse_discrete_ones_and_name_others(name):
+    entry = PLANNERS[name]
+    with pytest.raises(ValueError, match=f"planner: {name} plans continuous actions.*use cem, mppi or shooting"):
+        entry.make(entry.config(), ACTION_SIZE, reward, discrete=True)
+
+
+@optimizers(PLANNERS)
+def test_a_warm_start_helps_where_there_is_little_time(name):
+    """The same belief again and again: plans that go on from the last one end closer than the first."""
+    target = jnp.linspace(-0.8, 0.8, ACTION_SIZE)
+
+    def evaluate(params, belief, actions, key):
+        return -jnp.sum((actions - target) ** 2, (0, 2))
+
+    little = {"shooting": dict(num_candidates=16), "gradient": dict(num_iterations=1)}
+    little = little.get(name, dict(num_iterations=1, num_candidates=16, num_elites=2, init_std=0.3))
+    planner = jax.jit(jax.vmap(make(name, evaluate, warm_start=True, **little), (None, 0, 0, 0)))
+    error = lambda output: float(jnp.mean((output.plan[:, :-1] - target) ** 2))  # noqa: E731
+    beliefs, keys = make_belief(16), jax.random.split(jax.random.key(20), (7, 16))
+    single = make(name, evaluate, warm_start=True, **little)(None, make_belief(), keys[0, 0])
+    warm_start = jax.tree.map(lambda x: jnp.zeros((16, *x.shape)), single.warm_start)
+    outputs = []
+    for row in keys:
+        outputs.append(planner(None, beliefs, row, warm_start))
+        warm_start = outputs[-1].warm_start
+    assert error(outputs[-1]) < 0.8 * error(outputs[0])
+
+
+def test_evaluations_counts_what_the_model_rolls(name):
+    seen = []
+
+    def evaluate(params, belief, actions, key):
+        jax.debug.callback(lambda x: seen.append(x.shape[1]), actions)
+        return -jnp.sum(actions**2, (0, 2))
+
+    entry = PLANNERS[name]
+    if name == "gradient":
+        pytest.skip("a gradient is counted as three evaluations")
+    planner = make(name, evaluate)
+    output = planner(PARAMS, make_belief(), jax.random.key(21))
+    seen.clear()
+    planner(PARAMS, make_belief(), jax.random.key(22), output.warm_start)
+    jax.effects_barrier()
+    assert sum(seen) == entry.config(**TINY[name]).evaluations

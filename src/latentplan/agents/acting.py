@@ -12,13 +12,34 @@ from latentplan.types import Array, Belief, Carry, Key, Params, Planner, WorldMo
 PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
 
-def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
+Explore = Callable[[Array, Key], Array]
+"""(action [num_envs, A], key) -> another action [num_envs, A], for collecting."""
+
+
+def gaussian_noise(std: float) -> Explore:
+    """Adds N(0, std^2) and clips to [-1, 1] (PlaNet section 3)."""
+    return lambda action, key: jnp.clip(action + std * jax.random.normal(key, action.shape), -1.0, 1.0)
+
+
+def random_choices(share: float) -> Explore:
+    """Takes a uniform choice instead of the planned one, one-hot, in this share of decisions."""
+
+    def explore(action: Array, key: Key) -> Array:
+        which_key, choice_key = jax.random.split(key)
+        size = action.shape[-1]
+        choice = jax.nn.one_hot(jax.random.randint(choice_key, action.shape[:-1], 0, size), size)
+        return jnp.where(jax.random.bernoulli(which_key, share, (*action.shape[:-1], 1)), choice, action)
+
+    return explore
+
+
+def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
     """Act = explore . planner . filter, for any model and planner.
 
     Args:
         model: filters the observation into a belief.
         planner: for one belief; plans for every environment here.
-        noise: std of the exploration noise, in action units.
+        explore: changes the planned action where mode is "explore".
 
     Returns:
         `Agent.act`.
@@ -33,19 +54,17 @@ def make_act(model: WorldModel, planner: Planner, noise: float) -> Callable:
         pixel_key, filter_key, plan_key, noise_key = jax.random.split(key, 4)
         embed = model.encode(params, model.preprocess(observation, pixel_key))
         belief, _ = model.observe_step(params, carry.belief, carry.action, embed, is_first, filter_key)
-        last_plan = jnp.where(is_first[:, None, None], 0.0, carry.plan)
+        forget = jax.vmap(lambda first, x: jnp.where(first, jnp.zeros_like(x), x))
+        warm_start = jax.tree.map(lambda x: forget(is_first, x), carry.warm_start)
         keys = jax.random.split(plan_key, len(is_first))
-        planned = plan(params, belief, keys, last_plan)
-        action = planned.action
-        if mode == "explore":
-            action = action + noise * jax.random.normal(noise_key, action.shape)
-        action = jnp.clip(action, -1.0, 1.0)
+        planned = plan(params, belief, keys, warm_start)
+        action = explore(planned.action, noise_key) if mode == "explore" else planned.action
         info = planned.info
         if mode == "eval":
             promises = jax.vmap(planned_rewards, (None, 0, 0, 0))
             keys = jax.random.split(noise_key, len(is_first))
             info = info | {"planned_rewards": promises(params, belief, planned.plan, keys)}
-        return action, Carry(belief, action, planned.plan), info
+        return action, Carry(belief, action, planned.warm_start), info
 
     def planned_rewards(params: Params, belief: Belief, plan: Array, key: Key) -> Array:
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PROMISE_SAMPLES, *x.shape)), belief)

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.acting import make_act
+from latentplan.agents.acting import gaussian_noise, make_act, random_choices
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, make_world_model
-from latentplan.planners.cem import CEMConfig, make_cem
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners.cem import CEMConfig
+from latentplan.planners.objectives import ObjectiveConfig, penalise_risk, sum_of_rewards
 from latentplan.types import (
     Agent,
     Array,
@@ -102,12 +103,15 @@ class PlaNetConfig:
     """The world model."""
     loss: LossConfig = field(default_factory=LossConfig)
     """What the model minimises."""
-    planner: CEMConfig = field(default_factory=CEMConfig)
+    planner: PlannerConfig = field(default_factory=CEMConfig)
     """The planner that acts."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """What a plan is worth."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How the model learns."""
     action_noise: float = 0.3
-    """Standard deviation of the exploration noise, in action units; none at evaluation."""
+    """Standard deviation of the exploration noise, in action units; none at evaluation. Discrete actions: the share of
+    random ones."""
 
     def __post_init__(self) -> None:
         if self.action_noise < 0:
@@ -129,8 +133,12 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
-    objective = sum_of_rewards(model.imagine_step, expected_reward)
-    planner = make_cem(config.planner, spec.action_size, objective)
+    objective = sum_of_rewards(model.imagine_step, expected_reward, discount=config.objective.discount)
+    if config.objective.risk_samples > 1:
+        risk = config.objective
+        objective = penalise_risk(objective, num_samples=risk.risk_samples, penalty=risk.risk_penalty)
+    planner = make_planner(config.planner, spec.action_size, objective, discrete=spec.discrete)
+    explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
     optimizer = make_optimizer(config.optimizer)
     loss = make_loss(config, model)
 
@@ -139,9 +147,10 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
     def initial(num_envs: int) -> Carry:
-        action = jnp.zeros((num_envs, spec.action_size))
-        plan = jnp.zeros((num_envs, config.planner.horizon, spec.action_size))
-        return Carry(model.initial((num_envs,)), action, plan)
+        key = jax.random.key(0)
+        planned = jax.eval_shape(planner, jax.eval_shape(model.init, key), model.initial(()), key)
+        warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
+        return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, spec.action_size)), warm_start)
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
@@ -154,7 +163,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     return Agent(
         init=init,
         initial=initial,
-        act=make_act(model, planner, config.action_noise),
+        act=make_act(model, planner, explore),
         update=update,
         open_loop=make_open_loop(model),
         predict_ahead=make_predict_ahead(model, config.planner.horizon),

@@ -28,10 +28,13 @@ class Policy(NamedTuple):
 
 
 def random_policy(spec: EnvSpec) -> Policy:
-    """Uniform actions in [-1, 1]: how PlaNet collects its seed episodes."""
+    """Uniform actions in [-1, 1], or uniform choices: how PlaNet collects its seed episodes."""
 
     def act(carry: None, observation: np.ndarray, is_first: np.ndarray, key: Key, decision: int):
         shape = (len(observation), spec.action_size)
+        if spec.discrete:
+            choices = jax.random.randint(jax.random.fold_in(key, decision), shape[:1], 0, spec.action_size)
+            return jax.nn.one_hot(choices, spec.action_size), carry, {}
         return jax.random.uniform(jax.random.fold_in(key, decision), shape, minval=-1.0), carry, {}
 
     return Policy(lambda num_envs: None, act)

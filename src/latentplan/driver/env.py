@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import (
     AddRenderObservation,
     FlattenObservation,
@@ -63,7 +63,8 @@ class EnvConfig:
 def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     """Builds one environment, normalised.
 
-    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds. Observations are uint8
+    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
+    is the choice. Observations are uint8
     [image_size, image_size, 3] or float32 [n]. One `step` is one decision: `action_repeat` control steps, rewards
     summed. After the episode's end, steps repeat the last observation with reward 0 and the same flags. The
     same seed to `reset` gives the same episode, bit for bit, whatever ran before.
@@ -76,8 +77,8 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
         The environment. `terminated` and `truncated` (the time limit) are told apart.
 
     Raises:
-        ValueError: unknown name, actions that are not a bounded Box, observations that are not numbers,
-            no such camera, or no frames to be had.
+        ValueError: unknown name, actions that are neither a bounded Box nor Discrete, observations that are
+            not numbers, no such camera, or no frames to be had.
         GLUnavailable: pixels are asked for and OpenGL does not work.
 
     Example:
@@ -123,16 +124,21 @@ def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
         "action_size": actions.shape[0],
         "action_repeat": env.get_wrapper_attr("action_repeat"),
         "max_decisions": env.get_wrapper_attr("max_decisions"),
+        "discrete": env.get_wrapper_attr("discrete"),
     }
 
 
 def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
     """Actions float32 [A] in [-1, 1], checked, scaled to the environment's own bounds and shape."""
     space = env.action_space
+    if isinstance(space, Discrete):
+        one_hot = Box(-1.0, 1.0, (int(space.n),), np.float32)
+        chosen = TransformAction(env, partial(_choose, size=int(space.n), first=int(space.start)), one_hot)
+        return _Told(chosen, discrete=True)
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
-            f"env: {name} has the action space {space}; expected a continuous one (a Box of floats). "
-            "Choose a continuous version of the task, or wrap it into one."
+            f"env: {name} has the action space {space}; expected a Box of floats or Discrete. "
+            "Choose another version of the task, or wrap it into one."
         )
     if not np.all(np.abs([space.low, space.high]) < suites.UNBOUNDED):
         raise ValueError(
@@ -142,7 +148,19 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
     size = int(np.prod(space.shape))
     unit = Box(-1.0, 1.0, (size,), np.float32)
     scaled = RescaleAction(env, space.dtype.type(-1.0), space.dtype.type(1.0))
-    return TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit)
+    return _Told(TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit), discrete=False)
+
+
+class _Told(gymnasium.Wrapper):
+    """Says whether actions are discrete, which the space of one-hot vectors no longer shows."""
+
+    def __init__(self, env: gymnasium.Env, *, discrete: bool):
+        super().__init__(env)
+        self.discrete = discrete
+
+
+def _choose(action: Any, *, size: int, first: int) -> int:
+    return first + int(np.argmax(check_actions(action, (size,))))
 
 
 def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarray:

@@ -127,9 +127,11 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
 
 def _restore(hint: Any, value: Any) -> Any:
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    records = [option for option in options if dataclasses.is_dataclass(option)]
+    if records and isinstance(value, dict):  # of several kinds, the one with these very fields
+        exact = [record for record in records if get_type_hints(record).keys() == value.keys()]
+        return from_dict((exact or records)[0], value)  # type: ignore[arg-type]
     for option in options:
-        if dataclasses.is_dataclass(option) and isinstance(value, dict):
-            return from_dict(option, value)  # type: ignore[arg-type]
         if get_origin(option) is tuple and isinstance(value, list):
             return tuple(value)
     return value

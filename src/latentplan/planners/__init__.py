@@ -6,6 +6,12 @@ from typing import Any, NamedTuple
 import jax
 
 from latentplan.planners.cem import CEMConfig, make_cem
+from latentplan.planners.gradient import GradientConfig, make_gradient
+from latentplan.planners.icem import ICEMConfig, make_icem
+from latentplan.planners.mppi import MPPIConfig, make_mppi
+from latentplan.planners.objectives import Evaluate
+from latentplan.planners.policy import PolicyConfig, make_policy_planner
+from latentplan.planners.shooting import ShootingConfig, make_shooting
 from latentplan.types import Array, Belief, Key, Params, Planner, PlanOutput
 
 
@@ -14,14 +20,46 @@ class PlannerEntry(NamedTuple):
 
     Attributes:
         config: its config dataclass.
-        make: (config, action_size, evaluate) -> Planner; see `objectives.Evaluate`.
+        make: (config, action_size, evaluate, *, discrete=False, propose=None) -> Planner; see
+            `objectives.Evaluate` and `sampling.Propose`.
     """
 
     config: type
-    make: Callable[[Any, int, Any], Planner]
+    make: Callable[..., Planner]
 
 
-PLANNERS: dict[str, PlannerEntry] = {"cem": PlannerEntry(CEMConfig, make_cem)}
+PLANNERS: dict[str, PlannerEntry] = {
+    "cem": PlannerEntry(CEMConfig, make_cem),
+    "icem": PlannerEntry(ICEMConfig, make_icem),
+    "mppi": PlannerEntry(MPPIConfig, make_mppi),
+    "gradient": PlannerEntry(GradientConfig, make_gradient),
+    "shooting": PlannerEntry(ShootingConfig, make_shooting),
+    "policy": PlannerEntry(PolicyConfig, make_policy_planner),
+}
+PlannerConfig = CEMConfig | ICEMConfig | MPPIConfig | GradientConfig | ShootingConfig | PolicyConfig
+
+
+def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **options: Any) -> Planner:
+    """Builds the planner that a config is of.
+
+    Args:
+        config: of any planner in `PLANNERS`.
+        action_size: A.
+        evaluate: see `objectives`.
+        options: `discrete` and `propose`, as every builder takes them.
+
+    Returns:
+        Planner.
+
+    Raises:
+        ValueError: see the builder.
+    """
+    return PLANNERS[planner_name(config)].make(config, action_size, evaluate, **options)
+
+
+def planner_name(config: PlannerConfig) -> str:
+    """The name that a config's planner is chosen by."""
+    return next(name for name, entry in PLANNERS.items() if type(config) is entry.config)
 
 
 def for_each_belief(planner: Planner) -> Planner:

@@ -6,7 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from latentplan.planners import sampling
 from latentplan.planners.objectives import Evaluate
+from latentplan.planners.proposals import categorical, gaussian
+from latentplan.planners.sampling import Propose
 from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
@@ -25,40 +28,51 @@ class CEMConfig:
     init_std: float = 1.0
     """Standard deviation of the first round, in action units."""
     min_std: float = 1e-3
-    """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units."""
+    """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units. Discrete actions: the share
+    of uniform choice that every refit mixes in."""
+    policy_candidates: int = 0
+    """How many of the candidates the agent's policy proposes, where it has one."""
     warm_start: bool = False
     """Start from the last plan, shifted by one decision, instead of from zero. PlaNet does not."""
 
     def __post_init__(self) -> None:
-        for field, least in (("horizon", 1), ("num_iterations", 0), ("num_candidates", 1), ("num_elites", 1)):
-            if getattr(self, field) < least:
-                raise ValueError(f"planner.{field}: expected at least {least}, got {getattr(self, field)}")
-        if self.num_elites > self.num_candidates:
-            raise ValueError(
-                f"planner.num_elites: expected at most num_candidates = {self.num_candidates}, got {self.num_elites}; "
-                "lower num_elites or raise num_candidates"
-            )
+        sampling.check(self, horizon=1, num_iterations=0, num_candidates=1, num_elites=1)
+        sampling.check_elites(self)
+        sampling.check_policy_candidates(self)
         if self.init_std <= 0 or self.min_std < 0:
             raise ValueError(
                 f"planner.init_std, planner.min_std: expected init_std > 0 and min_std >= 0, "
                 f"got {self.init_std} and {self.min_std}"
             )
 
+    @property
+    def evaluations(self) -> int:
+        """Sequences that the model rolls per plan."""
+        return self.num_iterations * self.num_candidates
 
-def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner:
+
+def make_cem(
+    config: CEMConfig, action_size: int, evaluate: Evaluate, *, discrete: bool = False, propose: Propose | None = None
+) -> Planner:
     """Builds a CEM planner over any model.
 
     Each round draws J sequences from N(mean, std^2) per step and action, clips them to [-1, 1], evaluates
-    them, and refits mean and population std to the K best. The mean's first action is the one to take.
+    them, and refits mean and population std to the K best. The mean's first action is the one to take. Discrete
+    actions are drawn from categoricals, and the likeliest is taken.
 
     Args:
         config: sizes.
         action_size: A.
         evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        discrete: whether actions are one-hot choices.
+        propose: a policy's sequences, for `policy_candidates`.
 
     Returns:
         Planner for one belief; `jax.vmap(planner, (None, 0, 0))` plans for many. Its info holds
         `elite_return` [I] (mean over elites), `return_std` [I] (over candidates) and `action_std` [I].
+
+    Raises:
+        ValueError: a policy's candidates are asked for, and there is no policy.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -67,34 +81,34 @@ def make_cem(config: CEMConfig, action_size: int, evaluate: Evaluate) -> Planner
         >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.01))
         True
     """
-    shape = (config.horizon, action_size)
+    if discrete:
+        proposals = categorical(config.horizon, action_size, min_prob=config.min_std)
+    else:
+        proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)
+    evaluate = sampling.sortable(evaluate)
+    guides = sampling.make_guides(config.policy_candidates, propose)
+    weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
-        if config.warm_start and warm_start is not None:
-            mean = jnp.clip(jnp.concatenate([warm_start[1:], jnp.zeros_like(warm_start[:1])]), -1.0, 1.0)
-        else:
-            mean = jnp.zeros(shape)
+        guided = guides(params, belief, jax.random.fold_in(key, config.num_iterations))
 
-        def iteration(carry: tuple[Array, Array], key: Key):
-            mean, std = carry
+        def iteration(state: Any, key: Key):
             action_key, model_key = jax.random.split(key)
-            noise = jax.random.normal(action_key, (config.horizon, config.num_candidates, action_size))
-            actions = jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
+            drawn = proposals.draw(state, action_key, config.num_candidates - config.policy_candidates)
+            actions = jnp.concatenate([drawn, *guided], 1)
             returns = evaluate(params, belief, actions, model_key)
-            returns = jnp.where(jnp.isnan(returns), -jnp.inf, returns)  # top_k would take NaN for the best
             elite_returns, elites = jax.lax.top_k(returns, config.num_elites)
-            elite_actions = actions[:, elites]
-            mean = jnp.mean(elite_actions, 1)
-            std = jnp.sqrt(jnp.var(elite_actions, 1) + config.min_std**2)
+            state = proposals.refit(state, actions[:, elites], weights)
             info = {
                 "elite_return": jnp.mean(elite_returns),
                 "return_std": jnp.std(returns),
-                "action_std": jnp.mean(std),
+                "action_std": proposals.spread(state),
             }
-            return (mean, std), info
+            return state, info
 
-        start = (mean, jnp.full(shape, config.init_std))
-        (mean, _), info = jax.lax.scan(iteration, start, jax.random.split(key, config.num_iterations))
-        return PlanOutput(action=mean[0], plan=mean, info=info)
+        start = proposals.start(warm_start if config.warm_start else None)
+        state, info = jax.lax.scan(iteration, start, jax.random.split(key, config.num_iterations))
+        settled = proposals.plan(state)
+        return PlanOutput(action=settled[0], plan=settled, warm_start=proposals.warm_start(state), info=info)
 
     return plan

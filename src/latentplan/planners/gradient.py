@@ -1,0 +1,133 @@
+"""Planning by gradient ascent through the model, from random starts or from where CEM ends."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan.planners import sampling
+from latentplan.planners.objectives import Evaluate
+from latentplan.planners.proposals import gaussian
+from latentplan.planners.sampling import Propose
+from latentplan.types import Array, Key, Params, Planner, PlanOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientConfig:
+    """Our figures; the idea is that of Bharadhwaj et al. 2020 (arXiv 2003.08823), gradients beside CEM."""
+
+    horizon: int = 12
+    """H, planning horizon in decisions."""
+    num_iterations: int = 10
+    """I, steps of gradient ascent."""
+    num_candidates: int = 32
+    """J, action sequences that climb side by side."""
+    learning_rate: float = 0.1
+    """Adam's step, in action units."""
+    init_std: float = 0.5
+    """Standard deviation of the starts around the last plan, in action units."""
+    cem_iterations: int = 0
+    """Rounds of CEM before the ascent, whose last distribution the starts are then drawn from."""
+    cem_candidates: int = 300
+    """Action sequences per round of CEM."""
+    cem_elites: int = 30
+    """Best sequences per round of CEM."""
+    policy_candidates: int = 0
+    """How many of the starts the agent's policy proposes, where it has one."""
+    warm_start: bool = True
+    """Start from the last plan, shifted by one decision, instead of from zero."""
+
+    def __post_init__(self) -> None:
+        sampling.check(self, horizon=1, num_iterations=0, num_candidates=1, cem_iterations=0, cem_elites=1)
+        sampling.check_policy_candidates(self)
+        if self.learning_rate <= 0 or self.init_std <= 0:
+            raise ValueError(
+                "planner.learning_rate, planner.init_std: expected positive numbers, "
+                f"got {self.learning_rate} and {self.init_std}"
+            )
+        if self.cem_elites > self.cem_candidates:
+            raise ValueError(
+                f"planner.cem_elites: expected at most cem_candidates = {self.cem_candidates}, got {self.cem_elites}"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Sequences that the model rolls per plan; one with its gradient costs about three."""
+        return self.cem_iterations * self.cem_candidates + (3 * self.num_iterations + 1) * self.num_candidates
+
+
+def make_gradient(
+    config: GradientConfig,
+    action_size: int,
+    evaluate: Evaluate,
+    *,
+    discrete: bool = False,
+    propose: Propose | None = None,
+) -> Planner:
+    """Builds a planner that climbs the gradient of the return by Adam, through model and reward.
+
+    J sequences climb side by side, on the same draws of the model's noise at every step, clipped to [-1, 1]
+    after it. The best of them at the end is the plan.
+
+    Args:
+        config: sizes.
+        action_size: A.
+        evaluate: (params, belief, actions [H, J, A], key) -> returns [J], differentiable; see `objectives`.
+        discrete: gradients are for continuous actions.
+        propose: a policy's sequences, for `policy_candidates`.
+
+    Returns:
+        Planner for one belief. Its info holds `elite_return` [I] (mean over the sequences before each step) and
+        `return_std` [I].
+
+    Raises:
+        ValueError: actions are discrete, or a policy's candidates are asked for, and there is no policy.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
+        >>> plan = make_gradient(GradientConfig(horizon=3, num_iterations=50), 2, towards_half)
+        >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.05))
+        True
+    """
+    sampling.refuse_discrete("gradient", discrete)
+    proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=1e-3)
+    guides = sampling.make_guides(config.policy_candidates, propose)
+    optimizer = optax.adam(config.learning_rate)
+    weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
+    score = sampling.sortable(evaluate)
+
+    def cem_round(params: Params, belief: Any, state: Any, key: Key) -> Any:
+        action_key, model_key = jax.random.split(key)
+        actions = proposals.draw(state, action_key, config.cem_candidates)
+        _, elites = jax.lax.top_k(score(params, belief, actions, model_key), config.cem_elites)
+        return proposals.refit(state, actions[:, elites], weights)
+
+    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        guide_key, cem_key, draw_key, model_key, last_key = jax.random.split(key, 5)
+        state = proposals.start(warm_start if config.warm_start else None)
+        keys = jax.random.split(cem_key, config.cem_iterations)
+        state, _ = jax.lax.scan(lambda state, key: (cem_round(params, belief, state, key), None), state, keys)
+        drawn = proposals.draw(state, draw_key, config.num_candidates - config.policy_candidates)
+        drawn = drawn.at[:, 0].set(proposals.plan(state))
+        actions = jnp.concatenate([drawn, *guides(params, belief, guide_key)], 1)
+
+        def loss(actions: Array) -> tuple[Array, Array]:
+            returns = evaluate(params, belief, actions, model_key)
+            return -jnp.sum(returns), returns  # rows do not mix: each climbs its own return
+
+        def ascend(carry: tuple[Array, Any], _: None):
+            actions, opt_state = carry
+            gradients, returns = jax.grad(loss, has_aux=True)(actions)
+            steps, opt_state = optimizer.update(jnp.nan_to_num(gradients), opt_state)
+            actions = jnp.clip(optax.apply_updates(actions, steps), -1.0, 1.0)
+            return (actions, opt_state), {"elite_return": jnp.mean(returns), "return_std": jnp.std(returns)}
+
+        start = actions, optimizer.init(actions)
+        (actions, _), info = jax.lax.scan(ascend, start, length=config.num_iterations)
+        best = actions[:, jnp.argmax(score(params, belief, actions, last_key))]
+        return PlanOutput(action=best[0], plan=best, warm_start=best, info=info)
+
+    return plan

@@ -1,0 +1,138 @@
+"""Model-predictive path integral control, as TD-MPC and TD-MPC2 use it (Williams et al. 2015; Hansen et al. 2022)."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.planners import sampling
+from latentplan.planners.objectives import Evaluate
+from latentplan.planners.proposals import categorical, gaussian
+from latentplan.planners.sampling import Propose
+from latentplan.types import Array, Key, Params, Planner, PlanOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class MPPIConfig:
+    """Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml) with PlaNet's horizon.
+
+    With as many elites as candidates it is MPPI as Williams et al. have it.
+    """
+
+    horizon: int = 12
+    """H, planning horizon in decisions. TD-MPC2 has 3 and a terminal value."""
+    num_iterations: int = 6
+    """I, rounds of sampling and refitting."""
+    num_candidates: int = 512
+    """J, action sequences per round."""
+    num_elites: int = 64
+    """K, best sequences that the next round is fitted to, by weight."""
+    temperature: float = 0.5
+    """Elites weigh exp(temperature * (return - best return)): TD-MPC multiplies, so more is greedier."""
+    init_std: float = 2.0
+    """Standard deviation of the first round, in action units."""
+    min_std: float = 0.05
+    """Least standard deviation, in action units. Discrete actions: the share of uniform choice mixed in."""
+    max_std: float = 2.0
+    """Largest standard deviation, in action units."""
+    momentum: float = 0.0
+    """Share of the last round's mean and std that a refit keeps. TD-MPC keeps 0.1 of the mean."""
+    choose: Literal["mean", "elite"] = "elite"
+    """mean: act with the fitted mean; elite: with an elite drawn by its weight, as TD-MPC2 does."""
+    policy_candidates: int = 0
+    """How many of the candidates the agent's policy proposes, where it has one. TD-MPC2 has 24."""
+    warm_start: bool = True
+    """Start from the last plan, shifted by one decision."""
+
+    def __post_init__(self) -> None:
+        sampling.check(self, horizon=1, num_iterations=1, num_candidates=1, num_elites=1, temperature=0, min_std=0)
+        sampling.check_elites(self)
+        sampling.check_policy_candidates(self)
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"planner.momentum: expected 0 <= momentum < 1, got {self.momentum}")
+        if self.choose not in ("mean", "elite"):
+            raise ValueError(f"planner.choose: expected 'mean' or 'elite', got {self.choose!r}")
+        if not self.min_std <= self.init_std <= self.max_std:
+            raise ValueError(
+                "planner.min_std, planner.init_std, planner.max_std: expected min_std <= init_std <= max_std, "
+                f"got {self.min_std}, {self.init_std} and {self.max_std}"
+            )
+
+    @property
+    def evaluations(self) -> int:
+        """Sequences that the model rolls per plan."""
+        return self.num_iterations * self.num_candidates
+
+
+def make_mppi(
+    config: MPPIConfig, action_size: int, evaluate: Evaluate, *, discrete: bool = False, propose: Propose | None = None
+) -> Planner:
+    """Builds an MPPI planner over any model.
+
+    Each round draws J sequences, keeps the K best, weighs them by w = softmax(temperature * return) and refits
+    mean = sum w a and std = sqrt(sum w (a - mean)^2), clipped to [min_std, max_std] (TD-MPC eq. 4 and 5).
+
+    Args:
+        config: sizes.
+        action_size: A.
+        evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        discrete: whether actions are one-hot choices.
+        propose: a policy's sequences, for `policy_candidates`; drawn once, evaluated in every round.
+
+    Returns:
+        Planner for one belief. Its info holds `elite_return` [I], `return_std` [I], `action_std` [I] and, for
+        continuous actions, `explore_std` [A], the std fitted to the first action.
+
+    Raises:
+        ValueError: a policy's candidates are asked for, and there is no policy.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> towards_half = lambda params, belief, actions, key: -100 * jnp.sum((actions - 0.5) ** 2, (0, 2))
+        >>> plan = make_mppi(MPPIConfig(horizon=3, choose="mean"), 2, towards_half)
+        >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.05))
+        True
+    """
+    shared: dict[str, Any] = {"momentum": config.momentum}
+    if discrete:
+        proposals = categorical(config.horizon, action_size, min_prob=config.min_std, **shared)
+    else:
+        stds = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
+        proposals = gaussian(config.horizon, action_size, **stds, **shared)
+    evaluate = sampling.sortable(evaluate)
+    guides = sampling.make_guides(config.policy_candidates, propose)
+
+    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        guide_key, rounds_key, choice_key = jax.random.split(key, 3)
+        guided = guides(params, belief, guide_key)
+
+        def iteration(carry: tuple[Any, Array, Array], key: Key):
+            state, _, _ = carry
+            action_key, model_key = jax.random.split(key)
+            drawn = proposals.draw(state, action_key, config.num_candidates - config.policy_candidates)
+            actions = jnp.concatenate([drawn, *guided], 1)
+            returns = evaluate(params, belief, actions, model_key)
+            elite_returns, elites = jax.lax.top_k(returns, config.num_elites)
+            elite_actions = actions[:, elites]
+            weights = jax.nn.softmax(config.temperature * jnp.maximum(elite_returns, -1e30))  # all -inf: equal
+            state = proposals.refit(state, elite_actions, weights)
+            info = {
+                "elite_return": jnp.mean(elite_returns),
+                "return_std": jnp.std(returns),
+                "action_std": proposals.spread(state),
+            }
+            return (state, elite_actions, weights), info
+
+        start = proposals.start(warm_start if config.warm_start else None)
+        nothing = jnp.zeros((config.horizon, config.num_elites, action_size)), jnp.zeros(config.num_elites)
+        keys = jax.random.split(rounds_key, config.num_iterations)
+        (state, elite_actions, weights), info = jax.lax.scan(iteration, (start, *nothing), keys)
+        chosen = proposals.plan(state)
+        if config.choose == "elite":
+            chosen = elite_actions[:, jax.random.categorical(choice_key, jnp.log(weights))]
+        if not discrete:
+            info["explore_std"] = state[1][0]
+        return PlanOutput(action=chosen[0], plan=chosen, warm_start=proposals.warm_start(state), info=info)
+
+    return plan

@@ -1,0 +1,96 @@
+"""A policy as a planner, and as what proposes candidates to the others."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.planners import sampling
+from latentplan.planners.objectives import Evaluate
+from latentplan.planners.sampling import Propose
+from latentplan.types import Array, Belief, Key, Params, Planner, PlanOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig:
+    """Act with the agent's policy; the model only rolls it out."""
+
+    horizon: int = 12
+    """H, decisions that the policy is rolled out for; the first one is taken."""
+
+    def __post_init__(self) -> None:
+        sampling.check(self, horizon=1)
+
+    @property
+    def evaluations(self) -> int:
+        """Sequences that the model rolls per plan."""
+        return 1
+
+
+def make_policy_planner(
+    config: PolicyConfig,
+    action_size: int,
+    evaluate: Evaluate,
+    *,
+    discrete: bool = False,
+    propose: Propose | None = None,
+) -> Planner:
+    """Builds a planner that takes what the policy proposes.
+
+    Args:
+        config: sizes.
+        action_size: A.
+        evaluate: tells what the proposed sequence is worth.
+        discrete: whether actions are one-hot choices.
+        propose: the policy's sequences; see `propose_by`.
+
+    Returns:
+        Planner for one belief. Its info holds `elite_return` [1], the return of the one sequence.
+
+    Raises:
+        ValueError: there is no policy.
+    """
+    del action_size, discrete
+    if propose is None:
+        raise ValueError("planner: 'policy' acts with the agent's policy, and this agent has none; choose another one")
+
+    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        del warm_start
+        policy_key, model_key = jax.random.split(key)
+        actions = propose(params, belief, policy_key, 1)
+        returns = evaluate(params, belief, actions, model_key)
+        return PlanOutput(actions[0, 0], actions[:, 0], actions[:, 0], {"elite_return": returns})
+
+    return plan
+
+
+def propose_by(
+    policy: Callable[[Params, Belief, Key], Array],
+    imagine_step: Callable[..., tuple[Belief, object]],
+    horizon: int,
+) -> Propose:
+    """The sequences that a policy takes when it acts in the model.
+
+    Args:
+        policy: (params, belief [N], key) -> actions [N, A].
+        imagine_step: (params, belief [N], action [N, A], key) -> (belief [N], anything).
+        horizon: H.
+
+    Returns:
+        Propose: (params, belief, key, num) -> [H, num, A], for one belief.
+    """
+
+    def propose(params: Params, belief: Any, key: Key, num: int) -> Array:
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num, *x.shape)), belief)
+
+        def step(belief: Any, key: Key):
+            policy_key, model_key = jax.random.split(key)
+            action = policy(params, belief, policy_key)
+            return imagine_step(params, belief, action, model_key)[0], action
+
+        _, actions = jax.lax.scan(step, start, jax.random.split(key, horizon))
+        return actions
+
+    return propose

@@ -1,0 +1,132 @@
+"""What candidates are drawn from and refitted to: Gaussians for continuous actions, categoricals for discrete ones."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentplan.types import Array, Key
+
+
+class Proposals(NamedTuple):
+    """A family of distributions over action sequences [H, A], as pure functions of its state.
+
+    Attributes:
+        start: (warm_start [H, A] or None) -> state; a warm start is moved on by one decision.
+        draw: (state, key, num) -> actions [H, num, A].
+        refit: (state, actions [H, K, A], weights [K] that sum to 1) -> state.
+        plan: (state) -> [H, A], the sequence it stands for.
+        warm_start: (state) -> [H, A], what `start` takes at the next decision.
+        spread: (state) -> scalar: mean std, or for categoricals the mean probability of not doing as planned.
+    """
+
+    start: Callable[..., Any]
+    draw: Callable[..., Array]
+    refit: Callable[..., Any]
+    plan: Callable[..., Array]
+    warm_start: Callable[..., Array]
+    spread: Callable[..., Array]
+
+
+def gaussian(
+    horizon: int,
+    action_size: int,
+    *,
+    init_std: float,
+    min_std: float,
+    max_std: float | None = None,
+    momentum: float = 0.0,
+    noise_beta: float = 0.0,
+) -> Proposals:
+    """N(mean, std^2) per step and action, clipped to [-1, 1].
+
+    Args:
+        horizon: H.
+        action_size: A.
+        init_std: of the first round, in action units.
+        min_std: floor. Without `max_std` in quadrature, sqrt(var + min_std^2), as PlaNet's CEM has it; with
+            `max_std` both are bounds that the std is clipped to, as TD-MPC's MPPI has them.
+        max_std: ceiling.
+        momentum: share of the last mean and std that a refit keeps.
+        noise_beta: the noise's power falls as 1 / frequency^beta along the horizon; 0 is white.
+
+    Returns:
+        Proposals whose state is (mean [H, A], std [H, A]).
+    """
+    shape = (horizon, action_size)
+    filter_matrix = jnp.asarray(coloured_filter(horizon, noise_beta), jnp.float32) if noise_beta else None
+
+    def start(warm_start: Array | None) -> tuple[Array, Array]:
+        mean = jnp.zeros(shape) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
+        return mean, jnp.full(shape, init_std)
+
+    def draw(state: tuple[Array, Array], key: Key, num: int) -> Array:
+        mean, std = state
+        noise = jax.random.normal(key, (horizon, num, action_size))
+        if filter_matrix is not None:
+            noise = jnp.einsum("ht,tna->hna", filter_matrix, noise)
+        return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
+
+    def refit(state: tuple[Array, Array], actions: Array, weights: Array) -> tuple[Array, Array]:
+        mean = jnp.einsum("k,hka->ha", weights, actions)
+        var = jnp.einsum("k,hka->ha", weights, (actions - mean[:, None]) ** 2)
+        std = jnp.sqrt(var + min_std**2) if max_std is None else jnp.clip(jnp.sqrt(var), min_std, max_std)
+        new = (mean, std)
+        return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, state, new) if momentum else new
+
+    return Proposals(
+        start, draw, refit, lambda state: state[0], lambda state: state[0], lambda state: jnp.mean(state[1])
+    )
+
+
+def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: float = 0.0) -> Proposals:
+    """One of A choices per step, as one-hot actions.
+
+    Args:
+        horizon: H.
+        action_size: A, the number of choices.
+        min_prob: the share of uniform choice that a refit mixes in, so that no choice dies out.
+        momentum: share of the last probabilities that a refit keeps.
+
+    Returns:
+        Proposals whose state is the probabilities [H, A]. A warm start is mixed half and half with uniform choice.
+    """
+
+    def start(warm_start: Array | None) -> Array:
+        uniform = jnp.full((horizon, action_size), 1.0 / action_size)
+        if warm_start is None:
+            return uniform
+        mixed = shift(warm_start) + uniform  # rows of zeros (nothing planned yet) become uniform
+        return mixed / jnp.sum(mixed, -1, keepdims=True)
+
+    def draw(state: Array, key: Key, num: int) -> Array:
+        choices = jax.random.categorical(key, jnp.log(state)[:, None], shape=(horizon, num))
+        return jax.nn.one_hot(choices, action_size)
+
+    def refit(state: Array, actions: Array, weights: Array) -> Array:
+        new = jnp.einsum("k,hka->ha", weights, actions)
+        new = (1 - min_prob) * new + min_prob / action_size
+        return momentum * state + (1 - momentum) * new
+
+    def plan(state: Array) -> Array:
+        return jax.nn.one_hot(jnp.argmax(state, -1), action_size)
+
+    return Proposals(start, draw, refit, plan, lambda state: state, lambda state: jnp.mean(1.0 - jnp.max(state, -1)))
+
+
+def shift(plan: Array) -> Array:
+    """A plan [H, ...] one decision later: its first step is gone, its last is zero."""
+    return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])
+
+
+def coloured_filter(horizon: int, beta: float) -> np.ndarray:
+    """The matrix [H, H] that gives white noise along H a power of 1 / frequency^beta, and every step unit variance.
+
+    Timmer & Koenig (1995), as iCEM uses it; the constant part has the lowest frequency's power.
+    """
+    frequency = np.maximum(np.fft.rfftfreq(horizon), 1.0 / horizon)
+    spectrum = np.fft.rfft(np.eye(horizon), axis=0) * frequency[:, None] ** (-beta / 2)
+    matrix = np.fft.irfft(spectrum, n=horizon, axis=0)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)

@@ -1,0 +1,88 @@
+"""Random shooting: the best of many random action sequences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.planners import sampling
+from latentplan.planners.objectives import Evaluate
+from latentplan.planners.proposals import shift
+from latentplan.planners.sampling import Propose
+from latentplan.types import Array, Key, Params, Planner, PlanOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShootingConfig:
+    """As many sequences as PlaNet's CEM evaluates (arXiv 1811.04551v5, appendix A), in one round."""
+
+    horizon: int = 12
+    """H, planning horizon in decisions."""
+    num_candidates: int = 10_000
+    """J, action sequences."""
+    policy_candidates: int = 0
+    """How many of the candidates the agent's policy proposes, where it has one."""
+    warm_start: bool = False
+    """Let the last plan, shifted by one decision, be one more candidate."""
+
+    def __post_init__(self) -> None:
+        sampling.check(self, horizon=1, num_candidates=1)
+        sampling.check_policy_candidates(self)
+
+    @property
+    def evaluations(self) -> int:
+        """Sequences that the model rolls per plan."""
+        return self.num_candidates + self.warm_start
+
+
+def make_shooting(
+    config: ShootingConfig,
+    action_size: int,
+    evaluate: Evaluate,
+    *,
+    discrete: bool = False,
+    propose: Propose | None = None,
+) -> Planner:
+    """Builds a random-shooting planner over any model: uniform sequences, of which the best is the plan.
+
+    Args:
+        config: sizes.
+        action_size: A.
+        evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        discrete: whether actions are one-hot choices.
+        propose: a policy's sequences, for `policy_candidates`.
+
+    Returns:
+        Planner for one belief. Its info holds `elite_return` [1] (the best) and `return_std` [1].
+
+    Raises:
+        ValueError: a policy's candidates are asked for, and there is no policy.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
+        >>> plan = make_shooting(ShootingConfig(horizon=1), 1, towards_half)
+        >>> bool(jnp.abs(plan(None, None, jax.random.key(0)).action[0] - 0.5) < 0.01)
+        True
+    """
+    evaluate = sampling.sortable(evaluate)
+    guides = sampling.make_guides(config.policy_candidates, propose)
+    shape = (config.horizon, config.num_candidates - config.policy_candidates)
+
+    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        action_key, guide_key, model_key = jax.random.split(key, 3)
+        if discrete:
+            choices = jax.random.randint(action_key, shape, 0, action_size)
+            drawn = jax.nn.one_hot(choices, action_size)
+        else:
+            drawn = jax.random.uniform(action_key, (*shape, action_size), minval=-1.0)
+        last = jnp.zeros((config.horizon, action_size)) if warm_start is None else jnp.clip(shift(warm_start), -1, 1)
+        again = [last[:, None]] if config.warm_start else []
+        actions = jnp.concatenate([drawn, *guides(params, belief, guide_key), *again], 1)
+        returns = evaluate(params, belief, actions, model_key)
+        best = actions[:, jnp.argmax(returns)]
+        info = {"elite_return": jnp.max(returns)[None], "return_std": jnp.std(returns)[None]}
+        return PlanOutput(action=best[0], plan=best, warm_start=best, info=info)
+
+    return plan
