@@ -6,7 +6,7 @@ import time
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, Sequence
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Sequence
 
 
 class Counter(gymnasium.Env):
@@ -54,6 +54,12 @@ class Process(Counter):
         return np.array(["jax" in sys.modules, ignored], np.float64), {}
 
 
+class Many(Counter):
+    """Several choices at once."""
+
+    action_space = MultiDiscrete([2, 3])
+
+
 class Shapes(Counter):
     """Actions of any shape and bounds, observations in a dictionary."""
 
@@ -84,6 +90,7 @@ for name, entry_point, options in [
     ("Nan-v0", Counter, {"kwargs": {"fault": "nan"}}),
     ("NoBuild-v0", Counter, {"kwargs": {"fault": "build"}}),
     ("Process-v0", Process, {}),
+    ("Many-v0", Many, {}),
     ("Shapes-v0", Shapes, {"kwargs": {"low": 0.0, "high": 4.0}}),
     ("Unbounded-v0", Shapes, {"kwargs": {"low": -np.inf, "high": np.inf}}),
     ("Endless-v0", Shapes, {"kwargs": {"endless": True}}),

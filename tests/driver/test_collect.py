@@ -186,6 +186,14 @@ def test_random_actions_fill_the_range_and_repeat():
     assert not np.array_equal(action, policy.act(carry, observation, None, KEY, jnp.int32(4))[0])
 
 
+def test_random_choices_are_one_hot_and_all_are_taken():
+    spec = FakeWorkers([1]).spec._replace(discrete=True)
+    policy = random_policy(spec)
+    action, _, _ = policy.act(None, np.zeros((3000, 2), np.float32), None, KEY, jnp.int32(3))
+    assert set(np.unique(action)) == {0.0, 1.0} and (action.sum(-1) == 1).all()
+    np.testing.assert_allclose(action.mean(0), 1 / 3, atol=5 * (2 / 9 / 3000) ** 0.5)
+
+
 def fake_agent(traces):
     """Its action: params at evaluation, plus noise when exploring; its carry counts decisions since the start."""
 

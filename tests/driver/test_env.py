@@ -261,7 +261,7 @@ def test_bad_actions_are_refused(action, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("CartPole-v1", r"CartPole-v1 has the action space Discrete\(2\); expected a continuous one"),
+        ("sample_envs:Many-v0", r"has the action space MultiDiscrete\(\[2 3\]\); expected a Box of floats or Discrete"),
         ("sample_envs:Unbounded-v0", r"unbounded action space Box\(-inf, inf.*finite bounds"),
         ("sample_envs:Endless-v0", "observation space Sequence.*no fixed number of numbers"),
         ("walker_wlak", "unknown environment 'walker_wlak'.*walker_walk"),
@@ -270,6 +270,20 @@ def test_bad_actions_are_refused(action, message):
 def test_an_environment_that_cannot_be_used_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
         make_env(name, STATE)
+
+
+def test_discrete_actions_are_one_hot_choices():
+    env = make_env("CartPole-v1", STATE)
+    spec = env_spec(env)
+    assert spec.discrete and spec.action_size == 2
+    pushes = []
+    for choice in (0, 1):
+        env.reset(seed=0)
+        for _ in range(3):
+            observation, *_ = env.step(np.eye(2, dtype=np.float32)[choice])
+        pushes.append(observation[1])  # the cart's velocity
+    assert pushes[0] < -0.3 and pushes[1] > 0.3
+    assert not env_spec(make_env("Pendulum-v1", STATE)).discrete
 
 
 def test_numbers_that_are_not_finite_stop_the_episode():

@@ -10,6 +10,7 @@ import pytest
 
 from latentplan.driver import provenance
 from latentplan.driver.provenance import PACKAGES, commit, describe, differences, from_dict
+from latentplan.planners import PLANNERS
 
 CASES = [(preset, obs) for preset in ("paper", "cpu", "debug") for obs in ("pixels", "state")]
 
@@ -43,6 +44,13 @@ def test_every_preset_survives_json(preset, obs):
     assert again == experiment
     assert hash(again) == hash(experiment)  # tuples are tuples again
     assert differences(through_json(experiment), dataclasses.asdict(again)) == []
+
+
+@pytest.mark.parametrize("planner", sorted(PLANNERS))
+def test_every_planners_config_comes_back_as_its_own_kind(planner):
+    experiment = presets.make_preset("cpu", "cartpole_swingup", "state", planner)
+    assert type(experiment.agent_config.planner) is PLANNERS[planner].config
+    assert from_dict(presets.Experiment, through_json(experiment)) == experiment
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,11 @@ def test_evaluate_reports_and_films(straight, tmp_path, capsys):
     ("arguments", "expected"),
     [
         (["--env", "walker_wlak"], "walker_walk"),
-        (["--env", "CartPole-v1", "--obs", "state"], "Discrete"),
+        (
+            ["--env", "CartPole-v1", "--obs", "state", "--preset", "debug", "--planner", "icem"],
+            "use cem, mppi or shooting",
+        ),
+        ([*STATE, "--planner", "policy"], "this agent has none"),
         (["--env", "no_such_module_here:Env-v0", "--obs", "state"], "no_such_module_here"),
         ([*STATE, "--replay.batch-length", "500"], "batch_length"),
         ([*STATE, "--replay.capacity", "100000000000"], "GiB"),

@@ -1,11 +1,15 @@
-"""The sum of predicted rewards against a loop in NumPy."""
+"""The sum of predicted rewards against a loop in NumPy, and what else a plan may be worth."""
+
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.objectives import ObjectiveConfig, penalise_risk, sum_of_rewards
 from latentplan.types import Belief
 
 HORIZON, CANDIDATES = 5, 7
@@ -90,3 +94,70 @@ def test_every_step_and_candidate_draws_its_own_noise():
     assert len(np.unique(kept[0])) == HORIZON * CANDIDATES
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_terminal_value_follows_the_last_belief_discounted_once_more():
+    value = lambda params, belief: 10.0 * belief.stoch[..., 0]  # noqa: E731
+    with_value = sum_of_rewards(imagine_step, reward, discount=0.9, value=value)
+    arguments = (jnp.float32(0.8), START, jnp.asarray(ACTIONS), jax.random.key(0))
+    without = sum_of_rewards(imagine_step, reward, discount=0.9)(*arguments)
+    belief = jax.tree.map(lambda x: jnp.broadcast_to(x, (CANDIDATES, *x.shape)), START)
+    for action in ACTIONS:
+        belief, _ = imagine_step(0.8, belief, action, None)
+    np.testing.assert_allclose(with_value(*arguments) - without, 0.9**HORIZON * value(None, belief), rtol=1e-4)
+
+
+def test_risk_is_the_spread_of_the_return_over_the_models_own_draws():
+    """One step whose reward has std a^2 and mean a: N(a, a^4)."""
+
+    def noisy(params, belief, action, key):
+        draw = jax.random.normal(key, action.shape)
+        return Belief(belief.deter, action + action**2 * draw), None
+
+    risky = penalise_risk(
+        sum_of_rewards(noisy, lambda params, belief: belief.stoch[..., 0]), num_samples=20_000, penalty=0.5
+    )
+    actions = jnp.array([[[0.0], [0.5], [1.0], [-1.0]]])
+    returns = risky(None, Belief(jnp.zeros(0), jnp.zeros(1)), actions, jax.random.key(0))
+    np.testing.assert_allclose(returns, [0.0, 0.5 - 0.5 * 0.25, 0.5, -1.5], atol=0.04)  # 4 standard errors
+
+
+def test_objectives_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="objective.discount: expected 0 to 1, got 1.5"):
+        ObjectiveConfig(discount=1.5)
+    with pytest.raises(ValueError, match="objective.risk_samples.*at least 2 with a risk_penalty, got 1"):
+        ObjectiveConfig(risk_penalty=1.0)
+
+
+SPLIT = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from latentplan.planners import PLANNERS
+from latentplan.planners.objectives import split_over_devices, sum_of_rewards
+from latentplan.types import Belief
+
+devices = jax.devices()
+assert len(devices) == 4, devices
+sharding = NamedSharding(Mesh(np.array(devices), ("candidates",)), PartitionSpec(None, "candidates"))
+
+def imagine_step(params, belief, action, key):
+    return Belief(belief.deter, belief.stoch + params * action + 0.1 * jax.random.normal(key, action.shape)), None
+
+evaluate = sum_of_rewards(imagine_step, lambda params, belief: -jnp.sum((belief.stoch - 0.7) ** 2, -1))
+belief, key = Belief(jnp.zeros(0), jnp.zeros(2)), jax.random.key(3)
+for name in ("cem", "mppi", "shooting"):
+    entry = PLANNERS[name]
+    config = entry.config(horizon=3, num_candidates=512)
+    one, four = (jax.jit(entry.make(config, 2, e)) for e in (evaluate, split_over_devices(evaluate, sharding)))
+    text = four.lower(jnp.float32(0.5), belief, key).compile().as_text()
+    assert "num_partitions=4" in text, name
+    a, b = one(jnp.float32(0.5), belief, key), four(jnp.float32(0.5), belief, key)
+    np.testing.assert_allclose(a.plan, b.plan, atol=1e-5, err_msg=name)
+print("same")
+"""
+
+
+def test_candidates_split_over_four_devices_give_the_same_plan():
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", SPLIT], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.strip() == "same", done.stderr[-2000:]
