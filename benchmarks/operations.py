@@ -8,7 +8,7 @@ less arithmetic gets a higher rate, not a smaller count.
 from itertools import pairwise
 
 from latentplan.models.world_model import WorldModelConfig
-from latentplan.planners.cem import CEMConfig
+from latentplan.planners import PlannerConfig
 from latentplan.types import EnvSpec
 
 ENCODER = ((31, 4, 1), (14, 4, 2), (6, 4, 4), (2, 4, 8))
@@ -17,24 +17,24 @@ DECODER = ((1, 5, 4), (5, 5, 2), (13, 6, 1), (30, 6, None))
 """Input size, kernel size and output channels / depth of the transposed convolutions; None: the image's channels."""
 
 
-def of_plan(model: WorldModelConfig, planner: CEMConfig, *, action_size: int, beliefs: int = 1) -> float:
+def of_plan(model: WorldModelConfig, planner: PlannerConfig, *, action_size: int, beliefs: int = 1) -> float:
     """Operations of one plan: every candidate step predicts a belief and its reward.
 
     Args:
         model: an RSSM.
-        planner: J candidates, H decisions, I iterations.
+        planner: how many sequences of how many decisions it evaluates.
         action_size: A.
         beliefs: B, how many are planned for at once.
 
     Returns:
-        2 x multiply-adds of B x J x H x I candidate steps.
+        2 x multiply-adds of all candidate steps.
     """
     return candidate_steps(planner, beliefs) * (_imagine_step(model, action_size) + _reward(model))
 
 
-def candidate_steps(planner: CEMConfig, beliefs: int) -> int:
-    """How many beliefs one plan imagines: B x J x H x I."""
-    return beliefs * planner.num_candidates * planner.horizon * planner.num_iterations
+def candidate_steps(planner: PlannerConfig, beliefs: int) -> int:
+    """How many beliefs one plan imagines: B x evaluations x H; for CEM the evaluations are J x I."""
+    return beliefs * planner.evaluations * planner.horizon
 
 
 def of_update(model: WorldModelConfig, spec: EnvSpec, *, batch_size: int, batch_length: int) -> dict[str, float]:

@@ -54,8 +54,8 @@ class GradientConfig:
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan; one with its gradient costs about three."""
-        return self.cem_iterations * self.cem_candidates + (3 * self.num_iterations + 1) * self.num_candidates
+        """Sequences that the model rolls per plan; one with its gradient in the actions counts as two."""
+        return self.cem_iterations * self.cem_candidates + (2 * self.num_iterations + 1) * self.num_candidates
 
 
 def make_gradient(

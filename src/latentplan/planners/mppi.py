@@ -89,7 +89,7 @@ def make_mppi(
 
     Example:
         >>> import jax, jax.numpy as jnp
-        >>> towards_half = lambda params, belief, actions, key: -100 * jnp.sum((actions - 0.5) ** 2, (0, 2))
+        >>> towards_half = lambda params, belief, actions, key: -10 * jnp.sum((actions - 0.5) ** 2, (0, 2))
         >>> plan = make_mppi(MPPIConfig(horizon=3, choose="mean"), 2, towards_half)
         >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.05))
         True
