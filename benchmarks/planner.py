@@ -63,7 +63,8 @@ def run(options: Namespace) -> harness.Result:
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, beliefs, planners, implementations."""
     for sizes in options.sizes:
-        model = replace(make_preset(sizes, "", "pixels").agent_config.model, dtype=options.dtype)
+        agent: Any = make_preset(sizes, "", "pixels").agent_config
+        model = replace(agent.model, dtype=options.dtype)
         for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
             for name in options.planner:
                 config = planner_config(options, name, sizes)

@@ -57,7 +57,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     for sizes in options.sizes:
         for obs in options.obs:
             preset, spec = make_preset(sizes, "", obs), SPECS[obs]
-            config = preset.agent_config
+            config: Any = preset.agent_config
             config = replace(config, model=replace(config.model, dtype=options.dtype))
             shape = (preset.replay.batch_size, preset.replay.batch_length)
             batch = random_batch(spec, *shape)

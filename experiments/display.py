@@ -50,15 +50,17 @@ class Display:
             return
         line = {
             "episodes": "collected  return {collect/return:8.1f}{note}  in {time/collect:.1f} s",
-            "learned": "learned    loss {learn/loss:10.1f}  kl {learn/kl:6.2f} nats  "
-            "{time/updates_per_second:.2f} updates/s",
+            "learned": "learned    loss {learn/loss:10.4g}  {model}  {time/updates_per_second:.2f} updates/s",
             "evaluated": "evaluated  return {evaluation/return:8.1f} +- {evaluation/return_std:.1f} "
             "over {evaluation/episodes} episodes  in {time/evaluate:.0f} s",
         }[kind]
         note = " (random)" if values.get("collect/random") else ""
+        model = "kl {:6.2f} nats".format(values["learn/kl"]) if "learn/kl" in values else ""
+        if "learn/value" in values:
+            model = "consistency {:.4f}  value {:7.2f}".format(values["learn/consistency_loss"], values["learn/value"])
         self._remember(kind, values)
         counters = "{env_steps:>8} env_steps  {episodes:>4} episodes  {updates:>6} updates  ".format(**values)
-        self._console.print(counters + line.format(**values, note=note), highlight=False, soft_wrap=True)
+        self._console.print(counters + line.format(**values, note=note, model=model), highlight=False, soft_wrap=True)
 
     def _remember(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "episodes":

@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from runs import label, random_return
 
+PREDICTION = "prediction/reward_mae"  # what every model with predictions has
 Groups = dict[str, list[dict[str, Any]]]
 """Runs by what the legend calls them; those of one group differ by the seed alone."""
 _PUBLISHED = ("tab:grey", "tab:brown", "tab:olive")
@@ -83,7 +84,9 @@ def losses(run: dict[str, Any]) -> Figure:
     for i, name in enumerate(names, start=1):
         axes = figure.add_subplot(-(-len(names) // columns), columns, i)
         axes.plot(*_columns(rows, "updates", name), linewidth=1)
-        axes.set_title(name + (" (nats per step)" if name in ("kl", "loss") else ""), fontsize="small")
+        axes.set_title(
+            name + (" (nats per step)" if name in ("kl", "loss") and "kl" in names else ""), fontsize="small"
+        )
         axes.set_xlabel("updates", fontsize="x-small")
         if name == "kl":
             free = run["config"]["agent_config"]["loss"]["free_nats"]
@@ -126,12 +129,10 @@ def planned_and_realised(run: dict[str, Any]) -> Figure:
 def planner_iterations(run: dict[str, Any]) -> Figure:
     """Return of the elites and spread of actions after each of the planner's iterations, evaluation by evaluation."""
     rows = _having(run, "planning/elite_return")
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    for axes, (name, title) in zip(
-        figure.subplots(1, 2),
-        (("elite_return", "Mean return of the elites"), ("action_std", "Standard deviation of actions")),
-        strict=True,
-    ):
+    panels = {"elite_return": "Mean return of the elites", "action_std": "Standard deviation of actions"}
+    panels = {name: title for name, title in panels.items() if f"planning/{name}" in rows[-1]}  # as the planner tells
+    figure = Figure(figsize=(4.5 * len(panels), 3.4), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for i, row in enumerate(rows):
             values = row[f"planning/{name}"]
             shown = f"{row['env_steps']:,} env_steps" if i in (0, len(rows) - 1) else None
@@ -144,17 +145,29 @@ def planner_iterations(run: dict[str, Any]) -> Figure:
 
 
 def prediction_errors(groups: Groups) -> Figure:
-    """KL between posterior and d-step prior, observation and reward error at each group's last evaluation."""
-    panels = {"kl": "KL(posterior || d-step prior), nats", "observation_mse": "observation, mean squared error"}
-    panels["reward_mae"] = "reward, mean absolute error"
-    figure = Figure(figsize=(12, 4.2), layout="constrained")
-    for axes, (name, title) in zip(figure.subplots(1, 3), panels.items(), strict=True):
-        for group, runs in groups.items():
-            values = np.mean([_having(run, "prediction/kl")[-1][f"prediction/{name}"] for run in runs], 0)
-            axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, label=_with_seeds(group, runs))
+    """How wrong models are by decisions ahead, at each group's last evaluation, as far as they predict it."""
+    panels = {
+        "kl": "KL(posterior || d-step prior), nats",
+        "latent_mse": "latent state, mean squared error",
+        "observation_mse": "observation, mean squared error",
+        "reward_mae": "reward, mean absolute error",
+    }
+    last = {group: [_having(run, PREDICTION)[-1] for run in runs] for group, runs in groups.items()}
+    panels = {
+        name: title
+        for name, title in panels.items()
+        if any(f"prediction/{name}" in row for rows in last.values() for row in rows)
+    }
+    figure = Figure(figsize=(4 * len(panels), 4.2), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for group, rows in last.items():
+            if any(f"prediction/{name}" not in row for row in rows):
+                continue
+            values = np.mean([row[f"prediction/{name}"] for row in rows], 0)
+            axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, label=_with_seeds(group, groups[group]))
         axes.set(xlabel="d, decisions ahead", title=title, yscale="log" if values.min() > 0 else "linear")
         axes.grid(alpha=0.3, which="both")
-    _legend_below(figure, figure.axes[0])
+    _legend_below(figure, figure.axes[-1])
     return figure
 
 

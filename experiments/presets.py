@@ -1,18 +1,24 @@
 """Experiments as data: what one run is made of, and the presets it starts from."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 import jax
 import tyro
 
+from latentplan.agents import AgentConfig
 from latentplan.agents.planet import LossConfig, PlaNetConfig
+from latentplan.agents.tdmpc2 import TDMPC2Config
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
+from latentplan.driver.suites import is_gymnasium
+from latentplan.models.told import TOLDConfig
 from latentplan.models.world_model import WorldModelConfig
-from latentplan.planners import PLANNERS
+from latentplan.planners import PLANNERS, planner_name
 from latentplan.planners.cem import CEMConfig
+from latentplan.planners.mppi import MPPIConfig
 
 Preset = Literal["auto", "paper", "cpu", "debug"]
 
@@ -23,10 +29,12 @@ class Experiment:
 
     env: str = "walker_walk"
     """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
-    agent: Literal["planet"] = "planet"
-    """What learns."""
+    agent: Literal["planet", "tdmpc2"] = "planet"
+    """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
-    """paper: PlaNet v5 to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu."""
+    """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu."""
+    size: str = ""
+    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, planet none."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
     environment: Annotated[EnvConfig, tyro.conf.arg(name="")] = field(default_factory=EnvConfig)
@@ -37,7 +45,7 @@ class Experiment:
     """Replay memory."""
     planner: Literal["cem", "icem", "mppi", "gradient", "shooting", "policy"] = "cem"
     """What plans. Its own settings are --planner.NAME; which there are depends on it."""
-    agent_config: Annotated[PlaNetConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
+    agent_config: Annotated[AgentConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
     """The agent's parts."""
 
     def folder(self) -> str:
@@ -60,30 +68,48 @@ def resolve_preset(preset: str) -> tuple[str, str]:
     return chosen, f"preset auto -> {chosen}: JAX {seen}, it runs on {devices}"
 
 
-def make_preset(preset: str, env: str, obs: str, planner: str = "cem") -> Experiment:
+def make_preset(
+    preset: str, env: str, obs: str, planner: str = "", agent: str = "planet", size: str = ""
+) -> Experiment:
     """The experiment a preset stands for.
 
     Args:
         preset: paper, cpu or debug.
         env: the environment's name.
         obs: pixels or state.
-        planner: a name in `PLANNERS`.
+        planner: a name in `PLANNERS`; empty for the agent's own.
+        agent: a name in `AGENTS`.
+        size: a name in `SIZES[agent]`; empty for the preset's own.
 
     Returns:
         Experiment, to be changed by the command line.
+
+    Raises:
+        ValueError: a name is unknown.
     """
-    presets = {"paper": lambda paper: paper, "cpu": _cpu, "debug": _debug}
-    if preset not in presets:
-        raise ValueError(f"preset: expected auto, paper, cpu or debug, got {preset!r}")
-    if planner not in PLANNERS:
-        raise ValueError(f"planner: expected one of {', '.join(PLANNERS)}, got {planner!r}")
-    paper = Experiment(env=env, preset=preset, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
-    experiment = presets[preset](paper)
-    if planner == "cem":
-        return experiment
-    sizes = {"paper": {}, "cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}[preset].get(planner, {})
-    agent = replace(experiment.agent_config, planner=PLANNERS[planner].config(**sizes))
-    return replace(experiment, planner=planner, agent_config=agent)
+    checks: list[tuple[str, str, dict[str, Any]]] = [
+        ("preset", preset, PRESETS["planet"]),
+        ("planner", planner, {"": None, **PLANNERS}),
+    ]
+    checks += [("agent", agent, PRESETS)]
+    checks += [("size", size, {"": None, **SIZES[agent]})] if agent in SIZES else []
+    for name, value, known in checks:
+        if value not in known:
+            expected = ", ".join(x for x in known if x) or f"none, as {agent} has only one"
+            raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    bare = Experiment(env=env, agent=agent, preset=preset, size=size, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
+    experiment = PRESETS[agent][preset](bare)
+    config: Any = experiment.agent_config
+    if size:
+        config = replace(config, model=replace(config.model, **SIZES[agent][size]))
+    if planner and planner != planner_name(config.planner):
+        sizes = {"paper": {}, "cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}[preset].get(planner, {})
+        known_fields = {field.name for field in fields(PLANNERS[planner].config)}
+        shared = {"horizon": config.planner.horizon} if agent != "planet" else {}
+        if agent != "planet" and "policy_candidates" in known_fields:
+            shared["policy_candidates"] = 4 if preset == "debug" else 24
+        config = replace(config, planner=PLANNERS[planner].config(**(sizes | shared)))
+    return replace(experiment, planner=planner_name(config.planner), agent_config=config)  # type: ignore[arg-type]
 
 
 # The other planners at the cpu preset: as many evaluations as its CEM has (600), iCEM a fifth of them.
@@ -102,7 +128,12 @@ _DEBUG_PLANNERS: dict[str, dict[str, Any]] = {
 }
 
 
-def _cpu(paper: Experiment) -> Experiment:
+def _planet_paper(bare: Experiment) -> Experiment:
+    """PlaNet v5 to the letter; where an episode may terminate, that is learned, too."""
+    return replace(bare, agent_config=PlaNetConfig())
+
+
+def _planet_cpu(paper: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
     pixels = paper.environment.obs == "pixels"
@@ -124,7 +155,7 @@ def _cpu(paper: Experiment) -> Experiment:
     )
 
 
-def _debug(paper: Experiment) -> Experiment:
+def _planet_debug(paper: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
     return replace(
         paper,
@@ -146,3 +177,64 @@ def _debug(paper: Experiment) -> Experiment:
             planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
         ),
     )
+
+
+def _tdmpc2_paper(bare: Experiment) -> Experiment:
+    """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py)."""
+    return replace(
+        bare,
+        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0),
+        replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
+        agent_config=TDMPC2Config(model=TOLDConfig(predict_terminal=is_gymnasium(bare.env))),
+    )
+
+
+def _tdmpc2_cpu(bare: Experiment) -> Experiment:
+    """For two cores: the 1M model, smaller batches, a fifth of the planning, PlaNet's action repeats."""
+    paper = _tdmpc2_paper(bare)
+    model = TOLDConfig(predict_terminal=is_gymnasium(bare.env), **SIZES["tdmpc2"]["1M"])
+    return replace(
+        paper,
+        environment=replace(bare.environment, render_quality="fast"),
+        run=replace(paper.run, env_steps=100_000, eval_every=10, eval_episodes=5),
+        replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=4),
+        agent_config=TDMPC2Config(
+            model=model,
+            planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
+        ),
+    )
+
+
+def _tdmpc2_debug(bare: Experiment) -> Experiment:
+    """Everything once, on tiny networks and short episodes."""
+    planet = _planet_debug(bare)
+    model = TOLDConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
+    return replace(
+        planet,
+        run=replace(planet.run, updates_per_decision=0.1),
+        replay=replace(planet.replay, batch_length=4),
+        agent_config=TDMPC2Config(
+            model=replace(model, predict_terminal=is_gymnasium(bare.env)),
+            planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=20, num_elites=4, policy_candidates=4),
+        ),
+    )
+
+
+SIZES: dict[str, dict[str, dict[str, Any]]] = {
+    "planet": {},
+    "tdmpc2": {  # TD-MPC2's common/__init__.py
+        "1M": {"latent": 128, "hidden": 384, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 2},
+        "5M": {"latent": 512, "hidden": 512, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 5},
+        "19M": {"latent": 768, "hidden": 1024, "encoder_hidden": 1024, "encoder_layers": 2, "num_q": 5},
+        "48M": {"latent": 768, "hidden": 1792, "encoder_hidden": 1792, "encoder_layers": 3, "num_q": 5},
+        "317M": {"latent": 1376, "hidden": 4096, "encoder_hidden": 4096, "encoder_layers": 4, "num_q": 8},
+    },
+}
+"""Agent -> named sizes of its model."""
+
+PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
+    "planet": {"paper": _planet_paper, "cpu": _planet_cpu, "debug": _planet_debug},
+    "tdmpc2": {"paper": _tdmpc2_paper, "cpu": _tdmpc2_cpu, "debug": _tdmpc2_debug},
+}
+"""Agent -> preset -> from an experiment with its environment alone to a whole one."""

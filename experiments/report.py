@@ -81,7 +81,7 @@ def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
         yield f"<h2>{html.escape(env)}, {obs}</h2>"
         yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
         yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
-        predicted = {group: x for group, x in groups.items() if all(figures.has(run, "prediction/kl") for run in x)}
+        predicted = {group: x for group, x in groups.items() if all(figures.has(run, figures.PREDICTION) for run in x)}
         if predicted:
             yield "<h3>How far the model can be trusted</h3>"
             yield _picture(figures.prediction_errors(predicted), out / f"{name}-prediction.png")

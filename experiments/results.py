@@ -88,7 +88,7 @@ def write_tables(out: Path, readme: Path) -> None:
         name = f"{env}-{obs}".replace(":", ".").replace("/", ".")
         groups = figures.named(runs)
         figures.learning_curves(groups).savefig(curves / f"{name}.png", dpi=100)
-        if all(figures.has(run, "prediction/kl") for run in runs):
+        if all(figures.has(run, figures.PREDICTION) for run in runs):
             figures.prediction_errors(groups).savefig(curves / f"{name}-prediction.png", dpi=100)
         names.append(name)
     head = "# Results\n\nWritten by `python experiments/results.py`; the protocol is in docs/evaluation.md.\n\n"

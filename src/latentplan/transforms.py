@@ -53,3 +53,21 @@ def dequantise(image: UInt8[Array, "*batch h w c"], bits: int, key: Key) -> Floa
 def to_display(image: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """From the model's [-0.5, 0.5) to [0, 1], clipped."""
     return jnp.clip(image + 0.5, 0.0, 1.0)
+
+
+def random_shift(image: UInt8[Array, "*batch h w c"], pad: int, key: Key) -> UInt8[Array, "*batch h w c"]:
+    """Moves every image by up to `pad` pixels each way, its edge repeated (Yarats et al. 2021, DrQ-v2).
+
+    Args:
+        image: [..., height, width, channels].
+        pad: in pixels. TD-MPC2 has 3 at 64 x 64.
+        key: for shifts uniform in -pad..pad, of every image by itself.
+
+    Returns:
+        The same shape and type.
+    """
+    flat = image.reshape(-1, *image.shape[-3:])
+    padded = jnp.pad(flat, ((0, 0), (pad, pad), (pad, pad), (0, 0)), "edge")
+    starts = jax.random.randint(key, (len(flat), 2), 0, 2 * pad + 1)
+    crop = lambda x, start: jax.lax.dynamic_slice(x, (*start, 0), image.shape[-3:])  # noqa: E731
+    return jax.vmap(crop)(padded, starts).reshape(image.shape)

@@ -89,6 +89,7 @@ class Gaussian(NamedTuple):
 class WorldModel(NamedTuple):
     """A latent world model as pure functions; never holds arrays.
 
+    Its beliefs are `Belief`, or any other pytree of arrays, as in `models.told`; nobody outside looks into them.
     O is the number of values in one observation, prod(observation_shape).
 
     Attributes:
@@ -101,20 +102,21 @@ class WorldModel(NamedTuple):
         observe_step: (params, belief, action [..., A], embed [..., E], is_first [...], key) ->
             (belief, (posterior, prior)): one step of filtering. `is_first` wipes belief and action.
         imagine_step: (params, belief, action [..., A], key) -> (belief, prior): one step of prediction.
-        divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model.
-        decode: (params, belief) -> Gaussian over the preprocessed observation [..., O].
+        divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model, and without a decoder
+            the mean squared difference of latent states.
+        decode: (params, belief) -> Gaussian over the preprocessed observation [..., O]; None without a decoder.
         reward: (params, belief) -> Gaussian over the reward [..., 1].
     """
 
     init: Callable[..., Params]
-    initial: Callable[..., Belief]
+    initial: Callable[..., Any]
     preprocess: Callable[..., Array]
     postprocess: Callable[..., Array]
     encode: Callable[..., Array]
-    observe_step: Callable[..., tuple[Belief, tuple[Gaussian, Gaussian]]]
-    imagine_step: Callable[..., tuple[Belief, Gaussian]]
+    observe_step: Callable[..., tuple[Any, tuple[Any, Any]]]
+    imagine_step: Callable[..., tuple[Any, Any]]
     divergence: Callable[..., Array]
-    decode: Callable[..., Gaussian]
+    decode: Any  # Callable[..., Gaussian] | None
     reward: Callable[..., Gaussian]
 
 
@@ -143,7 +145,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         params: the model's parameters.
-        opt_state: the optimiser's state.
+        opt_state: the optimisers' states, and whatever else learning keeps beside the parameters.
         updates: int32 scalar, gradient steps taken.
     """
 
@@ -194,12 +196,13 @@ class OpenLoop(NamedTuple):
     """An open-loop prediction beside the truth, in the environment's units.
 
     Attributes:
-        true_observation, predicted_observation: [B, T, *shape]; pixels as float32 in [0, 1].
+        true_observation, predicted_observation: [B, T, *shape]; pixels as float32 in [0, 1]. The prediction is None
+            where a model has no decoder.
         true_reward, predicted_reward: [B, T].
     """
 
     true_observation: Array
-    predicted_observation: Array
+    predicted_observation: Array | None
     true_reward: Array
     predicted_reward: Array
 
@@ -208,11 +211,14 @@ class AheadErrors(NamedTuple):
     """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
 
     Attributes:
-        kl: [D], KL(posterior || d-step prior), in nats.
-        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units.
         reward_mae: [D], mean absolute error.
+        kl: [D], KL(posterior || d-step prior), in nats; None without a decoder.
+        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units; None without
+            a decoder.
+        latent_mse: [D], mean squared difference of predicted and encoded latent states; None with a decoder.
     """
 
-    kl: Array
-    observation_mse: Array
     reward_mae: Array
+    kl: Array | None = None
+    observation_mse: Array | None = None
+    latent_mse: Array | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from latentplan.agents.planet import PlaNetConfig, make_planet
+from latentplan.agents.tdmpc2 import TDMPC2Config, make_tdmpc2
 from latentplan.types import Agent
 
 
@@ -19,4 +20,8 @@ class AgentEntry(NamedTuple):
     make: Callable[[Any, Any], Agent]
 
 
-AGENTS: dict[str, AgentEntry] = {"planet": AgentEntry(PlaNetConfig, make_planet)}
+AGENTS: dict[str, AgentEntry] = {
+    "planet": AgentEntry(PlaNetConfig, make_planet),
+    "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
+}
+AgentConfig = PlaNetConfig | TDMPC2Config

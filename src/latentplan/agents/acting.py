@@ -12,25 +12,56 @@ from latentplan.types import Array, Belief, Carry, Key, Params, Planner, WorldMo
 PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
 
-Explore = Callable[[Array, Key], Array]
-"""(action [num_envs, A], key) -> another action [num_envs, A], for collecting."""
+Explore = Callable[[Array, Key, dict[str, Array]], Array]
+"""(action [num_envs, A], key, the planner's info [num_envs, ...]) -> another action [num_envs, A], for collecting."""
 
 
 def gaussian_noise(std: float) -> Explore:
     """Adds N(0, std^2) and clips to [-1, 1] (PlaNet section 3)."""
-    return lambda action, key: jnp.clip(action + std * jax.random.normal(key, action.shape), -1.0, 1.0)
+    return lambda action, key, info: _noisy(action, key, std)
+
+
+def planned_noise(std: float) -> Explore:
+    """Adds noise of the std that the planner fitted to the first action, as TD-MPC does; `std` where it fits none."""
+    return lambda action, key, info: _noisy(action, key, info.get("explore_std", std))
+
+
+def _noisy(action: Array, key: Key, std: Array | float) -> Array:
+    return jnp.clip(action + std * jax.random.normal(key, action.shape), -1.0, 1.0)
 
 
 def random_choices(share: float) -> Explore:
     """Takes a uniform choice instead of the planned one, one-hot, in this share of decisions."""
 
-    def explore(action: Array, key: Key) -> Array:
+    def explore(action: Array, key: Key, info: dict[str, Array]) -> Array:
+        del info
         which_key, choice_key = jax.random.split(key)
         size = action.shape[-1]
         choice = jax.nn.one_hot(jax.random.randint(choice_key, action.shape[:-1], 0, size), size)
         return jnp.where(jax.random.bernoulli(which_key, share, (*action.shape[:-1], 1)), choice, action)
 
     return explore
+
+
+def make_initial(model: WorldModel, planner: Planner, action_size: int) -> Callable[[int], Carry]:
+    """What acting remembers before an episode's first decision: zeros in the shapes that `make_act` carries on.
+
+    Args:
+        model: filters observations.
+        planner: for one belief.
+        action_size: A.
+
+    Returns:
+        `Agent.initial`.
+    """
+
+    def initial(num_envs: int) -> Carry:
+        key = jax.random.key(0)
+        planned = jax.eval_shape(planner, jax.eval_shape(model.init, key), model.initial(()), key)
+        warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
+        return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, action_size)), warm_start)
+
+    return initial
 
 
 def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
@@ -58,7 +89,7 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
         warm_start = jax.tree.map(lambda x: forget(is_first, x), carry.warm_start)
         keys = jax.random.split(plan_key, len(is_first))
         planned = plan(params, belief, keys, warm_start)
-        action = explore(planned.action, noise_key) if mode == "explore" else planned.action
+        action = explore(planned.action, noise_key, planned.info) if mode == "explore" else planned.action
         info = planned.info
         if mode == "eval":
             promises = jax.vmap(planned_rewards, (None, 0, 0, 0))

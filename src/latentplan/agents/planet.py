@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.acting import gaussian_noise, make_act, random_choices
+from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import free_nats
@@ -23,7 +23,6 @@ from latentplan.types import (
     Array,
     Batch,
     Belief,
-    Carry,
     EnvSpec,
     Key,
     Params,
@@ -146,12 +145,6 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         params = model.init(key)
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
-    def initial(num_envs: int) -> Carry:
-        key = jax.random.key(0)
-        planned = jax.eval_shape(planner, jax.eval_shape(model.init, key), model.initial(()), key)
-        warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
-        return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, spec.action_size)), warm_start)
-
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -162,7 +155,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
 
     return Agent(
         init=init,
-        initial=initial,
+        initial=make_initial(model, planner, spec.action_size),
         act=make_act(model, planner, explore),
         update=update,
         open_loop=make_open_loop(model),

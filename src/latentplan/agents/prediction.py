@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import imagine, observe, previous_beliefs
-from latentplan.types import AheadErrors, Array, Batch, Belief, Key, OpenLoop, Params, WorldModel
+from latentplan.types import AheadErrors, Batch, Belief, Key, OpenLoop, Params, WorldModel
 
 
 def make_open_loop(model: WorldModel) -> Callable:
@@ -31,17 +31,10 @@ def make_open_loop(model: WorldModel) -> Callable:
         last = jax.tree.map(lambda x: x[-1], beliefs)
         future, _ = imagine(model, params, last, time_major.action[context:], imagine_key)
         whole = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), beliefs, future)
-        return OpenLoop(
-            *(
-                jnp.swapaxes(x, 0, 1)
-                for x in (
-                    model.postprocess(observation),
-                    model.postprocess(model.decode(params, whole).mean),
-                    time_major.reward,
-                    model.reward(params, whole).mean[..., 0],
-                )
-            )
-        )
+        predicted = None if model.decode is None else model.postprocess(model.decode(params, whole).mean)
+        reward = model.reward(params, whole).mean[..., 0]
+        result = OpenLoop(model.postprocess(observation), predicted, time_major.reward, reward)
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), result)
 
     return open_loop
 
@@ -72,14 +65,17 @@ def make_predict_ahead(model: WorldModel, distance: int) -> Callable:
         ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
         truth = model.postprocess(observation)
 
-        def errors(belief: Belief) -> tuple[Array, Array]:
+        def errors(belief: Belief) -> AheadErrors:
+            reward = jnp.abs(model.reward(params, belief).mean[..., 0] - batch.reward)
+            if model.decode is None:
+                return AheadErrors(reward)
             squared = (model.postprocess(model.decode(params, belief).mean) - truth) ** 2
-            reward = model.reward(params, belief).mean[..., 0]
-            return jnp.mean(squared, tuple(range(2, squared.ndim))), jnp.abs(reward - batch.reward)
+            return AheadErrors(reward, observation_mse=jnp.mean(squared, tuple(range(2, squared.ndim))))
 
         known = ahead.valid & ~batch.is_first  # a reset is not foreseen
-        kl = latent_overshooting(model.divergence, posteriors, ahead)
-        per_step = (kl, *jax.lax.map(errors, ahead.belief))  # one distance at a time: all images would take gigabytes
-        return AheadErrors(*(mean_per_distance(x, known) for x in per_step))
+        found = jax.lax.map(errors, ahead.belief)  # one distance at a time: all images would take gigabytes
+        divergence = latent_overshooting(model.divergence, posteriors, ahead)
+        found = found._replace(**{"kl" if model.decode else "latent_mse": divergence})
+        return jax.tree.map(lambda x: mean_per_distance(x, known), found)
 
     return predict_ahead

@@ -53,18 +53,21 @@ def prediction_metrics(
         key: for the model's samples.
 
     Returns:
-        `prediction/kl`, `prediction/observation_mse` and `prediction/reward_mae`, [D] each, by decisions ahead. Empty
-        where every episode is too short for distance D.
+        `prediction/reward_mae` [D], and as far as the model has them `prediction/kl`, `prediction/observation_mse` and
+        `prediction/latent_mse`, by decisions ahead. Empty where every episode is too short for distance D.
     """
     found = []
     for i, episode in enumerate(episodes):
         length = len(episode.reward)
         window = jax.tree.map(lambda x, length=length: x[None, : length // _UNIT * _UNIT or length], episode)
         found.append(jax.device_get(predict_ahead(params, window, jax.random.fold_in(key, i))))
-    long = [errors for errors, episode in zip(found, episodes, strict=True) if len(episode.reward) > len(errors.kl)]
+    long = [
+        errors for errors, episode in zip(found, episodes, strict=True) if len(episode.reward) > len(errors.reward_mae)
+    ]
     if not long:
         return {}
-    return {f"prediction/{name}": np.mean([getattr(errors, name) for errors in long], 0) for name in long[0]._fields}
+    means = jax.tree.map(lambda *x: np.mean(x, 0), *long)
+    return {f"prediction/{name}": x for name, x in means._asdict().items() if x is not None}
 
 
 def _windows(rewards: np.ndarray, horizon: int) -> np.ndarray:

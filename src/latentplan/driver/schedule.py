@@ -16,8 +16,13 @@ class RunConfig:
     """Environments that run in parallel, each in a process; episodes are collected this many at a time."""
     seed_episodes: int = 5
     """Episodes of random actions before learning starts."""
+    seed_decisions: int = 0
+    """Decisions of random actions before learning starts, at least. TD-MPC2 has 1,000."""
     updates_per_episode: int = 100
     """Gradient steps per collected episode."""
+    updates_per_decision: float = 0.0
+    """Gradient steps per collected decision, those of the seed episodes included; above 0 it takes the place of
+    updates_per_episode. TD-MPC2 has 1."""
     overlap: bool = False
     """Collect while learning: the next episodes act on the parameters from before these updates. PlaNet alternates."""
     eval_every: int = 25
@@ -34,7 +39,7 @@ class RunConfig:
     """Steps of an open-loop prediction in all, in decisions."""
 
     def __post_init__(self) -> None:
-        least = {"seed": 0, "updates_per_episode": 0, "seed_episodes": 1}
+        least = {"seed": 0, "updates_per_episode": 0, "updates_per_decision": 0, "seed_decisions": 0}
         for name, value in asdict(self).items():
             if name != "overlap" and value < least.get(name, 1):
                 raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
@@ -68,19 +73,28 @@ class Progress(NamedTuple):
     metrics_bytes: int = 0
     seconds: float = 0.0
 
+    @property
+    def decisions(self) -> int:
+        """Decisions collected."""
+        return self.records - self.episodes
+
 
 def seeding(config: RunConfig, progress: Progress, window: int) -> bool:
-    """Whether to collect at random: for `seed_episodes`, and until replay holds a window of that many records."""
-    return progress.episodes < config.seed_episodes or progress.records < window
+    """Whether to collect at random: for `seed_episodes` and `seed_decisions`, and until replay holds a window."""
+    enough = progress.episodes >= config.seed_episodes and progress.decisions >= config.seed_decisions
+    return not enough or progress.records < window
 
 
 def updates_due(config: RunConfig, progress: Progress, window: int) -> int:
-    """Gradient steps that have to be taken before more is collected: `updates_per_episode` for each episode.
+    """Gradient steps that have to be taken before more is collected: so many for each decision or each episode.
 
-    The first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8).
+    Per episode, the first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8);
+    per decision, the seed episodes' count too (TD-MPC2 learns from them as often before it goes on).
     """
     if seeding(config, progress, window):
         return 0
+    if config.updates_per_decision:
+        return int(config.updates_per_decision * progress.decisions)
     return (progress.episodes - config.seed_episodes + config.num_envs) * config.updates_per_episode
 
 

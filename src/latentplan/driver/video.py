@@ -37,14 +37,17 @@ def write_open_loop(
     """
     directory.mkdir(exist_ok=True)
     picture = directory / f"open_loop_{name}.png"
-    if predicted.true_observation.ndim == 5:
+    if predicted.predicted_observation is not None and predicted.true_observation.ndim == 5:
         write_video(directory / f"open_loop_{name}.mp4", open_loop_video(predicted, context=context), fps)
         write_png(picture, open_loop_image(predicted, context=context))
     elif (plot := open_loop_plot(predicted, context=context, report=report)) is not None:
         write_png(picture, plot)
-    squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
     reward = np.abs(predicted.predicted_reward - predicted.true_reward)[:, context:]
-    return {"open_loop/observation_mse": float(squared.mean()), "open_loop/reward_mae": float(reward.mean())}
+    errors = {"open_loop/reward_mae": float(reward.mean())}
+    if predicted.predicted_observation is not None:
+        squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
+        errors["open_loop/observation_mse"] = float(squared.mean())
+    return errors
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
@@ -147,7 +150,7 @@ def open_loop_plot(
     """Draws an open-loop prediction of state vectors: true and model over time, one panel per dimension, and reward.
 
     Args:
-        open_loop: state vectors.
+        open_loop: state vectors; of a model without a decoder the reward alone is drawn.
         context: steps the model has seen; a dotted line marks where they end.
         row: which element of the batch.
         report: called with a message where matplotlib is missing.
@@ -158,7 +161,8 @@ def open_loop_plot(
     Raises:
         ValueError: the observations are not vectors, or an argument does not fit.
     """
-    _check(open_loop, context, row, ndim=3, instead="open_loop_image")
+    if open_loop.predicted_observation is not None:
+        _check(open_loop, context, row, ndim=3, instead="open_loop_image")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -166,8 +170,9 @@ def open_loop_plot(
         report("open-loop plot skipped: matplotlib is not installed; it comes with latentplan[experiments]")
         return None
     pairs = [(np.asarray(open_loop.true_reward)[row], np.asarray(open_loop.predicted_reward)[row])]
-    true, model = np.asarray(open_loop.true_observation)[row], np.asarray(open_loop.predicted_observation)[row]
-    pairs += list(zip(true.T, model.T, strict=True))
+    if open_loop.predicted_observation is not None:
+        true, model = np.asarray(open_loop.true_observation)[row], np.asarray(open_loop.predicted_observation)[row]
+        pairs += list(zip(true.T, model.T, strict=True))
     columns = min(4, len(pairs))
     figure = Figure(figsize=(3.2 * columns, 2.2 * -(-len(pairs) // columns)), layout="constrained")
     for index, (one, other) in enumerate(pairs):
@@ -210,7 +215,7 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     if scale < 1:
         raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
     true = np.asarray(open_loop.true_observation[row], np.float32)
-    model = np.clip(np.asarray(open_loop.predicted_observation[row], np.float32), 0, 1)
+    model = np.clip(np.asarray(open_loop.predicted_observation, np.float32)[row], 0, 1)
     kinds = np.stack([true, model, (model - true + 1) / 2])
     pixels = _enlarge(np.clip(np.rint(255 * kinds), 0, 255).astype(np.uint8), scale)
     around = ((0, 0), (0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))

@@ -8,6 +8,7 @@ elsewhere `lax.conv` is used. Tests hold the two against each other, values and 
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -164,10 +165,14 @@ def deconv2d(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_deconv_phases, default=_deconv_lax)
 
 
+def _conv_unit(x: Array, kernel: Array) -> Array:
+    return jax.lax.platform_dependent(x, kernel, cpu=_gather, default=_unit_conv)
+
+
 class _Conv(nn.Module):
     features: int
     size: int
-    transposed: bool
+    convolve: Callable[[Array, Array], Array]
     dtype: str
 
     @nn.compact
@@ -176,8 +181,7 @@ class _Conv(nn.Module):
         kernel = self.param("kernel", jax.nn.initializers.glorot_uniform(), shape)
         bias = self.param("bias", jax.nn.initializers.zeros, (self.features,))
         dtype = jnp.dtype(self.dtype)
-        apply = deconv2d if self.transposed else conv2d
-        return apply(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
+        return self.convolve(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
 
 def _norm_act(x: Array, norm: str, activation: str, dtype: str) -> Array:
@@ -199,7 +203,7 @@ class _Encoder(nn.Module):
         lead = flat.shape[:-1]
         x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
         for layer in range(_num_layers(self.image_size)):
-            x = _Conv(2**layer * self.depth, 4, False, self.dtype)(x)
+            x = _Conv(2**layer * self.depth, 4, conv2d, self.dtype)(x)
             x = _norm_act(x, self.norm, self.activation, self.dtype)
         return x.reshape(*lead, -1).astype(jnp.float32)
 
@@ -218,10 +222,28 @@ class _Decoder(nn.Module):
         x = dense(width, self.dtype)(features).reshape(-1, 1, 1, width)
         for layer in range(_num_layers(self.image_size) - 2, -1, -1):
             size = 5 if layer else 6
-            x = _Conv(2**layer * self.depth, size, True, self.dtype)(x)
+            x = _Conv(2**layer * self.depth, size, deconv2d, self.dtype)(x)
             x = _norm_act(x, self.norm, self.activation, self.dtype)
-        x = _Conv(self.channels, 6, True, self.dtype)(x)
+        x = _Conv(self.channels, 6, deconv2d, self.dtype)(x)
         return x.reshape(*lead, -1).astype(jnp.float32)
+
+
+class _ShallowEncoder(nn.Module):
+    image_size: int
+    channels: int
+    depth: int
+    output_size: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, flat: Array) -> Array:
+        lead = flat.shape[:-1]
+        x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
+        for size, apply in ((7, conv2d), (5, conv2d), (3, conv2d)):
+            x = nn.relu(_Conv(self.depth, size, apply, self.dtype)(x))
+        x = _Conv(self.depth, 3, _conv_unit, self.dtype)(x)
+        x = x.reshape(*lead, -1)
+        return (x if x.shape[-1] == self.output_size else dense(self.output_size, self.dtype)(x)).astype(jnp.float32)
 
 
 def _num_layers(image_size: int) -> int:
@@ -280,3 +302,24 @@ def make_conv_decoder(
         Network whose apply maps [..., input_size] to flat images [..., image_size^2 * channels], float32.
     """
     return from_linen(_Decoder(image_size, channels, depth, activation, norm, dtype), input_size)
+
+
+def make_shallow_encoder(
+    image_size: int, channels: int, output_size: int, *, depth: int, dtype: str = "float32"
+) -> Network:
+    """TD-MPC2's convolutions (`common/layers.py`): kernels 7, 5 and 3 with stride 2 and ReLU, then 3 with stride 1.
+
+    A linear layer follows unless what comes out has the size that is asked for: 16 x depth at 64 x 64.
+
+    Args:
+        image_size: of the square image, at least 40.
+        channels: of the image.
+        output_size: of the result.
+        depth: channels of every convolution.
+        dtype: of the products.
+
+    Returns:
+        Network whose apply maps flat images [..., image_size^2 * channels] to [..., output_size], float32.
+    """
+    encoder = _ShallowEncoder(image_size, channels, depth, output_size, dtype)
+    return from_linen(encoder, image_size * image_size * channels)

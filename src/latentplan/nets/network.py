@@ -14,6 +14,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": nn.elu,
     "silu": nn.silu,
     "tanh": jnp.tanh,
+    "mish": lambda x: x * jnp.tanh(nn.softplus(x)),
 }
 
 NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from latentplan.types import Array, Belief, Key, Params
+from latentplan.types import Array, Key, Params
 
-Evaluate = Callable[[Params, Belief, Array, Key], Array]
+Evaluate = Callable[[Params, Any, Array, Key], Array]
 """(params, belief, actions [H, N, A], key) -> returns [N]: all a planner ever knows of a model."""
 
 
@@ -36,22 +36,24 @@ class ObjectiveConfig:
 
 
 def sum_of_rewards(
-    imagine_step: Callable[..., tuple[Belief, object]],
-    reward: Callable[[Params, Belief], Array],
+    imagine_step: Callable[..., tuple[Any, object]],
+    reward: Callable[[Params, Any], Array],
     *,
     discount: float = 1.0,
-    value: Callable[[Params, Belief], Array] | None = None,
+    value: Callable[[Params, Any, Key], Array] | None = None,
+    continues: Callable[[Params, Any], Array] | None = None,
 ) -> Evaluate:
-    """sum_{h=1..H} discount^(h-1) E[r | s_h] + discount^H v(s_H), rolled with sampled priors.
+    """sum_{h=1..H} w_h E[r | s_h] + w_{H+1} v(s_H), rolled with sampled priors; w_h = discount^(h-1) c_1 .. c_{h-1}.
 
-    Without a value: PlaNet algorithm 2, line 6. With one: TD-MPC eq. 3. The reward function is called once, on
-    all H x N beliefs, after the scan.
+    Without value and terminations: PlaNet algorithm 2, line 6. With a value: TD-MPC eq. 3. The reward function is
+    called once, on all H x N beliefs, after the scan, and so is `continues`.
 
     Args:
         imagine_step: (params, belief [N], action [N, A], key) -> (belief [N], anything).
         reward: (params, belief [H, N]) -> expected reward [H, N].
         discount: per decision. PlaNet uses 1.
-        value: (params, belief [N]) -> [N], what follows the last belief.
+        value: (params, belief [N], key) -> [N], what follows the last belief.
+        continues: (params, belief [H, N]) -> [H, N], the probability c_h that the episode goes on after s_h.
 
     Returns:
         Evaluate, for one belief without batch axis.
@@ -66,9 +68,15 @@ def sum_of_rewards(
             return belief, belief
 
         last, beliefs = jax.lax.scan(step, start, (actions, jax.random.split(key, horizon)))
-        weights = discount ** jnp.arange(horizon, dtype=jnp.float32)
-        total = weights @ reward(params, beliefs)
-        return total if value is None else total + discount**horizon * value(params, last)
+        weights = discount ** jnp.arange(horizon + 1, dtype=jnp.float32)
+        rewards = reward(params, beliefs)
+        if continues is None:
+            total, after = weights[:-1] @ rewards, weights[-1]
+        else:
+            alive = jnp.cumprod(continues(params, beliefs), 0)
+            total = weights[0] * rewards[0] + jnp.sum(weights[1:-1, None] * alive[:-1] * rewards[1:], 0)
+            after = weights[-1] * alive[-1]
+        return total if value is None else total + after * value(params, last, jax.random.fold_in(key, horizon))
 
     return evaluate
 

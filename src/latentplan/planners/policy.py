@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from latentplan.planners import sampling
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Belief, Key, Params, Planner, PlanOutput
+from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ def make_policy_planner(
 
 
 def propose_by(
-    policy: Callable[[Params, Belief, Key], Array],
-    imagine_step: Callable[..., tuple[Belief, object]],
+    policy: Callable[[Params, Any, Key], Array],
+    imagine_step: Callable[..., tuple[Any, object]],
     horizon: int,
 ) -> Propose:
     """The sequences that a policy takes when it acts in the model.

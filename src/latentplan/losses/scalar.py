@@ -1,0 +1,77 @@
+"""How a network's outputs stand for one number, and how wrong they are: plain regression or two-hot classes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float
+
+from latentplan.transforms import symexp, symlog
+from latentplan.types import Array
+
+
+class Scalar(NamedTuple):
+    """A way to predict a number.
+
+    Attributes:
+        size: K, how many outputs a network needs for it.
+        mean: (outputs [..., K]) -> [...], the number they stand for.
+        error: (outputs [..., K], target [...]) -> [...], what learning lowers.
+    """
+
+    size: int
+    mean: Callable[[Array], Array]
+    error: Callable[[Array, Array], Array]
+
+
+def squared_error() -> Scalar:
+    """One output, which is the number; its error is squared, as in TD-MPC."""
+    return Scalar(1, lambda outputs: outputs[..., 0], lambda outputs, target: (outputs[..., 0] - target) ** 2)
+
+
+def two_hot_symlog(low: float, high: float, num_bins: int) -> Scalar:
+    """Class probabilities over bins of symlog values; the error is the cross-entropy with the two nearest bins.
+
+    The number is symexp(sum_k p_k b_k), with b the evenly spaced bins (TD-MPC2, arXiv 2310.16828, section 3.1; its code
+    in `common/math.py`). Targets beyond the bins count as the last one.
+
+    Args:
+        low: first bin, a symlog value.
+        high: last bin.
+        num_bins: K, at least 2. TD-MPC2: 101 from -10 to 10.
+
+    Returns:
+        Scalar of K outputs.
+    """
+    bins = jnp.linspace(low, high, num_bins)
+
+    def mean(outputs: Array) -> Array:
+        return symexp(jax.nn.softmax(outputs, -1) @ bins)
+
+    def error(outputs: Array, target: Array) -> Array:
+        return cross_entropy(outputs, two_hot(symlog(target), bins))
+
+    return Scalar(num_bins, mean, error)
+
+
+def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Array, "*batch K"]:
+    """Weights of the two bins around a value, whose mean it is (Bellemare et al. 2017; Dreamer V3, eq. 10).
+
+    Args:
+        value: clipped to the bins' range.
+        bins: increasing.
+
+    Returns:
+        Non-negative, summing to one.
+    """
+    value = jnp.clip(value, bins[0], bins[-1])
+    above = jnp.clip(jnp.searchsorted(bins, value, side="right"), 1, len(bins) - 1)
+    share = (value - bins[above - 1]) / (bins[above] - bins[above - 1])
+    weights = jax.nn.one_hot(above - 1, len(bins)) * (1 - share)[..., None]
+    return weights + jax.nn.one_hot(above, len(bins)) * share[..., None]
+
+
+def cross_entropy(logits: Float[Array, "*batch K"], target: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+    """-sum_k target_k log softmax(logits)_k, in nats."""
+    return -jnp.sum(target * jax.nn.log_softmax(logits, -1), -1)

@@ -1,0 +1,251 @@
+"""A task-oriented latent model, without a decoder: what TD-MPC and TD-MPC2 plan in.
+
+Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a policy (Hansen et al. 2022 and 2024).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.losses.scalar import Scalar, two_hot_symlog
+from latentplan.nets.conv import make_shallow_encoder
+from latentplan.nets.network import ACTIVATIONS, Network
+from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
+from latentplan.types import Array, EnvSpec, Gaussian, Key, Params, WorldModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class TOLDConfig:
+    """Sizes. Defaults: TD-MPC2 with 5M parameters (arXiv 2310.16828, table 8; its config.yaml)."""
+
+    latent: int = 512
+    """L, width of the latent state. 1M: 128."""
+    hidden: int = 512
+    """Width of dynamics, reward, Q-functions and policy, two hidden layers each. 1M: 384."""
+    encoder_hidden: int = 256
+    """Width of the encoder of state vectors."""
+    encoder_layers: int = 1
+    """Hidden layers of the encoder of state vectors; TD-MPC2's `num_enc_layers` counts its output, too."""
+    conv_depth: int = 32
+    """Channels of the convolutions on pixels."""
+    simplex: int = 8
+    """V, size of the simplices that the latent state is made of."""
+    num_q: int = 5
+    """Q-functions in the ensemble. 1M: 2."""
+    dropout: float = 0.01
+    """Share of units dropped in the first layer of the Q-functions while they learn."""
+    num_bins: int = 101
+    """Classes that rewards and values are predicted over."""
+    low: float = -10.0
+    """First bin, a symlog value."""
+    high: float = 10.0
+    """Last bin, a symlog value."""
+    min_log_std: float = -10.0
+    """Least log std of the policy, before tanh."""
+    max_log_std: float = 2.0
+    """Largest log std of the policy, before tanh."""
+    predict_terminal: bool = False
+    """Learn when episodes terminate, and plan with it; TD-MPC2's `episodic`."""
+    activation: str = "mish"
+    """Of the hidden layers, each after a LayerNorm."""
+    dtype: str = "float32"
+    """Of the products: float32 or bfloat16. Parameters are float32."""
+
+    def __post_init__(self) -> None:
+        least = {"latent": 1, "hidden": 1, "encoder_hidden": 1, "encoder_layers": 0, "conv_depth": 1, "simplex": 1}
+        least |= {"num_q": 2, "num_bins": 2}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"model.{name}: expected at least {bound}, got {getattr(self, name)}")
+        if self.latent % self.simplex:
+            raise ValueError(f"model.latent: expected a multiple of model.simplex = {self.simplex}, got {self.latent}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"model.dropout: expected 0 <= dropout < 1, got {self.dropout}")
+        for low, high in (("low", "high"), ("min_log_std", "max_log_std")):
+            if not getattr(self, low) < getattr(self, high):
+                raise ValueError(
+                    f"model.{low}, model.{high}: expected {low} < {high}, "
+                    f"got {getattr(self, low)} and {getattr(self, high)}"
+                )
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"model.activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.dtype not in ("float32", "bfloat16"):
+            raise ValueError(f"model.dtype: expected float32 or bfloat16, got {self.dtype!r}")
+
+
+class Latent(NamedTuple):
+    """A latent state, and the step that led to it: what its reward is predicted from.
+
+    Attributes:
+        now: [..., L].
+        before: [..., L], the latent state one decision earlier.
+        action: [..., A], taken there.
+    """
+
+    now: Array
+    before: Array
+    action: Array
+
+
+class TOLD(NamedTuple):
+    """The model as pure functions.
+
+    K is the number of classes that a number is predicted over, N of Q-functions.
+
+    Attributes:
+        world: the same model as planners, filters and diagnostics see any world model. Its beliefs are `Latent`, its
+            `divergence` is the consistency error, the mean squared difference of latent states; there is no `decode`.
+        next: (params, latent [..., L], action [..., A]) -> latent [..., L].
+        reward: (params, latent [..., L], action [..., A]) -> [..., K].
+        terminal: (params, latent [..., L]) -> [...], the logit of a termination at this latent state.
+        q: (q_params, latent [..., L], action [..., A], key=None) -> [N, ..., K], with dropout where a key is given.
+            `q_params` is `params["q"]`, of its target, or of some members.
+        policy: (params, latent [..., L]) -> Gaussian [..., A] before tanh.
+        scalar: how [..., K] stands for a number.
+    """
+
+    world: WorldModel
+    next: Callable[[Params, Array, Array], Array]
+    reward: Callable[[Params, Array, Array], Array]
+    terminal: Callable[[Params, Array], Array]
+    q: Callable[..., Array]
+    policy: Callable[[Params, Array], Gaussian]
+    scalar: Scalar
+
+
+def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
+    """Builds the model for an environment's observations and actions.
+
+    Args:
+        config: sizes.
+        spec: of the environment; continuous actions.
+
+    Returns:
+        TOLD.
+
+    Raises:
+        ValueError: for discrete actions, or observations that are neither images of at least 40 pixels nor vectors.
+
+    Example:
+        >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
+        >>> model = make_told(TOLDConfig(latent=8, hidden=8, num_q=3), spec)
+        >>> params = model.world.init(jax.random.key(0))
+        >>> latent = model.world.encode(params, jnp.zeros((2, 5)))
+        >>> model.q(params["q"], latent, jnp.zeros((2, 1))).shape
+        (3, 2, 101)
+    """
+    if spec.discrete:
+        raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
+    encoder = _make_encoder(config, spec)
+    scalar = two_hot_symlog(config.low, config.high, config.num_bins)
+    sizes: dict[str, Any] = {
+        "hidden": config.hidden,
+        "layers": 2,
+        "activation": config.activation,
+        "dtype": config.dtype,
+    }
+    both = config.latent + spec.action_size
+    dynamics = make_normed_mlp(both, config.latent, simplex=config.simplex, **sizes)
+    reward = make_normed_mlp(both, scalar.size, zeros=True, **sizes)
+    terminal = make_normed_mlp(config.latent, 1, **sizes)
+    q = make_ensemble(make_normed_mlp(both, scalar.size, zeros=True, dropout=config.dropout, **sizes), config.num_q)
+    policy = make_normed_mlp(config.latent, 2 * spec.action_size, **sizes)
+    parts = {"encoder": encoder, "dynamics": dynamics, "reward": reward, "q": q, "policy": policy}
+    if config.predict_terminal:
+        parts["terminal"] = terminal
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(parts))
+        return {name: part.init(key) for (name, part), key in zip(parts.items(), keys, strict=True)}
+
+    def joined(latent: Array, action: Array) -> Array:
+        return jnp.concatenate([latent, action], -1)
+
+    def next_latent(params: Params, latent: Array, action: Array) -> Array:
+        return dynamics.apply(params["dynamics"], joined(latent, action))
+
+    def predict_reward(params: Params, latent: Array, action: Array) -> Array:
+        return reward.apply(params["reward"], joined(latent, action))
+
+    def act(params: Params, latent: Array) -> Gaussian:
+        mean, log_std = jnp.split(policy.apply(params["policy"], latent), 2, -1)
+        share = (jnp.tanh(log_std) + 1) / 2
+        return Gaussian(mean, jnp.exp(config.min_log_std + share * (config.max_log_std - config.min_log_std)))
+
+    def initial(batch_shape: tuple[int, ...]) -> Latent:
+        latent = jnp.zeros((*batch_shape, config.latent))
+        return Latent(latent, latent, jnp.zeros((*batch_shape, spec.action_size)))
+
+    def observe_step(params: Params, belief: Latent, action: Array, embed: Array, is_first: Array, key: Key):
+        del key  # nothing is sampled
+        before, action = (jnp.where(is_first[..., None], 0.0, x) for x in (belief.now, action))
+        return Latent(embed, before, action), (embed, next_latent(params, before, action))
+
+    def imagine_step(params: Params, belief: Latent, action: Array, key: Key):
+        del key
+        latent = next_latent(params, belief.now, action)
+        return Latent(latent, belief.now, action), latent
+
+    def expected_reward(params: Params, belief: Latent) -> Gaussian:
+        outputs = predict_reward(params, belief.before, belief.action)
+        return Gaussian(scalar.mean(outputs)[..., None], jnp.float32(1.0))
+
+    world = WorldModel(
+        init=init,
+        initial=initial,
+        preprocess=_preprocess,
+        postprocess=lambda flat: flat.reshape(*flat.shape[:-1], *spec.observation_shape) + 0.5 * spec.is_pixels,
+        encode=lambda params, observation: encoder.apply(params["encoder"], observation),
+        observe_step=observe_step,
+        imagine_step=imagine_step,
+        divergence=lambda posterior, prior: jnp.mean((posterior - prior) ** 2, -1),
+        decode=None,
+        reward=expected_reward,
+    )
+    return TOLD(
+        world=world,
+        next=next_latent,
+        reward=predict_reward,
+        terminal=lambda params, latent: terminal.apply(params["terminal"], latent)[..., 0],
+        q=lambda params, latent, action, key=None: q.apply(params, joined(latent, action), key),
+        policy=act,
+        scalar=scalar,
+    )
+
+
+def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
+    shape = spec.observation_shape
+    if not spec.is_pixels:
+        if len(shape) != 1:
+            raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
+        return make_normed_mlp(
+            shape[0],
+            config.latent,
+            hidden=config.encoder_hidden,
+            layers=config.encoder_layers,
+            activation=config.activation,
+            simplex=config.simplex,
+            dtype=config.dtype,
+        )
+    if shape[0] != shape[1] or shape[0] < 40:
+        raise ValueError(
+            f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64"
+        )
+    conv = make_shallow_encoder(shape[0], shape[2], config.latent, depth=config.conv_depth, dtype=config.dtype)
+    return conv._replace(apply=lambda params, x: simnorm(conv.apply(params, x), config.simplex))
+
+
+def _preprocess(observation: Array, key: Key) -> Array:
+    """Pixels to [-0.5, 0.5], flat; state vectors as they are."""
+    del key
+    if observation.dtype == jnp.uint8:
+        return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 - 0.5
+    return jnp.asarray(observation, jnp.float32)
+
+
+def num_parameters(params: Params) -> int:
+    """How many numbers a pytree of parameters holds."""
+    return sum(x.size for x in jax.tree.leaves(params))

@@ -1,0 +1,114 @@
+"""TD-MPC2's networks: layer normalisation before every activation, simplicial outputs, dropout, ensembles."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from latentplan.nets.network import ACTIVATIONS, Network
+from latentplan.types import Array, Key, Params
+
+_NORMAL = jax.nn.initializers.normal(0.02)
+
+
+class _NormedMLP(nn.Module):
+    output_size: int
+    hidden: int
+    layers: int
+    activation: str
+    dropout: float
+    simplex: int
+    zeros: bool
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array, dropout_key: Key | None = None) -> Array:
+        dtype = jnp.dtype(self.dtype)
+        for layer in range(self.layers):
+            x = nn.Dense(self.hidden, dtype=dtype, kernel_init=_NORMAL)(x)
+            if layer == 0 and self.dropout and dropout_key is not None:
+                kept = jax.random.bernoulli(dropout_key, 1 - self.dropout, x.shape)
+                x = jnp.where(kept, x / (1 - self.dropout), 0.0).astype(dtype)
+            x = ACTIVATIONS[self.activation](nn.LayerNorm(1e-5, dtype=dtype)(x))
+        kernel_init = jax.nn.initializers.zeros if self.zeros else _NORMAL
+        x = nn.Dense(self.output_size, dtype=dtype, kernel_init=kernel_init)(x)
+        if self.simplex:
+            x = simnorm(nn.LayerNorm(1e-5, dtype=dtype)(x).astype(jnp.float32), self.simplex)
+        return x.astype(jnp.float32)
+
+
+def simnorm(x: Array, size: int) -> Array:
+    """Softmax over groups of `size` neighbours (simplicial normalisation: Lavoie et al. 2022; TD-MPC2 section 3.1).
+
+    Args:
+        x: [..., n * size].
+        size: V. TD-MPC2 has 8.
+
+    Returns:
+        [..., n * size]; each group is non-negative and sums to one.
+    """
+    return jax.nn.softmax(x.reshape(*x.shape[:-1], -1, size), -1).reshape(x.shape)
+
+
+def make_normed_mlp(
+    input_size: int,
+    output_size: int,
+    *,
+    hidden: int,
+    layers: int,
+    activation: str = "mish",
+    dropout: float = 0.0,
+    simplex: int = 0,
+    zeros: bool = False,
+    dtype: str = "float32",
+) -> Network:
+    """Hidden layers of linear, LayerNorm, activation, then a linear output (TD-MPC2 `common/layers.py`).
+
+    Args:
+        input_size: of the input's last axis.
+        output_size: of the output's.
+        hidden: units per hidden layer.
+        layers: hidden layers.
+        activation: a name in `ACTIVATIONS`.
+        dropout: share of the first layer's units dropped where a key is given.
+        simplex: V; outputs are normalised and then simplicial in groups of so many. 0: plain.
+        zeros: whether the last layer starts at zero, for predictions of zero; else all weights are N(0, 0.02^2).
+        dtype: of the products.
+
+    Returns:
+        Network whose apply is (params, x [..., input_size], dropout_key=None) -> [..., output_size], float32.
+    """
+    module = _NormedMLP(output_size, hidden, layers, activation, dropout, simplex, zeros, dtype)
+
+    def init(key: Key) -> Params:
+        return module.init(key, jnp.zeros((1, input_size)))["params"]
+
+    def apply(params: Params, x: Array, dropout_key: Key | None = None) -> Any:
+        return module.apply({"params": params}, x, dropout_key)
+
+    return Network(init, apply)
+
+
+def make_ensemble(network: Network, size: int) -> Network:
+    """Networks of one kind side by side, by `vmap` over their parameters.
+
+    Args:
+        network: of one member, which may take a key as its last input.
+        size: N members.
+
+    Returns:
+        Network whose params have a leading axis N and whose apply is (params, x [...], key=None) -> [N, ...]. Fewer
+        members are applied by giving a part of the params.
+    """
+
+    def init(key: Key) -> Params:
+        return jax.vmap(network.init)(jax.random.split(key, size))
+
+    def apply(params: Params, x: Array, key: Key | None = None) -> Array:
+        if key is None:
+            return jax.vmap(network.apply, (0, None))(params, x)
+        keys = jax.random.split(key, len(jax.tree.leaves(params)[0]))
+        return jax.vmap(network.apply, (0, None, 0))(params, x, keys)
+
+    return Network(init, apply)
