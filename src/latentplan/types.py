@@ -158,12 +158,12 @@ class Carry(NamedTuple):
     """What acting remembers between decisions, one row per environment.
 
     Attributes:
-        belief: the filtered belief, [num_envs, ...].
+        belief: the filtered belief, [num_envs, ...]; whatever the model's beliefs are.
         action: [num_envs, A], the last action taken.
         warm_start: [num_envs, ...], what the planner kept of its last plan.
     """
 
-    belief: Belief
+    belief: Any
     action: Array
     warm_start: Any
 

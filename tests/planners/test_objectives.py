@@ -97,14 +97,30 @@ def test_every_step_and_candidate_draws_its_own_noise():
 
 
 def test_a_terminal_value_follows_the_last_belief_discounted_once_more():
-    value = lambda params, belief: 10.0 * belief.stoch[..., 0]  # noqa: E731
+    value = lambda params, belief, key: 10.0 * belief.stoch[..., 0]  # noqa: E731
     with_value = sum_of_rewards(imagine_step, reward, discount=0.9, value=value)
     arguments = (jnp.float32(0.8), START, jnp.asarray(ACTIONS), jax.random.key(0))
     without = sum_of_rewards(imagine_step, reward, discount=0.9)(*arguments)
     belief = jax.tree.map(lambda x: jnp.broadcast_to(x, (CANDIDATES, *x.shape)), START)
     for action in ACTIONS:
         belief, _ = imagine_step(0.8, belief, action, None)
-    np.testing.assert_allclose(with_value(*arguments) - without, 0.9**HORIZON * value(None, belief), rtol=1e-4)
+    np.testing.assert_allclose(with_value(*arguments) - without, 0.9**HORIZON * value(None, belief, None), rtol=1e-4)
+
+
+def test_what_follows_a_termination_counts_for_nothing():
+    """Rewards 1, 2, 3 and value 10; a plan ends with probability c after its steps. Discount 1/2."""
+    step = lambda params, belief, action, key: (belief + 1.0, None)  # noqa: E731
+    chances = jnp.array([[1.0, 0.0, 0.5], [1.0, 1.0, 1.0], [0.0, 1.0, 0.5]])  # of going on: [H, N]
+    evaluate = sum_of_rewards(
+        step,
+        lambda params, beliefs: beliefs,
+        discount=0.5,
+        value=lambda params, belief, key: jnp.full_like(belief, 10.0),
+        continues=lambda params, beliefs: chances,
+    )
+    returns = evaluate(None, jnp.zeros(()), jnp.zeros((3, 3, 1)), jax.random.key(0))
+    expected = [1 + 1 + 0.75, 1.0, 1 + 0.5 * (1 + 0.75) + 10 / 8 * 0.25]
+    np.testing.assert_allclose(returns, expected, rtol=1e-6)
 
 
 def test_risk_is_the_spread_of_the_return_over_the_models_own_draws():

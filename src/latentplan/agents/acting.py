@@ -1,13 +1,14 @@
 """From an observation to an action, for any model and any planner."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
-from latentplan.types import Array, Belief, Carry, Key, Params, Planner, WorldModel
+from latentplan.types import Array, Carry, Key, Params, Planner, WorldModel
 
 PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
@@ -97,7 +98,7 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
             info = info | {"planned_rewards": promises(params, belief, planned.plan, keys)}
         return action, Carry(belief, action, planned.warm_start), info
 
-    def planned_rewards(params: Params, belief: Belief, plan: Array, key: Key) -> Array:
+    def planned_rewards(params: Params, belief: Any, plan: Array, key: Key) -> Array:
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PROMISE_SAMPLES, *x.shape)), belief)
         actions = jnp.broadcast_to(plan[:, None], (len(plan), PROMISE_SAMPLES, plan.shape[-1]))
         beliefs, _ = imagine(model, params, start, actions, key)

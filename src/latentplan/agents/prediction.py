@@ -1,13 +1,14 @@
 """What a model expects once the observations are taken away, and how wrong it is; for any model."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import imagine, observe, previous_beliefs
-from latentplan.types import AheadErrors, Batch, Belief, Key, OpenLoop, Params, WorldModel
+from latentplan.types import AheadErrors, Batch, Key, OpenLoop, Params, WorldModel
 
 
 def make_open_loop(model: WorldModel) -> Callable:
@@ -65,7 +66,7 @@ def make_predict_ahead(model: WorldModel, distance: int) -> Callable:
         ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
         truth = model.postprocess(observation)
 
-        def errors(belief: Belief) -> AheadErrors:
+        def errors(belief: Any) -> AheadErrors:
             reward = jnp.abs(model.reward(params, belief).mean[..., 0] - batch.reward)
             if model.decode is None:
                 return AheadErrors(reward)

@@ -155,7 +155,12 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
         rest, policy = _split(params)
-        learning = Learning(model_optimizer.init(rest), policy_optimizer.init(policy), params["q"], jnp.float32(1.0))
+        learning = Learning(
+            model_optimizer.init(rest),
+            policy_optimizer.init(policy),
+            jax.tree.map(jnp.copy, params["q"]),
+            jnp.float32(1.0),
+        )
         return TrainState(params, learning, jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
@@ -175,7 +180,8 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         policy = optax.apply_updates(policy, steps)
         target_q = optax.incremental_update(rest["q"], learning.target_q, rates.target_rate)
         norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-        finite = jnp.isfinite(total) & jnp.isfinite(policy_total) & jnp.isfinite(norms[0]) & jnp.isfinite(norms[1])
+        numbers = jnp.stack([total, policy_total, *norms, metrics["value"]])  # two-hot targets would hide an infinity
+        finite = jnp.all(jnp.isfinite(numbers))
         metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
         metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
         learning = Learning(model_state, policy_state, target_q, scale)
@@ -318,7 +324,7 @@ def make_policy_loss(config: TDMPC2Config, model: TOLD):
 
     def policy_loss(policy: Params, rest: Params, latents: Array, valid: Array, scale: Array, key: Key):
         action_key, two_key, dropout_key = jax.random.split(key, 3)
-        valid = jnp.concatenate([jnp.ones_like(valid[:1]), valid])
+        valid = jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
         action, log_prob = _sample(model, {"policy": policy}, latents, action_key)
         q = model.q(two_of(rest["q"], two_key), latents, action, dropout_key)
         values = jnp.mean(model.scalar.mean(q), 0)

@@ -1,13 +1,13 @@
 """Latent overshooting: multi-step predictions held against one-step posteriors (PlaNet section 4)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.types import Array, Belief, Gaussian, Key, Params
+from latentplan.types import Array, Key, Params
 
 
 class Overshoot(NamedTuple):
@@ -22,15 +22,15 @@ class Overshoot(NamedTuple):
             Distance 1 is valid everywhere, as in the ELBO: before a first step stands the initial belief.
     """
 
-    belief: Belief
-    prior: Gaussian
+    belief: Any
+    prior: Any
     valid: Bool[Array, "D T *batch"]
 
 
 def overshoot(
-    imagine_step: Callable[..., tuple[Belief, Gaussian]],
+    imagine_step: Callable[..., tuple[Any, Any]],
     params: Params,
-    previous: Belief,
+    previous: Any,
     actions: Float[Array, "T *batch A"],
     is_first: Bool[Array, "T *batch"],
     key: Key,
@@ -59,7 +59,7 @@ def overshoot(
     def later(x: Array) -> Array:  # what stood at t - 1 now stands at t; entry 0 is masked by `valid`
         return jnp.concatenate([x[:1], x[:-1]])
 
-    def roll(carry: tuple[Belief, Array], key: Key):
+    def roll(carry: tuple[Any, Array], key: Key):
         start, valid = carry
         belief, prior = imagine_step(params, start, actions, key)
         next_valid = later(valid).at[0].set(False) & ~is_first
@@ -70,7 +70,7 @@ def overshoot(
     return predictions._replace(valid=predictions.valid.at[0].set(True))
 
 
-def latent_overshooting(divergence: Callable[..., Array], posterior: Gaussian, prediction: Overshoot) -> Array:
+def latent_overshooting(divergence: Callable[..., Array], posterior: Any, prediction: Overshoot) -> Array:
     """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: PlaNet eq. 7, per step and distance.
 
     Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target

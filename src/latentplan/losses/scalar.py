@@ -72,6 +72,6 @@ def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Arr
     return weights + jax.nn.one_hot(above, len(bins)) * share[..., None]
 
 
-def cross_entropy(logits: Float[Array, "*batch K"], target: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+def cross_entropy(logits: Float[Array, "*#batch K"], target: Float[Array, "*#batch K"]) -> Float[Array, "..."]:
     """-sum_k target_k log softmax(logits)_k, in nats."""
     return -jnp.sum(target * jax.nn.log_softmax(logits, -1), -1)

@@ -1,21 +1,23 @@
 """Scans over the model's steps: filtering a recorded sequence, and imagining one."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.types import Array, Belief, Gaussian, Key, Params, WorldModel
+from latentplan.types import Array, Key, Params, WorldModel
 
 
 def observe(
     model: WorldModel,
     params: Params,
-    belief: Belief,
+    belief: Any,
     actions: Float[Array, "T *batch A"],
     embeds: Float[Array, "T *batch E"],
     is_first: Bool[Array, "T *batch"],
     key: Key,
-) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
+) -> tuple[Any, tuple[Any, Any]]:
     """Filters a sequence: q(s_t | o_<=t, a_<=t) for t = 1..T.
 
     Args:
@@ -40,8 +42,8 @@ def observe(
 
 
 def imagine(
-    model: WorldModel, params: Params, belief: Belief, actions: Float[Array, "T *batch A"], key: Key
-) -> tuple[Belief, Gaussian]:
+    model: WorldModel, params: Params, belief: Any, actions: Float[Array, "T *batch A"], key: Key
+) -> tuple[Any, Any]:
     """Predicts a sequence: p(s_t | s_0, a_1..t) for t = 1..T, sampling at every step.
 
     Args:
@@ -62,7 +64,7 @@ def imagine(
     return jax.lax.scan(step, belief, (actions, jax.random.split(key, len(actions))))[1]
 
 
-def previous_beliefs(initial: Belief, beliefs: Belief, is_first: Bool[Array, "T *batch"]) -> Belief:
+def previous_beliefs(initial: Any, beliefs: Any, is_first: Bool[Array, "T *batch"]) -> Any:
     """The belief before each step: the initial one before the window's and every episode's first step.
 
     Args:

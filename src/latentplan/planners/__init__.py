@@ -12,7 +12,7 @@ from latentplan.planners.mppi import MPPIConfig, make_mppi
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.policy import PolicyConfig, make_policy_planner
 from latentplan.planners.shooting import ShootingConfig, make_shooting
-from latentplan.types import Array, Belief, Key, Params, Planner, PlanOutput
+from latentplan.types import Key, Params, Planner, PlanOutput
 
 
 class PlannerEntry(NamedTuple):
@@ -72,7 +72,7 @@ def for_each_belief(planner: Planner) -> Planner:
         (params, beliefs [B, ...], keys [B], warm_starts [B, H, A] or None) -> PlanOutput, each field [B, ...].
     """
 
-    def plan(params: Params, beliefs: Belief, keys: Key, warm_starts: Array | None = None) -> PlanOutput:
+    def plan(params: Params, beliefs: Any, keys: Key, warm_starts: Any = None) -> PlanOutput:
         rows = (beliefs, keys, warm_starts)
         return jax.lax.platform_dependent(
             params,
