@@ -130,16 +130,16 @@ _DEBUG_PLANNERS: dict[str, dict[str, Any]] = {
 
 def _planet_paper(bare: Experiment) -> Experiment:
     """PlaNet v5 to the letter; where an episode may terminate, that is learned, too."""
-    return replace(bare, agent_config=PlaNetConfig())
+    return replace(bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=is_gymnasium(bare.env))))
 
 
-def _planet_cpu(paper: Experiment) -> Experiment:
+def _planet_cpu(bare: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
-    pixels = paper.environment.obs == "pixels"
+    pixels = bare.environment.obs == "pixels"
     return replace(
-        paper,
-        environment=replace(paper.environment, render_quality="fast", image_size=32),
+        bare,
+        environment=replace(bare.environment, render_quality="fast", image_size=32),
         run=RunConfig(
             env_steps=200_000,
             updates_per_episode=100 if pixels else 200,
@@ -148,18 +148,25 @@ def _planet_cpu(paper: Experiment) -> Experiment:
         ),
         replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
         agent_config=PlaNetConfig(
-            model=WorldModelConfig(conv_depth=16, conv_norm="layer", layers=1, pixel_std=0.05, vector_std=0.03),
-            loss=LossConfig(free_nats=0.0, reward_scale=100.0),
+            model=WorldModelConfig(
+                conv_depth=16,
+                conv_norm="layer",
+                layers=1,
+                pixel_std=0.05,
+                vector_std=0.03,
+                predict_terminal=is_gymnasium(bare.env),
+            ),
+            loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
             planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, init_std=0.5, warm_start=True),
         ),
     )
 
 
-def _planet_debug(paper: Experiment) -> Experiment:
+def _planet_debug(bare: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
     return replace(
-        paper,
-        environment=replace(paper.environment, action_repeat=20, render_quality="fast"),
+        bare,
+        environment=replace(bare.environment, action_repeat=20, render_quality="fast"),
         run=RunConfig(
             env_steps=4000,
             seed_episodes=2,
@@ -172,7 +179,14 @@ def _planet_debug(paper: Experiment) -> Experiment:
         replay=ReplayConfig(capacity=1000, batch_size=4, batch_length=8),
         agent_config=PlaNetConfig(
             model=WorldModelConfig(
-                deter=16, stoch=4, hidden=16, layers=1, conv_depth=4, reward_hidden=16, vector_hidden=16
+                deter=16,
+                stoch=4,
+                hidden=16,
+                layers=1,
+                conv_depth=4,
+                reward_hidden=16,
+                vector_hidden=16,
+                predict_terminal=is_gymnasium(bare.env),
             ),
             planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
         ),

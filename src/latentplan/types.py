@@ -106,6 +106,7 @@ class WorldModel(NamedTuple):
             the mean squared difference of latent states.
         decode: (params, belief) -> Gaussian over the preprocessed observation [..., O]; None without a decoder.
         reward: (params, belief) -> Gaussian over the reward [..., 1].
+        terminal: (params, belief) -> [...], the logit of a termination at this belief; None where none is predicted.
     """
 
     init: Callable[..., Params]
@@ -118,6 +119,7 @@ class WorldModel(NamedTuple):
     divergence: Callable[..., Array]
     decode: Any  # Callable[..., Gaussian] | None
     reward: Callable[..., Gaussian]
+    terminal: Any = None  # Callable[..., Array] | None
 
 
 class PlanOutput(NamedTuple):

@@ -25,11 +25,10 @@ SPECS = {
 ENVS, B, T, CONTEXT = 3, 2, 5, 2
 
 
-def planet(kind, **options):
+def planet(kind, predict_terminal=False, **options):
+    sizes = dict(deter=8, stoch=4, hidden=8, layers=1, conv_depth=4, reward_hidden=8, vector_hidden=8)
     return PlaNetConfig(
-        model=WorldModelConfig(
-            kind=kind, deter=8, stoch=4, hidden=8, layers=1, conv_depth=4, reward_hidden=8, vector_hidden=8
-        ),
+        model=WorldModelConfig(kind=kind, predict_terminal=predict_terminal, **sizes),
         planner=CEMConfig(horizon=3, num_iterations=2, num_candidates=16, num_elites=4, warm_start=True),
         **options,
     )
@@ -60,6 +59,7 @@ VARIANTS = {
         "ssm": planet("ssm"),
         "rnn": planet("rnn"),
         "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
+        "terminal": planet("rssm", predict_terminal=True),
     },
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
 }

@@ -37,6 +37,8 @@ class LossConfig:
 
     reward_scale: float = 10.0
     """Weight of the reward's log-likelihood."""
+    terminal_scale: float = 10.0
+    """Weight of a termination's log-likelihood, where it is predicted. PlaNet predicts none; as much as a reward's."""
     free_nats: float = 3.0
     """KL per step that costs nothing, in nats."""
     global_prior_scale: float = 0.0
@@ -62,6 +64,7 @@ class LossConfig:
             )
         for name in (
             "reward_scale",
+            "terminal_scale",
             "free_nats",
             "global_prior_scale",
             "overshooting_reward_scale",
@@ -132,7 +135,13 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
-    objective = sum_of_rewards(model.imagine_step, expected_reward, discount=config.objective.discount)
+    goes_on = lambda params, belief: jax.nn.sigmoid(-model.terminal(params, belief))  # noqa: E731
+    objective = sum_of_rewards(
+        model.imagine_step,
+        expected_reward,
+        discount=config.objective.discount,
+        continues=goes_on if model.terminal else None,
+    )
     if config.objective.risk_samples > 1:
         risk = config.objective
         objective = penalise_risk(objective, num_samples=risk.risk_samples, penalty=risk.risk_penalty)
@@ -174,7 +183,8 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
 
     loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + 1/D sum_d beta_d E[max(0, KL_d - free nats)]
     (PlaNet eq. 3 and 7), E over the steps of the batch; for distance d over those whose start lies in
-    the same window and episode. D = 1 is the plain ELBO.
+    the same window and episode. D = 1 is the plain ELBO. Where terminations are predicted, the log-likelihood of
+    whether each step was one joins the reward's.
 
     Args:
         config: of the agent.
@@ -231,6 +241,10 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward)
             total = extra - jnp.mean(fit)
             metrics |= more
+        if model.terminal:
+            error = optax.sigmoid_binary_cross_entropy(model.terminal(params, beliefs), batch.is_terminal)
+            metrics["terminal_nll"] = jnp.mean(error)
+            total += losses.terminal_scale * metrics["terminal_nll"]
         if losses.global_prior_scale:
             to_normal = model.divergence(posteriors, distributions.standard_normal_like(posteriors))
             metrics["global_kl"] = jnp.mean(to_normal)

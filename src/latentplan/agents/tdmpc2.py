@@ -141,7 +141,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     planner = make_planner(
         config.planner,
         spec.action_size,
-        make_objective(model, discount, predict_terminal=config.model.predict_terminal),
+        make_objective(model, discount),
         propose=propose_by(
             lambda params, belief, key: _sample(model, params, belief.now, key)[0],
             model.world.imagine_step,
@@ -197,13 +197,14 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_objective(model: TOLD, discount: float, *, predict_terminal: bool) -> Evaluate:
+def make_objective(model: TOLD, discount: float) -> Evaluate:
     """Predicted rewards, then the mean of two random Q-functions at an action of the policy (TD-MPC2 eq. 5).
+
+    What follows a termination that is predicted with more than even odds counts for nothing.
 
     Args:
         model: of the agent.
         discount: per decision.
-        predict_terminal: whether what follows a predicted termination counts for nothing.
 
     Returns:
         Evaluate.
@@ -215,14 +216,14 @@ def make_objective(model: TOLD, discount: float, *, predict_terminal: bool) -> E
         return jnp.mean(model.scalar.mean(model.q(two_of(params["q"], q_key), belief.now, action)), 0)
 
     def continues(params: Params, belief: Latent) -> Array:
-        return (model.terminal(params, belief.now) <= 0).astype(jnp.float32)
+        return (model.world.terminal(params, belief) <= 0).astype(jnp.float32)
 
     return sum_of_rewards(
         model.world.imagine_step,
         lambda params, belief: model.world.reward(params, belief).mean[..., 0],
         discount=discount,
         value=value,
-        continues=continues if predict_terminal else None,
+        continues=continues if model.world.terminal else None,
     )
 
 
@@ -296,8 +297,9 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
             "value": jnp.mean(scalar.error(values, goals[None]), 0),
         }
         terms = {name: over_rollout(error, valid, losses.rho) for name, error in errors.items()}
-        if config.model.predict_terminal:  # every step counts the same
-            error = optax.sigmoid_binary_cross_entropy(model.terminal(rest, later), is_terminal)
+        if model.world.terminal:  # every step counts the same
+            belief = Latent(later, latents[:-1], action)
+            error = optax.sigmoid_binary_cross_entropy(model.world.terminal(rest, belief), is_terminal)
             terms["terminal"] = over_rollout(error, valid, 1.0)
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}

@@ -100,7 +100,6 @@ class TOLD(NamedTuple):
             `divergence` is the consistency error, the mean squared difference of latent states; there is no `decode`.
         next: (params, latent [..., L], action [..., A]) -> latent [..., L].
         reward: (params, latent [..., L], action [..., A]) -> [..., K].
-        terminal: (params, latent [..., L]) -> [...], the logit of a termination at this latent state.
         q: (q_params, latent [..., L], action [..., A], key=None) -> [N, ..., K], with dropout where a key is given.
             `q_params` is `params["q"]`, of its target, or of some members.
         policy: (params, latent [..., L]) -> Gaussian [..., A] before tanh.
@@ -110,7 +109,6 @@ class TOLD(NamedTuple):
     world: WorldModel
     next: Callable[[Params, Array, Array], Array]
     reward: Callable[[Params, Array, Array], Array]
-    terminal: Callable[[Params, Array], Array]
     q: Callable[..., Array]
     policy: Callable[[Params, Array], Gaussian]
     scalar: Scalar
@@ -189,6 +187,9 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
         latent = next_latent(params, belief.now, action)
         return Latent(latent, belief.now, action), latent
 
+    def predict_terminal(params: Params, belief: Latent) -> Array:
+        return terminal.apply(params["terminal"], belief.now)[..., 0]
+
     def expected_reward(params: Params, belief: Latent) -> Gaussian:
         outputs = predict_reward(params, belief.before, belief.action)
         return Gaussian(scalar.mean(outputs)[..., None], jnp.float32(1.0))
@@ -204,12 +205,12 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
         divergence=lambda posterior, prior: jnp.mean((posterior - prior) ** 2, -1),
         decode=None,
         reward=expected_reward,
+        terminal=predict_terminal if config.predict_terminal else None,
     )
     return TOLD(
         world=world,
         next=next_latent,
         reward=predict_reward,
-        terminal=lambda params, latent: terminal.apply(params["terminal"], latent)[..., 0],
         q=lambda params, latent, action, key=None: q.apply(params, joined(latent, action), key),
         policy=act,
         scalar=scalar,

@@ -42,6 +42,8 @@ class WorldModelConfig(DynamicsConfig):
     """Width of the encoder and decoder of state vectors, in units."""
     vector_layers: int = 2
     """Hidden layers of the encoder and decoder of state vectors."""
+    predict_terminal: bool = False
+    """Learn when episodes terminate, by a head like the reward's, and plan with it. PlaNet's tasks never terminate."""
     pixel_std: float = 1.0
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
     vector_std: float = 0.1
@@ -138,15 +140,19 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
     reward_sizes = config.network_sizes() | {"hidden": config.reward_hidden, "layers": config.reward_layers}
     reward_net = make_mlp(feature_size, 1, **reward_sizes)
+    terminal_net = make_mlp(feature_size, 1, **reward_sizes)
 
     def init(key: Key) -> Params:
         dynamics_key, encoder_key, decoder_key, reward_key = jax.random.split(key, 4)
-        return {
+        params = {
             "dynamics": dynamics.init(dynamics_key),
             "encoder": observations.encoder.init(encoder_key),
             "decoder": observations.decoder.init(decoder_key),
             "reward": reward_net.init(reward_key),
         }
+        if config.predict_terminal:
+            params["terminal"] = terminal_net.init(jax.random.fold_in(key, 4))
+        return params
 
     def on_dynamics(step):
         return lambda params, *args: step(params["dynamics"], *args)
@@ -157,6 +163,9 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
 
     def reward(params: Params, belief: Belief) -> Gaussian:
         return Gaussian(reward_net.apply(params["reward"], feature(belief)), jnp.float32(1.0))
+
+    def terminal(params: Params, belief: Belief) -> Array:
+        return terminal_net.apply(params["terminal"], feature(belief))[..., 0]
 
     return WorldModel(
         init=init,
@@ -169,6 +178,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         divergence=dynamics.divergence,
         decode=decode,
         reward=reward,
+        terminal=terminal if config.predict_terminal else None,
     )
 
 
