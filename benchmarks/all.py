@@ -20,6 +20,7 @@ MARKS = "<!-- benchmarks: written by python benchmarks/all.py -->\n", "<!-- end 
 
 CPU = {
     "planner": ("planner.py",),
+    "planner_quality": ("planner_quality.py",),
     "update": ("update.py",),
     "env": ("env.py", "--picture", "results/benchmarks/render_quality.png"),
     "loop": ("loop.py",),

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "planner": "--sizes cpu --beliefs 2 --candidates 20 --iterations 1 --rounds 2",
+    "planner_quality": "--planner cem icem --budgets 40 200 --cases 2 --problems quadratic",
     "update": "--sizes cpu --obs state --rounds 1",
     "env": "--tasks cartpole_swingup --workers 1 --rounds 1",
 }

@@ -313,7 +313,7 @@ def test_evaluations_counts_what_the_model_rolls(name):
 
     entry = PLANNERS[name]
     if name == "gradient":
-        pytest.skip("a gradient is counted as three evaluations")
+        pytest.skip("a gradient counts as two evaluations")
     planner = make(name, evaluate)
     output = planner(PARAMS, make_belief(), jax.random.key(21))
     seen.clear()

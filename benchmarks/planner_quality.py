@@ -1,0 +1,161 @@
+"""What a plan is worth against what it costs: every planner, at several numbers of evaluated action sequences.
+
+python benchmarks/planner_quality.py                     with models that are known exactly
+python benchmarks/planner_quality.py --logdir runs/NAME  with a trained model, in its environment
+
+A budget is the number of action sequences that the model rolls per decision (a gradient counts as two).
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import harness
+import jax
+import known_models
+import numpy as np
+
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
+from presets import Experiment
+
+from latentplan.driver.compilation import compiled, configure
+from latentplan.planners import PLANNERS
+
+BUDGETS = (120, 600, 2000, 10_000)  # the first and third are a fifth of the second and fourth
+COMPARED = [name for name in PLANNERS if name != "policy"]  # a policy evaluates nothing
+PROBLEMS: dict[str, Callable[[], known_models.Problem]] = {
+    "quadratic": known_models.quadratic,
+    "lqr": lambda: known_models.lqr(known_models.make_lqr()),
+    "cart_pole": known_models.cart_pole,
+}
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The benchmark's own arguments."""
+    parser.add_argument("--planner", choices=COMPARED, nargs="+", default=COMPARED, help="default: all")
+    parser.add_argument("--budgets", type=harness.positive, nargs="+", default=BUDGETS, help="default: %(default)s")
+    parser.add_argument("--problems", choices=PROBLEMS, nargs="+", default=list(PROBLEMS), help="default: all")
+    parser.add_argument("--cases", type=harness.positive, default=10, help="random cases or episodes of each")
+    parser.add_argument("--logdir", type=Path, help="a trained run, in place of the known models")
+
+
+def run(options: Namespace) -> harness.Result:
+    """Scores every planner at every budget."""
+    configure()
+    if options.logdir:
+        experiment = read_experiment(options.logdir)
+        scores = {experiment.env: (score_run(options.logdir, experiment, options), "return")}
+    else:
+        scores = {}
+        for name in options.problems:
+            problem = PROBLEMS[name]()
+            scores[name] = (score_problem(problem, options), problem.unit)
+    rows: list[dict[str, Any]] = []
+    ratios: dict[str, float] = {}
+    for task, (found, _) in scores.items():
+        for planner in options.planner:
+            row: dict[str, Any] = {"task": task, "planner": planner}
+            for budget in options.budgets:
+                values = found[planner, budget]
+                row |= {f"{budget}": float(np.mean(values)), f"+- {budget}": standard_error(values)}
+            rows.append(row)
+        ratios |= at_a_fifth(task, found)
+    units = [f"{task}: {unit}" for task, (_, unit) in scores.items()]
+    notes = [f"mean of {options.cases} cases and its standard error; columns: evaluated sequences per decision", *units]
+    return harness.Result(rows, ratios, notes)
+
+
+def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
+    """(planner, budget) -> scores of a problem's cases, the same ones for all."""
+    keys = jax.random.split(jax.random.key(0), options.cases)
+    found = {}
+    for name in options.planner:
+        for budget in options.budgets:
+            config = with_budget(PLANNERS[name].config(horizon=known_models.HORIZON, warm_start=True), budget)
+            planner = PLANNERS[name].make(config, problem.action_size, problem.evaluate)
+            found[name, budget] = np.asarray(compiled(lambda keys, p=planner: problem.score(p, keys))(keys))
+            print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
+    return found
+
+
+def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
+    """(planner, budget) -> returns of evaluation episodes of a trained agent, whose planner is replaced."""
+    from latentplan.agents import AGENTS
+    from latentplan.driver import collect
+    from latentplan.driver.loop import restore
+    from latentplan.driver.rng import env_seeds, stream_key
+    from latentplan.driver.workers import Workers
+
+    make, own = AGENTS[experiment.agent].make, experiment.agent_config
+    found = {}
+    with Workers(experiment.env, experiment.environment, 1) as workers:
+        agent = make(own, workers.spec)
+        state, _ = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
+        seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
+        for name in options.planner:
+            for budget in options.budgets:
+                shared = {field.name for field in fields(PLANNERS[name].config)} & {"horizon", "init_std", "warm_start"}
+                kept = {field: getattr(own.planner, field) for field in shared if hasattr(own.planner, field)}
+                planner = with_budget(PLANNERS[name].config(**kept), budget)
+                other = make(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
+                policy = collect.agent_policy(other, state.params, collect.compile_act(other, "eval"))
+                episodes = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
+                found[name, budget] = np.array([collect.episode_return(episode) for episode in episodes])
+                print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
+    return found
+
+
+def read_experiment(logdir: Path) -> Experiment:
+    """What a run was started with.
+
+    Raises:
+        ValueError: there is no run.
+    """
+    from latentplan.driver.provenance import from_dict
+
+    file = logdir / "config.json"
+    if not file.is_file():
+        raise ValueError(f"--logdir: expected the folder of a run, with config.json, got {logdir}")
+    return from_dict(Experiment, json.loads(file.read_text())["config"])
+
+
+def with_budget(config: Any, budget: int) -> Any:
+    """A planner's config, changed to evaluate at most so many sequences, and hardly fewer.
+
+    Rounds are few where there are few sequences: 4, or 10 from 2000 on, and a tenth of a round's sequences are elites.
+    """
+    rounds = {"num_iterations": 4 if budget < 2000 else 10} if hasattr(config, "num_iterations") else {}
+
+    def sized(candidates: int) -> Any:
+        elites = {"num_elites": max(2, candidates // 10)} if hasattr(config, "num_elites") else {}
+        return replace(config, num_candidates=candidates, **rounds, **elites)
+
+    low, high = 2, budget
+    while low < high:  # evaluations grow with candidates
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if sized(middle).evaluations <= budget else (low, middle - 1)
+    return sized(low)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean; zero for a single value."""
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def at_a_fifth(task: str, found: dict[tuple[str, int], np.ndarray]) -> dict[str, float]:
+    """Score of iCEM less that of CEM at five times the budget, paired over cases; at or above zero it is as good."""
+    return {
+        f"icem at {budget // 5} less cem at {budget}, {task}": float(
+            np.mean(found["icem", budget // 5] - found["cem", budget])
+        )
+        for name, budget in found
+        if name == "cem" and ("icem", budget // 5) in found
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(harness.main("planner_quality", __doc__, arguments, run))
