@@ -1,9 +1,14 @@
-"""README's Python blocks run, in order, in one namespace, as a reader would paste them."""
+"""The documents' Python blocks run, in order, in one namespace, as a reader would paste them."""
 
 import re
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+
+from latentplan import planners
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -28,6 +33,27 @@ def test_blocks_are_found_run_in_order_and_fail_with_their_line():
     with pytest.raises(NameError) as error:
         run("\n\n```python\nmissing\n```\n", "text")
     assert error.traceback[-1].lineno == 3
+
+
+def test_the_planner_that_is_added_as_an_example_plans():
+    file = README.parent / "docs" / "adding_a_planner.md"
+    assert len(file.read_text().splitlines()) < 80 and len(python_blocks(file.read_text())) == 1
+    block = python_blocks(file.read_text())[0][1]
+    assert len(block.splitlines()) < 60
+    try:
+        run(file.read_text(), str(file))
+        entry = planners.PLANNERS["local_search"]
+    finally:
+        planners.PLANNERS.pop("local_search", None)
+    target = jnp.array([0.5, -0.3])
+    bowl = lambda params, belief, actions, key: -jnp.sum((actions - target) ** 2, (0, 2))  # noqa: E731
+    planner = jax.jit(entry.make(entry.config(horizon=2, num_iterations=30), 2, bowl))
+    output = planner(None, None, jax.random.key(0))
+    np.testing.assert_allclose(output.plan, jnp.broadcast_to(target, (2, 2)), atol=0.1)
+    again = planner(None, None, jax.random.key(1), output.warm_start)
+    assert again.info["elite_return"][0] >= output.info["elite_return"][0]
+    with pytest.raises(ValueError, match="planner.num_candidates: expected at least 1, got 0"):
+        entry.config(num_candidates=0)
 
 
 def test_readme():
