@@ -1,6 +1,6 @@
 """How long a plan takes, what that is in operations per second, and how near the machine's ceiling it comes.
 
-python benchmarks/planner.py                  PlaNet's sizes and the cpu preset's
+python benchmarks/planner.py                  PlaNet's sizes and the cpu preset's; TD-MPC2 with 5M parameters
 python benchmarks/planner.py --peer torch     beside the same planner in plain PyTorch
 """
 
@@ -16,13 +16,16 @@ import harness
 import jax
 import jax.numpy as jnp
 import operations
+import operations_told
 from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
 
+from latentplan.agents.tdmpc2 import make_told_planner
 from latentplan.driver.compilation import compiled
+from latentplan.models.told import make_told
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.cem import CEMConfig
@@ -30,15 +33,16 @@ from latentplan.planners.objectives import sum_of_rewards
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation
-BELIEFS = {"paper": [1, 4], "cpu": [1, 4, 16]}  # so many that 2 cores are done in a minute or two
+BELIEFS = {"paper": [1, 4], "cpu": [1, 4, 16], "tdmpc2-5M": [1, 4]}  # so many that 2 cores are done in a minute or two
 WITHOUT_POLICY = [name for name in PLANNERS if name != "policy"]  # PlaNet has none
+PEERED = (("cem", "paper"), ("cem", "cpu"), ("mppi", "tdmpc2-5M"))  # what the peer plans, too
 GPU_BELIEFS = [1, 4, 16, 64]
 
 
 def arguments(parser: ArgumentParser) -> None:
     """The benchmark's own arguments."""
     parser.add_argument("--planner", choices=WITHOUT_POLICY, nargs="+", default=WITHOUT_POLICY, help="default: all")
-    parser.add_argument("--sizes", choices=BELIEFS, nargs="+", default=list(BELIEFS), help="presets; default: both")
+    parser.add_argument("--sizes", choices=BELIEFS, nargs="+", default=list(BELIEFS), help="default: all")
     parser.add_argument(
         "--beliefs", type=harness.positive, nargs="+", help="how many are planned for at once, one row each"
     )
@@ -56,13 +60,17 @@ def run(options: Namespace) -> harness.Result:
         return f"plans per second, B={row['beliefs']}, {row['sizes']}"
 
     ratios = cases.of_ceiling(rows, lambda row: f"{row['planner']}, B={row['beliefs']}, {row['sizes']}")
-    ratios |= cases.against_peers([row for row in rows if row.get("planner") == "cem"], "plans/s", compared)
+    timed = [row for row in rows if any((row.get("planner"), row["sizes"]) == pair for pair in PEERED)]
+    ratios |= cases.against_peers(timed, "plans/s", compared)
     return harness.Result(rows, ratios, notes)
 
 
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, beliefs, planners, implementations."""
     for sizes in options.sizes:
+        if sizes == "tdmpc2-5M":
+            yield from told_cases(options, peer)
+            continue
         agent: Any = make_preset(sizes, "", "pixels").agent_config
         model = replace(agent.model, dtype=options.dtype)
         for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
@@ -80,6 +88,26 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
                 if name == "cem":
                     labels = {"sizes": sizes, "beliefs": beliefs, "planner": "cem: noise alone"}
                     yield Case(labels, noise_call(model, config, beliefs), 0.0, {})
+
+
+def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
+    """TD-MPC2's MPPI, with candidates of its policy and a terminal value."""
+    if "mppi" not in options.planner:
+        return
+    agent: Any = make_preset("paper", "walker_walk", "state", agent="tdmpc2", size="5M").agent_config
+    config, spec = replace(agent, model=replace(agent.model, dtype=options.dtype)), SPEC._replace(max_decisions=500)
+    told = make_told(config.model, spec)
+    planner = make_told_planner(config.planner, told, spec, 0.99)
+    for beliefs in options.beliefs or (BELIEFS["tdmpc2-5M"] if jax.default_backend() == "cpu" else GPU_BELIEFS):
+        calls = {"latentplan": _call(planner, told.world, beliefs)}
+        if peer and beliefs == 1:
+            inputs = (options.peer, jax.default_backend(), config, spec)
+            calls |= peer.cases("peer_torch_tdmpc2:plan_calls", *inputs)
+        amounts = {"plans": beliefs, "candidate-steps": operations.candidate_steps(config.planner, beliefs)}
+        count = operations_told.of_plan(config.model, config.planner, action_size=spec.action_size, beliefs=beliefs)
+        for implementation, call in calls.items():
+            labels = {"sizes": "tdmpc2-5M", "beliefs": beliefs, "planner": "mppi", "implementation": implementation}
+            yield Case(labels, call, count, amounts)
 
 
 def planner_config(options: Namespace, name: str, sizes: str) -> Any:

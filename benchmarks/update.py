@@ -1,6 +1,6 @@
-"""How long one update of PlaNet's model takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
+"""How long one update takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
 
-python benchmarks/update.py                  pixels and state, PlaNet's sizes and the cpu preset's
+python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters
 python benchmarks/update.py --parts          and what the update is made of
 python benchmarks/update.py --peer torch     beside the same update in plain PyTorch
 """
@@ -18,17 +18,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import operations
+import operations_told
 from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
 
-from latentplan.agents.planet import PlaNetConfig, make_planet
+from latentplan.agents.planet import make_planet
+from latentplan.agents.tdmpc2 import make_tdmpc2
 from latentplan.driver.compilation import compiled
 from latentplan.models.rollout import observe
 from latentplan.models.world_model import WorldModelConfig, make_world_model
-from latentplan.types import Array, Batch, Belief, EnvSpec, Params
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Params
 
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
@@ -36,10 +38,13 @@ SPECS = {
 }
 
 
+SIZES = ["paper", "cpu", "tdmpc2-5M"]
+
+
 def arguments(parser: ArgumentParser) -> None:
     """The benchmark's own arguments."""
     parser.add_argument("--obs", choices=SPECS, nargs="+", default=list(SPECS), help="observations; default: both")
-    parser.add_argument("--sizes", choices=("paper", "cpu"), nargs="+", default=["paper", "cpu"], help="default: both")
+    parser.add_argument("--sizes", choices=SIZES, nargs="+", default=SIZES, help="default: all")
     cases.arguments(parser, rounds=3)
     parser.add_argument("--parts", action="store_true", help="time noise, encoder, filter and decoder alone as well")
 
@@ -55,6 +60,9 @@ def run(options: Namespace) -> harness.Result:
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """What was asked for: sizes, observations, implementations, parts."""
     for sizes in options.sizes:
+        if sizes == "tdmpc2-5M":
+            yield from told_cases(options, peer)
+            continue
         for obs in options.obs:
             preset, spec = make_preset(sizes, "", obs), SPECS[obs]
             config: Any = preset.agent_config
@@ -62,7 +70,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
             shape = (preset.replay.batch_size, preset.replay.batch_length)
             batch = random_batch(spec, *shape)
             counts = operations.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1])
-            calls: dict[str, Callable[[], Any]] = {"latentplan": update_call(config, spec, batch)}
+            calls: dict[str, Callable[[], Any]] = {"latentplan": update_call(make_planet(config, spec), batch)}
             if peer:
                 inputs = (options.peer, jax.default_backend(), config, spec, batch)
                 calls |= peer.cases("peer_torch:update_calls", *inputs)
@@ -72,6 +80,25 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
                 yield Case(case, call, sum(counts.values()), {"updates": 1})
             for part, call in part_calls(config.model, spec, batch).items() if options.parts else ():
                 yield Case(labels | {"part": part}, call, counts.get(part, 0.0), {})
+
+
+def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
+    """TD-MPC2's update: model, policy and target Q-functions."""
+    if "state" not in options.obs:
+        return
+    preset, spec = make_preset("paper", "walker_walk", "state", agent="tdmpc2", size="5M"), SPECS["state"]
+    agent: Any = preset.agent_config
+    config = replace(agent, model=replace(agent.model, dtype=options.dtype))
+    shape = (preset.replay.batch_size, preset.replay.batch_length)
+    batch = random_batch(spec, *shape)
+    count = sum(operations_told.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1]).values())
+    calls: dict[str, Callable[[], Any]] = {"latentplan": update_call(make_tdmpc2(config, spec), batch)}
+    if peer:
+        inputs = (options.peer, jax.default_backend(), config, spec, batch)
+        calls |= peer.cases("peer_torch_tdmpc2:update_calls", *inputs)
+    for implementation, call in calls.items():
+        labels = {"sizes": "tdmpc2-5M", "obs": "state", "part": "update", "implementation": implementation}
+        yield Case(labels, call, count, {"updates": 1})
 
 
 def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
@@ -91,9 +118,9 @@ def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
     )
 
 
-def update_call(config: PlaNetConfig, spec: EnvSpec, batch: Batch) -> Callable[[], None]:
+def update_call(agent: Agent, batch: Batch) -> Callable[[], None]:
     """Updates as the training loop does, again and again on one batch."""
-    agent, key = make_planet(config, spec), jax.random.key(0)
+    key = jax.random.key(0)
     update, state, batch = compiled(agent.update, donate_argnums=0), compiled(agent.init)(key), jax.device_put(batch)
 
     def call() -> None:

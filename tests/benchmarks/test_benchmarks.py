@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = {
     "planner": "--sizes cpu --beliefs 2 --candidates 20 --iterations 1 --rounds 2",
     "planner_quality": "--planner cem icem --budgets 40 200 --cases 2 --problems quadratic",
-    "update": "--sizes cpu --obs state --rounds 1",
+    "update": "--sizes cpu tdmpc2-5M --obs state --rounds 1",
     "env": "--tasks cartpole_swingup --workers 1 --rounds 1",
 }
 

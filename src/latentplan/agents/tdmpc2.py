@@ -16,7 +16,7 @@ from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
 from latentplan.planners.policy import propose_by
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, TrainState
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,16 +138,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     model = make_told(config.model, spec)
     losses, rates = config.loss, config.optimizer
     discount = discount_of(spec.max_decisions, losses.discount_denominator, losses.discount_min, losses.discount_max)
-    planner = make_planner(
-        config.planner,
-        spec.action_size,
-        make_objective(model, discount),
-        propose=propose_by(
-            lambda params, belief, key: _sample(model, params, belief.now, key)[0],
-            model.world.imagine_step,
-            config.planner.horizon,
-        ),
-    )
+    planner = make_told_planner(config.planner, model, spec, discount)
     model_optimizer, policy_optimizer = make_optimizers(rates)
     model_loss = make_model_loss(config, model, discount)
     policy_loss = make_policy_loss(config, model)
@@ -195,6 +186,23 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         open_loop=make_open_loop(model.world),
         predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
     )
+
+
+def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discount: float) -> Planner:
+    """Any planner over the latent model, with candidates that its policy proposes.
+
+    Args:
+        config: of the planner.
+        model: of the agent.
+        spec: of the environment.
+        discount: per decision.
+
+    Returns:
+        Planner for one belief, a `Latent`.
+    """
+    policy = lambda params, belief, key: _sample(model, params, belief.now, key)[0]  # noqa: E731
+    propose = propose_by(policy, model.world.imagine_step, config.horizon)
+    return make_planner(config, spec.action_size, make_objective(model, discount), propose=propose)
 
 
 def make_objective(model: TOLD, discount: float) -> Evaluate:
