@@ -9,6 +9,7 @@ import tyro
 
 from latentplan.agents import AgentConfig
 from latentplan.agents.planet import LossConfig, PlaNetConfig
+from latentplan.agents.tdmpc import ScheduleConfig, TDMPCConfig
 from latentplan.agents.tdmpc2 import TDMPC2Config
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
@@ -29,12 +30,12 @@ class Experiment:
 
     env: str = "walker_walk"
     """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
-    agent: Literal["planet", "tdmpc2"] = "planet"
+    agent: Literal["planet", "tdmpc", "tdmpc2"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
     """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu."""
     size: str = ""
-    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, planet none."""
+    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, the others none."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
     environment: Annotated[EnvConfig, tyro.conf.arg(name="")] = field(default_factory=EnvConfig)
@@ -193,6 +194,49 @@ def _planet_debug(bare: Experiment) -> Experiment:
     )
 
 
+def _tdmpc_paper(bare: Experiment) -> Experiment:
+    """TD-MPC (arXiv 2203.04955, table 5; cfgs/default.yaml), without its prioritised replay."""
+    pixels = bare.environment.obs == "pixels"
+    agent = TDMPCConfig()
+    return replace(
+        bare,
+        run=RunConfig(env_steps=500_000, seed_decisions=5000, updates_per_decision=1.0),
+        replay=ReplayConfig(capacity=1_000_000, batch_size=256 if pixels else 512, batch_length=6),
+        agent_config=replace(agent, optimizer=replace(agent.optimizer, learning_rate=3e-4 if pixels else 1e-3)),
+    )
+
+
+def _tdmpc_cpu(bare: Experiment) -> Experiment:
+    """For two cores: smaller batches, a fifth of the planning, schedules that suit fewer decisions."""
+    paper, agent = _tdmpc_paper(bare), TDMPCConfig()
+    return replace(
+        paper,
+        environment=replace(bare.environment, render_quality="fast"),
+        run=replace(paper.run, env_steps=100_000, seed_decisions=1000, eval_every=10, eval_episodes=5),
+        replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6),
+        agent_config=replace(
+            agent,
+            schedule=ScheduleConfig(updates=5000),
+            planner=MPPIConfig(
+                horizon=5, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16, momentum=0.1
+            ),
+        ),
+    )
+
+
+def _tdmpc_debug(bare: Experiment) -> Experiment:
+    """Everything once, on tiny networks and short episodes."""
+    other, agent = _tdmpc2_debug(bare), TDMPCConfig()
+    return replace(
+        other,
+        agent_config=replace(
+            agent,
+            model=replace(agent.model, latent=16, hidden=16, encoder_hidden=16, conv_depth=4),
+            planner=other.agent_config.planner,
+        ),
+    )
+
+
 def _tdmpc2_paper(bare: Experiment) -> Experiment:
     """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py)."""
     return replace(
@@ -237,6 +281,7 @@ def _tdmpc2_debug(bare: Experiment) -> Experiment:
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "planet": {},
+    "tdmpc": {},
     "tdmpc2": {  # TD-MPC2's common/__init__.py
         "1M": {"latent": 128, "hidden": 384, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 2},
         "5M": {"latent": 512, "hidden": 512, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 5},
@@ -249,6 +294,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
     "planet": {"paper": _planet_paper, "cpu": _planet_cpu, "debug": _planet_debug},
+    "tdmpc": {"paper": _tdmpc_paper, "cpu": _tdmpc_cpu, "debug": _tdmpc_debug},
     "tdmpc2": {"paper": _tdmpc2_paper, "cpu": _tdmpc2_cpu, "debug": _tdmpc2_debug},
 }
 """Agent -> preset -> from an experiment with its environment alone to a whole one."""

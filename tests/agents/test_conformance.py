@@ -1,6 +1,7 @@
 """What every agent promises the driver. A new agent joins by its lines in VARIANTS."""
 
 import functools
+from dataclasses import replace
 
 import chex
 import jax
@@ -11,6 +12,7 @@ import pytest
 
 from latentplan.agents import AGENTS
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
+from latentplan.agents.tdmpc import TDMPCConfig
 from latentplan.agents.tdmpc2 import TDMPC2Config
 from latentplan.models.told import TOLDConfig
 from latentplan.models.world_model import WorldModelConfig
@@ -44,6 +46,13 @@ OVERSHOOTING = LossConfig(
 )
 
 
+def tdmpc():
+    return TDMPCConfig(
+        model=replace(TDMPCConfig().model, latent=8, hidden=8, encoder_hidden=8, conv_depth=4),
+        planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=16, num_elites=4, policy_candidates=4),
+    )
+
+
 def tdmpc2(**options):
     return TDMPC2Config(
         model=TOLDConfig(
@@ -61,6 +70,7 @@ VARIANTS = {
         "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
         "terminal": planet("rssm", predict_terminal=True),
     },
+    "tdmpc": {"told": tdmpc()},
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
 }
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
@@ -80,7 +90,7 @@ class Case:
         self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
         self.predict_ahead = jax.jit(self._counted("predict_ahead", self.agent.predict_ahead))
         self.fresh = self.state = jax.jit(self.agent.init)(jax.random.key(0))
-        if name == "tdmpc2":  # whose rewards and values start at zero, whatever comes in
+        if name != "planet":  # TD-MPC: rewards and values start at zero, whatever comes in
             keys = iter(jax.random.split(jax.random.key(1), 1000))
             moved = lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape)  # noqa: E731
             self.state = self.state._replace(params=jax.tree.map(moved, self.state.params))

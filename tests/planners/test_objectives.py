@@ -123,6 +123,20 @@ def test_what_follows_a_termination_counts_for_nothing():
     np.testing.assert_allclose(returns, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("horizon", "expected"), [(0.2, 1 + 5), (1.0, 1 + 5), (2.7, 1 + 1 + 5), (9.0, 2.75 + 30 / 8)])
+def test_a_growing_horizon_ends_with_the_value_there(horizon, expected):
+    """Rewards 1, 2, 3 and value 10 s, for s = 1, 2, 3. Discount 1/2."""
+    evaluate = sum_of_rewards(
+        lambda params, belief, action, key: (belief + 1.0, None),
+        lambda params, beliefs: beliefs,
+        discount=0.5,
+        value=lambda params, belief, key: 10.0 * belief,
+        horizon_of=lambda params: params,
+    )
+    returns = evaluate(jnp.float32(horizon), jnp.zeros(()), jnp.zeros((3, 2, 1)), jax.random.key(0))
+    np.testing.assert_allclose(returns, expected, rtol=1e-6)
+
+
 def test_risk_is_the_spread_of_the_return_over_the_models_own_draws():
     """One step whose reward has std a^2 and mean a: N(a, a^4)."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from latentplan.agents.planet import PlaNetConfig, make_planet
+from latentplan.agents.tdmpc import TDMPCConfig, make_tdmpc
 from latentplan.agents.tdmpc2 import TDMPC2Config, make_tdmpc2
 from latentplan.types import Agent
 
@@ -22,6 +23,7 @@ class AgentEntry(NamedTuple):
 
 AGENTS: dict[str, AgentEntry] = {
     "planet": AgentEntry(PlaNetConfig, make_planet),
+    "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc),
     "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
 }
-AgentConfig = PlaNetConfig | TDMPC2Config
+AgentConfig = PlaNetConfig | TDMPCConfig | TDMPC2Config

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
-from latentplan.types import Array, Carry, Key, Params, Planner, WorldModel
+from latentplan.types import Array, Carry, Key, Params, Planner, TrainState, WorldModel
 
 PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
@@ -44,10 +44,13 @@ def random_choices(share: float) -> Explore:
     return explore
 
 
-def make_initial(model: WorldModel, planner: Planner, action_size: int) -> Callable[[int], Carry]:
+def make_initial(
+    init: Callable[[Key], TrainState], model: WorldModel, planner: Planner, action_size: int
+) -> Callable[[int], Carry]:
     """What acting remembers before an episode's first decision: zeros in the shapes that `make_act` carries on.
 
     Args:
+        init: `Agent.init`; only shapes are looked at.
         model: filters observations.
         planner: for one belief.
         action_size: A.
@@ -58,7 +61,7 @@ def make_initial(model: WorldModel, planner: Planner, action_size: int) -> Calla
 
     def initial(num_envs: int) -> Carry:
         key = jax.random.key(0)
-        planned = jax.eval_shape(planner, jax.eval_shape(model.init, key), model.initial(()), key)
+        planned = jax.eval_shape(planner, jax.eval_shape(init, key).params, model.initial(()), key)
         warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
         return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, action_size)), warm_start)
 

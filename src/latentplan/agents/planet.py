@@ -164,7 +164,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
 
     return Agent(
         init=init,
-        initial=make_initial(model, planner, spec.action_size),
+        initial=make_initial(init, model, planner, spec.action_size),
         act=make_act(model, planner, explore),
         update=update,
         open_loop=make_open_loop(model),

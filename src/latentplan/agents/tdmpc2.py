@@ -180,7 +180,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
 
     return Agent(
         init=init,
-        initial=make_initial(model.world, planner, spec.action_size),
+        initial=make_initial(init, model.world, planner, spec.action_size),
         act=make_act(model.world, planner, planned_noise(config.action_noise)),
         update=update,
         open_loop=make_open_loop(model.world),

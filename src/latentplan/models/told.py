@@ -5,12 +5,12 @@ Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from latentplan.losses.scalar import Scalar, two_hot_symlog
+from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
 from latentplan.nets.conv import make_shallow_encoder
 from latentplan.nets.network import ACTIVATIONS, Network
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
@@ -32,13 +32,13 @@ class TOLDConfig:
     conv_depth: int = 32
     """Channels of the convolutions on pixels."""
     simplex: int = 8
-    """V, size of the simplices that the latent state is made of."""
+    """V, size of the simplices that the latent state is made of; 0: it is free, as in TD-MPC."""
     num_q: int = 5
     """Q-functions in the ensemble. 1M: 2."""
     dropout: float = 0.01
     """Share of units dropped in the first layer of the Q-functions while they learn."""
     num_bins: int = 101
-    """Classes that rewards and values are predicted over."""
+    """Classes that rewards and values are predicted over; 1: a plain number with a squared error, as in TD-MPC."""
     low: float = -10.0
     """First bin, a symlog value."""
     high: float = 10.0
@@ -50,17 +50,19 @@ class TOLDConfig:
     predict_terminal: bool = False
     """Learn when episodes terminate, and plan with it; TD-MPC2's `episodic`."""
     activation: str = "mish"
-    """Of the hidden layers, each after a LayerNorm."""
+    """Of the hidden layers."""
+    norm: Literal["layer", "none"] = "layer"
+    """layer: a LayerNorm before every activation. none: as in TD-MPC, only in the first of Q-functions."""
     dtype: str = "float32"
     """Of the products: float32 or bfloat16. Parameters are float32."""
 
     def __post_init__(self) -> None:
-        least = {"latent": 1, "hidden": 1, "encoder_hidden": 1, "encoder_layers": 0, "conv_depth": 1, "simplex": 1}
-        least |= {"num_q": 2, "num_bins": 2}
+        least = {"latent": 1, "hidden": 1, "encoder_hidden": 1, "encoder_layers": 0, "conv_depth": 1, "simplex": 0}
+        least |= {"num_q": 2, "num_bins": 1}
         for name, bound in least.items():
             if getattr(self, name) < bound:
                 raise ValueError(f"model.{name}: expected at least {bound}, got {getattr(self, name)}")
-        if self.latent % self.simplex:
+        if self.simplex and self.latent % self.simplex:
             raise ValueError(f"model.latent: expected a multiple of model.simplex = {self.simplex}, got {self.latent}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"model.dropout: expected 0 <= dropout < 1, got {self.dropout}")
@@ -72,6 +74,8 @@ class TOLDConfig:
                 )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"model.activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.norm not in ("layer", "none"):
+            raise ValueError(f"model.norm: expected 'layer' or 'none', got {self.norm!r}")
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model.dtype: expected float32 or bfloat16, got {self.dtype!r}")
 
@@ -138,8 +142,9 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
     if spec.discrete:
         raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
     encoder = _make_encoder(config, spec)
-    scalar = two_hot_symlog(config.low, config.high, config.num_bins)
+    scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
     sizes: dict[str, Any] = {
+        "norm": config.norm,
         "hidden": config.hidden,
         "layers": 2,
         "activation": config.activation,
@@ -149,7 +154,8 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
     dynamics = make_normed_mlp(both, config.latent, simplex=config.simplex, **sizes)
     reward = make_normed_mlp(both, scalar.size, zeros=True, **sizes)
     terminal = make_normed_mlp(config.latent, 1, **sizes)
-    q = make_ensemble(make_normed_mlp(both, scalar.size, zeros=True, dropout=config.dropout, **sizes), config.num_q)
+    q_sizes = sizes | {"norm": "first" if config.norm == "none" else config.norm, "dropout": config.dropout}
+    q = make_ensemble(make_normed_mlp(both, scalar.size, zeros=True, **q_sizes), config.num_q)
     policy = make_normed_mlp(config.latent, 2 * spec.action_size, **sizes)
     parts = {"encoder": encoder, "dynamics": dynamics, "reward": reward, "q": q, "policy": policy}
     if config.predict_terminal:
@@ -229,6 +235,7 @@ def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
             layers=config.encoder_layers,
             activation=config.activation,
             simplex=config.simplex,
+            norm=config.norm,
             dtype=config.dtype,
         )
     if shape[0] != shape[1] or shape[0] < 40:
@@ -236,6 +243,8 @@ def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
             f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64"
         )
     conv = make_shallow_encoder(shape[0], shape[2], config.latent, depth=config.conv_depth, dtype=config.dtype)
+    if not config.simplex:
+        return conv
     return conv._replace(apply=lambda params, x: simnorm(conv.apply(params, x), config.simplex))
 
 

@@ -1,4 +1,4 @@
-"""TD-MPC2's networks: layer normalisation before every activation, simplicial outputs, dropout, ensembles."""
+"""TD-MPC's and TD-MPC2's networks: layer normalisation before activations, simplicial outputs, dropout, ensembles."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from latentplan.nets.network import ACTIVATIONS, Network
 from latentplan.types import Array, Key, Params
 
 _NORMAL = jax.nn.initializers.normal(0.02)
+_ORTHOGONAL = jax.nn.initializers.orthogonal()
 
 
 class _NormedMLP(nn.Module):
@@ -20,18 +21,21 @@ class _NormedMLP(nn.Module):
     dropout: float
     simplex: int
     zeros: bool
+    norm: str
     dtype: str
 
     @nn.compact
     def __call__(self, x: Array, dropout_key: Key | None = None) -> Array:
-        dtype = jnp.dtype(self.dtype)
+        dtype, init = jnp.dtype(self.dtype), _NORMAL if self.norm == "layer" else _ORTHOGONAL
         for layer in range(self.layers):
-            x = nn.Dense(self.hidden, dtype=dtype, kernel_init=_NORMAL)(x)
+            x = nn.Dense(self.hidden, dtype=dtype, kernel_init=init)(x)
             if layer == 0 and self.dropout and dropout_key is not None:
                 kept = jax.random.bernoulli(dropout_key, 1 - self.dropout, x.shape)
                 x = jnp.where(kept, x / (1 - self.dropout), 0.0).astype(dtype)
-            x = ACTIVATIONS[self.activation](nn.LayerNorm(1e-5, dtype=dtype)(x))
-        kernel_init = jax.nn.initializers.zeros if self.zeros else _NORMAL
+            if self.norm == "layer" or (self.norm == "first" and layer == 0):
+                x = nn.LayerNorm(1e-5, dtype=dtype)(x)
+            x = ACTIVATIONS["tanh" if self.norm == "first" and layer == 0 else self.activation](x)
+        kernel_init = jax.nn.initializers.zeros if self.zeros else init
         x = nn.Dense(self.output_size, dtype=dtype, kernel_init=kernel_init)(x)
         if self.simplex:
             x = simnorm(nn.LayerNorm(1e-5, dtype=dtype)(x).astype(jnp.float32), self.simplex)
@@ -61,9 +65,12 @@ def make_normed_mlp(
     dropout: float = 0.0,
     simplex: int = 0,
     zeros: bool = False,
+    norm: str = "layer",
     dtype: str = "float32",
 ) -> Network:
     """Hidden layers of linear, LayerNorm, activation, then a linear output (TD-MPC2 `common/layers.py`).
+
+    Or as TD-MPC has them (`algorithm/helper.py`): orthogonal, and without LayerNorm but in the first of Q-functions.
 
     Args:
         input_size: of the input's last axis.
@@ -73,13 +80,15 @@ def make_normed_mlp(
         activation: a name in `ACTIVATIONS`.
         dropout: share of the first layer's units dropped where a key is given.
         simplex: V; outputs are normalised and then simplicial in groups of so many. 0: plain.
-        zeros: whether the last layer starts at zero, for predictions of zero; else all weights are N(0, 0.02^2).
+        zeros: whether the last layer starts at zero, for predictions of zero.
+        norm: "layer": every hidden layer is normalised, weights start as N(0, 0.02^2). "first": only the first is, and
+            goes through tanh; "none": none is. With these two weights start orthogonal.
         dtype: of the products.
 
     Returns:
         Network whose apply is (params, x [..., input_size], dropout_key=None) -> [..., output_size], float32.
     """
-    module = _NormedMLP(output_size, hidden, layers, activation, dropout, simplex, zeros, dtype)
+    module = _NormedMLP(output_size, hidden, layers, activation, dropout, simplex, zeros, norm, dtype)
 
     def init(key: Key) -> Params:
         return module.init(key, jnp.zeros((1, input_size)))["params"]

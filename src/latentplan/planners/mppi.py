@@ -1,5 +1,6 @@
 """Model-predictive path integral control, as TD-MPC and TD-MPC2 use it (Williams et al. 2015; Hansen et al. 2022)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,7 +38,7 @@ class MPPIConfig:
     max_std: float = 2.0
     """Largest standard deviation, in action units."""
     momentum: float = 0.0
-    """Share of the last round's mean and std that a refit keeps. TD-MPC keeps 0.1 of the mean."""
+    """Share of the last round's mean that a refit keeps. TD-MPC has 0.1, TD-MPC2 none."""
     choose: Literal["mean", "elite"] = "elite"
     """mean: act with the fitted mean; elite: with an elite drawn by its weight, as TD-MPC2 does."""
     policy_candidates: int = 0
@@ -66,7 +67,13 @@ class MPPIConfig:
 
 
 def make_mppi(
-    config: MPPIConfig, action_size: int, evaluate: Evaluate, *, discrete: bool = False, propose: Propose | None = None
+    config: MPPIConfig,
+    action_size: int,
+    evaluate: Evaluate,
+    *,
+    discrete: bool = False,
+    propose: Propose | None = None,
+    least_std: Callable[[Params], Array] | None = None,
 ) -> Planner:
     """Builds an MPPI planner over any model.
 
@@ -79,6 +86,7 @@ def make_mppi(
         evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
         discrete: whether actions are one-hot choices.
         propose: a policy's sequences, for `policy_candidates`; drawn once, evaluated in every round.
+        least_std: (params) -> a floor of the std, above the config's, that may fall while the model learns.
 
     Returns:
         Planner for one belief. Its info holds `elite_return` [I], `return_std` [I], `action_std` [I] and, for
@@ -94,12 +102,11 @@ def make_mppi(
         >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.05))
         True
     """
-    shared: dict[str, Any] = {"momentum": config.momentum}
     if discrete:
-        proposals = categorical(config.horizon, action_size, min_prob=config.min_std, **shared)
+        proposals = categorical(config.horizon, action_size, min_prob=config.min_std, momentum=config.momentum)
     else:
-        stds = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
-        proposals = gaussian(config.horizon, action_size, **stds, **shared)
+        stds: dict[str, Any] = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
+        proposals = gaussian(config.horizon, action_size, momentum=config.momentum, std_momentum=0.0, **stds)
     evaluate = sampling.sortable(evaluate)
     guides = sampling.make_guides(config.policy_candidates, propose)
 
@@ -117,6 +124,8 @@ def make_mppi(
             elite_actions = actions[:, elites]
             weights = jax.nn.softmax(config.temperature * jnp.maximum(elite_returns, -1e30))  # all -inf: equal
             state = proposals.refit(state, elite_actions, weights)
+            if least_std is not None and not discrete:
+                state = state[0], jnp.maximum(state[1], least_std(params))
             info = {
                 "elite_return": jnp.mean(elite_returns),
                 "return_std": jnp.std(returns),

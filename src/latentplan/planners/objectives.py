@@ -42,6 +42,7 @@ def sum_of_rewards(
     discount: float = 1.0,
     value: Callable[[Params, Any, Key], Array] | None = None,
     continues: Callable[[Params, Any], Array] | None = None,
+    horizon_of: Callable[[Params], Array] | None = None,
 ) -> Evaluate:
     """sum_{h=1..H} w_h E[r | s_h] + w_{H+1} v(s_H), rolled with sampled priors; w_h = discount^(h-1) c_1 .. c_{h-1}.
 
@@ -54,10 +55,16 @@ def sum_of_rewards(
         discount: per decision. PlaNet uses 1.
         value: (params, belief [N], key) -> [N], what follows the last belief.
         continues: (params, belief [H, N]) -> [H, N], the probability c_h that the episode goes on after s_h.
+        horizon_of: (params) -> from 1 to H, how many steps count before the value; a horizon that grows while the
+            model learns, as TD-MPC's does. Not together with `continues`.
 
     Returns:
         Evaluate, for one belief without batch axis.
     """
+    if continues is not None and horizon_of is not None:
+        raise ValueError(
+            "horizon_of: expected None where `continues` is given; a growing horizon knows no terminations"
+        )
 
     def evaluate(params: Params, belief: Any, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
         horizon, candidates, _ = actions.shape
@@ -70,7 +77,11 @@ def sum_of_rewards(
         last, beliefs = jax.lax.scan(step, start, (actions, jax.random.split(key, horizon)))
         weights = discount ** jnp.arange(horizon + 1, dtype=jnp.float32)
         rewards = reward(params, beliefs)
-        if continues is None:
+        if horizon_of is not None:
+            steps = jnp.clip(jnp.asarray(horizon_of(params), jnp.int32), 1, horizon)
+            total = jnp.where(jnp.arange(horizon) < steps, weights[:-1], 0.0) @ rewards
+            after, last = weights[steps], jax.tree.map(lambda x: x[steps - 1], beliefs)
+        elif continues is None:
             total, after = weights[:-1] @ rewards, weights[-1]
         else:
             alive = jnp.cumprod(continues(params, beliefs), 0)

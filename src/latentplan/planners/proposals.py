@@ -38,6 +38,7 @@ def gaussian(
     min_std: float,
     max_std: float | None = None,
     momentum: float = 0.0,
+    std_momentum: float | None = None,
     noise_beta: float = 0.0,
 ) -> Proposals:
     """N(mean, std^2) per step and action, clipped to [-1, 1].
@@ -50,6 +51,7 @@ def gaussian(
             `max_std` both are bounds that the std is clipped to, as TD-MPC's MPPI has them.
         max_std: ceiling.
         momentum: share of the last mean and std that a refit keeps.
+        std_momentum: that of the std alone, where it is another.
         noise_beta: the noise's power falls as 1 / frequency^beta along the horizon; 0 is white.
 
     Returns:
@@ -73,8 +75,12 @@ def gaussian(
         mean = jnp.einsum("k,hka->ha", weights, actions)
         var = jnp.einsum("k,hka->ha", weights, (actions - mean[:, None]) ** 2)
         std = jnp.sqrt(var + min_std**2) if max_std is None else jnp.clip(jnp.sqrt(var), min_std, max_std)
-        new = (mean, std)
-        return jax.tree.map(lambda old, new: momentum * old + (1 - momentum) * new, state, new) if momentum else new
+        kept = momentum, momentum if std_momentum is None else std_momentum
+        if not any(kept):
+            return mean, std
+        both = zip(kept, state, (mean, std), strict=True)
+        mean, std = (share * old + (1 - share) * new for share, old, new in both)
+        return mean, std
 
     return Proposals(
         start, draw, refit, lambda state: state[0], lambda state: state[0], lambda state: jnp.mean(state[1])
