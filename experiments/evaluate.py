@@ -76,7 +76,7 @@ def _evaluate(options: Evaluation) -> None:
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
     print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
     if options.video:
-        frames = episodes[0].observation
+        frames = episodes[0].observation[..., -3:]  # of stacked frames the newest
         if not workers.spec.is_pixels:
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode

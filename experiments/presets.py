@@ -194,12 +194,18 @@ def _planet_debug(bare: Experiment) -> Experiment:
     )
 
 
+def _stacked(environment: EnvConfig) -> EnvConfig:
+    """For agents without memory: three frames at once, where they see frames."""
+    return replace(environment, frame_stack=3) if environment.obs == "pixels" else environment
+
+
 def _tdmpc_paper(bare: Experiment) -> Experiment:
     """TD-MPC (arXiv 2203.04955, table 5; cfgs/default.yaml), without its prioritised replay."""
     pixels = bare.environment.obs == "pixels"
     agent = TDMPCConfig()
     return replace(
         bare,
+        environment=replace(_stacked(bare.environment), image_size=84),
         run=RunConfig(env_steps=500_000, seed_decisions=5000, updates_per_decision=1.0),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256 if pixels else 512, batch_length=6),
         agent_config=replace(agent, optimizer=replace(agent.optimizer, learning_rate=3e-4 if pixels else 1e-3)),
@@ -211,7 +217,7 @@ def _tdmpc_cpu(bare: Experiment) -> Experiment:
     paper, agent = _tdmpc_paper(bare), TDMPCConfig()
     return replace(
         paper,
-        environment=replace(bare.environment, render_quality="fast"),
+        environment=replace(_stacked(bare.environment), render_quality="fast"),
         run=replace(paper.run, env_steps=100_000, seed_decisions=1000, eval_every=10, eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6),
         agent_config=replace(
@@ -241,7 +247,7 @@ def _tdmpc2_paper(bare: Experiment) -> Experiment:
     """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py)."""
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        environment=replace(_stacked(bare.environment), action_repeat=None if is_gymnasium(bare.env) else 2),
         run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
         agent_config=TDMPC2Config(model=TOLDConfig(predict_terminal=is_gymnasium(bare.env))),
@@ -254,7 +260,7 @@ def _tdmpc2_cpu(bare: Experiment) -> Experiment:
     model = TOLDConfig(predict_terminal=is_gymnasium(bare.env), **SIZES["tdmpc2"]["1M"])
     return replace(
         paper,
-        environment=replace(bare.environment, render_quality="fast"),
+        environment=replace(_stacked(bare.environment), render_quality="fast"),
         run=replace(paper.run, env_steps=100_000, eval_every=10, eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=4),
         agent_config=TDMPC2Config(
@@ -270,6 +276,7 @@ def _tdmpc2_debug(bare: Experiment) -> Experiment:
     model = TOLDConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
     return replace(
         planet,
+        environment=_stacked(planet.environment),
         run=replace(planet.run, updates_per_decision=0.1),
         replay=replace(planet.replay, batch_length=4),
         agent_config=TDMPC2Config(

@@ -65,6 +65,7 @@ def assert_same(one, other):
         ({"obs": "sound"}, "obs: expected 'pixels' or 'state', got 'sound'"),
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"frame_stack": 0}, "frame_stack: expected at least 1 frame, got 0"),
         ({"camera": -2}, "camera: expected a camera from 0"),
         ({"render_quality": "best"}, "render_quality: expected 'full' or 'fast', got 'best'"),
     ],
@@ -126,6 +127,19 @@ def test_frames_are_not_drawn_over_each_other():
     before = first.copy()
     env.step(np.ones(6))
     np.testing.assert_array_equal(first, before)
+
+
+def test_stacked_frames_are_the_newest_ones_and_the_first_repeated():
+    plain, stacked = (make_env("cartpole_balance", EnvConfig(image_size=16, frame_stack=n)) for n in (1, 3))
+    frames = [plain.reset(seed=0)[0]]
+    observation = stacked.reset(seed=0)[0]
+    assert stacked.observation_space.shape == observation.shape == (16, 16, 9) and observation.dtype == np.uint8
+    np.testing.assert_array_equal(observation, np.concatenate([frames[0]] * 3, -1))
+    for _ in range(4):
+        frames.append(plain.step(np.ones(1, np.float32))[0])
+        observation = stacked.step(np.ones(1, np.float32))[0]
+    np.testing.assert_array_equal(observation, np.concatenate(frames[-3:], -1))
+    assert not np.array_equal(observation[..., :3], observation[..., 6:])
 
 
 def test_gymnasium_pixels_are_resized():

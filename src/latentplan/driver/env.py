@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import (
     AddRenderObservation,
     FlattenObservation,
+    FrameStackObservation,
     RescaleAction,
     ResizeObservation,
     TransformAction,
@@ -39,6 +40,10 @@ class EnvConfig:
     image_size: int = 64
     """Height and width of a frame, in pixels."""
 
+    frame_stack: int = 1
+    """How many of the newest frames an observation of pixels holds, one behind the other as channels. A model without
+    memory needs more than one to see speed; TD-MPC2 has 3."""
+
     camera: int = 0
     """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
 
@@ -54,6 +59,8 @@ class EnvConfig:
             raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
         if self.image_size < 1:
             raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
+        if self.frame_stack < 1:
+            raise ValueError(f"frame_stack: expected at least 1 frame, got {self.frame_stack}.")
         if self.camera < -1:
             raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
         if self.render_quality not in ("full", "fast"):
@@ -64,10 +71,10 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     """Builds one environment, normalised.
 
     Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
-    is the choice. Observations are uint8
-    [image_size, image_size, 3] or float32 [n]. One `step` is one decision: `action_repeat` control steps, rewards
-    summed. After the episode's end, steps repeat the last observation with reward 0 and the same flags. The
-    same seed to `reset` gives the same episode, bit for bit, whatever ran before.
+    is the choice. Observations are float32 [n], or uint8 [image_size, image_size, 3 * frame_stack] with the newest
+    frame last. One `step` is one decision: `action_repeat` control steps, rewards summed. After the episode's end,
+    steps repeat the last observation with reward 0 and the same flags. The same seed to `reset` gives the same
+    episode, bit for bit, whatever ran before.
 
     Args:
         name: "walker_walk", "Pendulum-v1" or "module:Id"; see `suites.parse`.
@@ -103,7 +110,7 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     control_step_limit = suites.control_step_limit(env)
     env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
     env = _unit_actions(env, name)  # outside the repeat: once per decision
-    env = _pixels(env, config.image_size) if pixels else _vector(env, name)
+    env = _pixels(env, config.image_size, config.frame_stack) if pixels else _vector(env, name)
     return StandStill(CheckFinite(env, name))
 
 
@@ -167,10 +174,16 @@ def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarr
     return check_actions(action, (size,)).reshape(shape)
 
 
-def _pixels(env: gymnasium.Env, image_size: int) -> gymnasium.Env:
+def _pixels(env: gymnasium.Env, image_size: int, frame_stack: int) -> gymnasium.Env:
     env = AddRenderObservation(env)
     size = (image_size, image_size)
-    return env if env.observation_space.shape == (*size, 3) else ResizeObservation(env, size)
+    if env.observation_space.shape != (*size, 3):
+        env = ResizeObservation(env, size)
+    if frame_stack == 1:
+        return env
+    stacked = FrameStackObservation(env, frame_stack, padding_type="reset")
+    channels = Box(0, 255, (*size, 3 * frame_stack), np.uint8)
+    return TransformObservation(stacked, lambda frames: np.concatenate(list(frames), -1), channels)
 
 
 def _vector(env: gymnasium.Env, name: str) -> gymnasium.Env:

@@ -410,7 +410,7 @@ class _Run:
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
         errors = video.write_open_loop(directory, name, predicted, context=context, fps=FPS, report=self.say)
         if self.spec.is_pixels:
-            video.write_video(directory / f"evaluation_{name}.mp4", episode.observation, FPS)
+            video.write_video(directory / f"evaluation_{name}.mp4", episode.observation[..., -3:], FPS)
         return errors
 
     # -- small things --------------------------------------------------------------------------------
