@@ -1,7 +1,8 @@
 """TD-MPC2's plan and update in plain PyTorch, as its released code is written, to be timed beside ours.
 
-The arithmetic is that of `make_tdmpc2` on state vectors without terminations. Time and iterations are Python loops, and
-the ensemble is one batched product per layer; `tests/benchmarks/test_peer_torch_tdmpc2.py` holds one against the other.
+The arithmetic is that of `make_tdmpc2` on state vectors without terminations. Time and iterations are Python loops, the
+ensemble is one batched product per layer, and where two random Q-functions count, all are computed, as there (ours
+computes the two). `tests/benchmarks/test_peer_torch_tdmpc2.py` holds one against the other.
 """
 
 from collections.abc import Callable
@@ -55,16 +56,15 @@ class Ensemble(nn.Module):
         self.shifts = nn.ParameterList([torch.zeros(members, 1, pair[1]) for pair in ends[:-1]])
         self.dropout = dropout
 
-    def forward(self, x, members=None, dropout=False):
-        pick = (lambda p: p) if members is None else (lambda p: p[members])
+    def forward(self, x, dropout=False):
         lead = x.shape[:-1]
-        x = x.reshape(1, -1, x.shape[-1]).expand(len(pick(self.biases[0])), -1, -1)
+        x = x.reshape(1, -1, x.shape[-1]).expand(len(self.biases[0]), -1, -1)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(pick(bias), x, pick(weight))
+            x = torch.baddbmm(bias, x, weight)
             if i == 0 and dropout:
                 x = functional.dropout(x, self.dropout)
             if i < len(self.weights) - 1:
-                x = functional.layer_norm(x, x.shape[-1:], eps=1e-5) * pick(self.scales[i]) + pick(self.shifts[i])
+                x = functional.layer_norm(x, x.shape[-1:], eps=1e-5) * self.scales[i] + self.shifts[i]
                 x = functional.mish(x)
         return x.reshape(len(x), *lead, -1)
 
@@ -117,7 +117,7 @@ class Model(nn.Module):
             z = self.dynamics(both)
             discount *= self.discount
         action, _ = self.act(z)
-        q = self.number(self.q(torch.cat([z, action], -1), members))
+        q = self.number(self.q(torch.cat([z, action], -1))[members])
         return total + discount * q.mean(0)
 
 
@@ -182,7 +182,7 @@ def make_update(model: Model, config: TDMPC2Config, *, compiled: bool) -> Callab
         with torch.no_grad():
             later = model.encoder(observation[1:])
             next_action, _ = model.act(later)
-            q = model.number(target(torch.cat([later, next_action], -1), model.two()))
+            q = model.number(target(torch.cat([later, next_action], -1))[model.two()])
             goals = reward + model.discount * q.min(0).values
         z = model.encoder(observation[0])
         rollout, consistency = [z], torch.zeros((), device=z.device)
@@ -200,7 +200,7 @@ def make_update(model: Model, config: TDMPC2Config, *, compiled: bool) -> Callab
 
     def policy_loss(latents, scale):
         action, log_prob = model.act(latents)
-        q = model.number(model.q(torch.cat([latents, action], -1), model.two(), dropout=True)).mean(0)
+        q = model.number(model.q(torch.cat([latents, action], -1), dropout=True)[model.two()]).mean(0)
         with torch.no_grad():
             low, high = torch.quantile(q[0], torch.tensor([0.05, 0.95], device=q.device))
             scale = scale + rates.target_rate * ((high - low).clamp(min=1.0) - scale)

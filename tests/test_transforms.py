@@ -76,3 +76,17 @@ def test_to_display_undoes_quantise_up_to_the_bin_and_clips():
     shown = np.asarray(transforms.to_display(transforms.quantise(jnp.asarray(image), 8)))
     np.testing.assert_allclose(shown, image / 256, atol=1e-7)
     np.testing.assert_array_equal(transforms.to_display(jnp.array([-3.0, -0.5, 0.0, 0.5, 3.0])), [0, 0, 0.5, 1, 1])
+
+
+def test_random_shifts_are_crops_of_the_padded_image_each_with_its_own_offset():
+    image = np.random.default_rng(0).integers(0, 256, (2, 30, 8, 8, 3), np.uint8)
+    shifted = np.asarray(transforms.random_shift(jnp.asarray(image), 2, jax.random.key(0)))
+    assert shifted.shape == image.shape and shifted.dtype == np.uint8
+    offsets = set()
+    for one, other in zip(image.reshape(-1, 8, 8, 3), shifted.reshape(-1, 8, 8, 3), strict=True):
+        padded = np.pad(one, ((2, 2), (2, 2), (0, 0)), "edge")
+        found = [(i, j) for i in range(5) for j in range(5) if np.array_equal(padded[i : i + 8, j : j + 8], other)]
+        assert len(found) == 1
+        offsets.add(found[0])
+    assert len(offsets) > 15 and {i for i, _ in offsets} == {j for _, j in offsets} == set(range(5))
+    np.testing.assert_array_equal(transforms.random_shift(jnp.asarray(image), 0, jax.random.key(0)), image)

@@ -52,6 +52,11 @@ def recorded(starts: list[int], length: int) -> Batch:
     )
 
 
+def table(errors):
+    assert errors.latent_mse is None  # the model has a decoder
+    return np.array([errors.kl, errors.observation_mse, errors.reward_mae])
+
+
 @pytest.mark.parametrize("starts", [[0], [0, 4], [2]])
 def test_errors_ahead_are_those_of_a_loop_over_starts_and_distances(starts):
     batch, distance = recorded(starts, 7), 3
@@ -68,14 +73,14 @@ def test_errors_ahead_are_those_of_a_loop_over_starts_and_distances(starts):
         expected[:, d - 1] = np.mean(found, 0)
     errors = jax.jit(make_predict_ahead(counting_model(), distance))({}, batch, jax.random.key(0))
     if starts == [2]:  # a window that begins within an episode: its first step is predicted from the initial belief
-        np.testing.assert_allclose(np.array(errors)[:, 1:], expected[:, 1:], rtol=1e-5)
+        np.testing.assert_allclose(table(errors)[:, 1:], expected[:, 1:], rtol=1e-5)
     else:
-        np.testing.assert_allclose(np.array(errors), expected, rtol=1e-5)
+        np.testing.assert_allclose(table(errors), expected, rtol=1e-5)
 
 
 def test_a_window_shorter_than_the_distance_has_zeros_there():
     errors = make_predict_ahead(counting_model(), 5)({}, recorded([0], 3), jax.random.key(0))
-    assert (np.array(errors)[:, :2] > 0).all() and (np.array(errors)[:, 2:] == 0).all()
+    assert (table(errors)[:, :2] > 0).all() and (table(errors)[:, 2:] == 0).all()
 
 
 def test_at_evaluation_a_plan_comes_with_the_rewards_the_model_promises():

@@ -38,7 +38,8 @@ def test_prediction_errors_are_averaged_over_episodes_cut_to_few_lengths():
 
     def predict_ahead(params, batch, key):
         shapes.append(batch.reward.shape)
-        return AheadErrors(*(jnp.full(2, params * batch.reward.shape[1]) for _ in AheadErrors._fields))
+        value = jnp.full(2, params * batch.reward.shape[1])
+        return AheadErrors(reward_mae=value, kl=value, observation_mse=value)  # as of a model with a decoder
 
     episodes = [episode(np.ones(n - 1)) for n in (126, 50, 49, 2)]
     values = prediction_metrics(predict_ahead, 2.0, episodes, jax.random.key(0))

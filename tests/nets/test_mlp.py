@@ -14,6 +14,7 @@ NUMPY_ACTIVATIONS = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "tanh": np.tanh,
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
 }
 
 

@@ -36,7 +36,7 @@ def discount_of(decisions: int | None, denominator: float, low: float, high: flo
         Discount per decision.
 
     Example:
-        >>> [round(discount_of(decisions, 5, 0.95, 0.995), 4) for decisions in (50, 125, 500, None)]
+        >>> [round(discount_of(decisions, 5.0, 0.95, 0.995), 4) for decisions in (50, 125, 500, None)]
         [0.95, 0.96, 0.99, 0.995]
     """
     if decisions is None:
