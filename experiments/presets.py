@@ -138,6 +138,10 @@ def _planet_cpu(bare: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
     pixels = bare.environment.obs == "pixels"
+    # A decision of gymnasium's classic tasks lasts 0.02 to 0.05 s: they take longer plans, wider from the start.
+    plans: dict[str, Any] = (
+        {"horizon": 20, "init_std": 1.0} if is_gymnasium(bare.env) else {"horizon": 12, "init_std": 0.5}
+    )
     return replace(
         bare,
         environment=replace(bare.environment, render_quality="fast", image_size=32),
@@ -158,7 +162,7 @@ def _planet_cpu(bare: Experiment) -> Experiment:
                 predict_terminal=is_gymnasium(bare.env),
             ),
             loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
-            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, init_std=0.5, warm_start=True),
+            planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, warm_start=True, **plans),
         ),
     )
 
