@@ -204,14 +204,16 @@ def _stacked(environment: EnvConfig) -> EnvConfig:
 
 
 def _tdmpc_paper(bare: Experiment) -> Experiment:
-    """TD-MPC (arXiv 2203.04955, table 5; cfgs/default.yaml), without its prioritised replay."""
+    """TD-MPC (arXiv 2203.04955, table 5; cfgs/default.yaml)."""
     pixels = bare.environment.obs == "pixels"
     agent = TDMPCConfig()
     return replace(
         bare,
         environment=replace(_stacked(bare.environment), image_size=84),
         run=RunConfig(env_steps=500_000, seed_decisions=5000, updates_per_decision=1.0),
-        replay=ReplayConfig(capacity=1_000_000, batch_size=256 if pixels else 512, batch_length=6),
+        replay=ReplayConfig(
+            capacity=1_000_000, batch_size=256 if pixels else 512, batch_length=6, priority_exponent=0.6
+        ),
         agent_config=replace(agent, optimizer=replace(agent.optimizer, learning_rate=3e-4 if pixels else 1e-3)),
     )
 
@@ -223,7 +225,7 @@ def _tdmpc_cpu(bare: Experiment) -> Experiment:
         paper,
         environment=replace(_stacked(bare.environment), render_quality="fast"),
         run=replace(paper.run, env_steps=100_000, seed_decisions=1000, eval_every=10, eval_episodes=5),
-        replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6),
+        replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6, priority_exponent=0.6),
         agent_config=replace(
             agent,
             schedule=ScheduleConfig(updates=5000),
@@ -239,6 +241,7 @@ def _tdmpc_debug(bare: Experiment) -> Experiment:
     other, agent = _tdmpc2_debug(bare), TDMPCConfig()
     return replace(
         other,
+        replay=replace(other.replay, priority_exponent=0.6),
         agent_config=replace(
             agent,
             model=replace(agent.model, latent=16, hidden=16, encoder_hidden=16, conv_depth=4),

@@ -180,7 +180,8 @@ class Agent(NamedTuple):
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
             the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
         update: (train_state, batch [B, T], key) -> (TrainState, metrics); metrics are scalars and hold
-            `finite`, 1.0 while loss and gradients are finite.
+            `finite`, 1.0 while loss and gradients are finite. An agent that tells how much is to be learned from each
+            window adds `priority` [B], and takes the windows' weights [B] as one more argument.
         open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
             imagined from the recorded actions.
         predict_ahead: (params, batch [B, T], key) -> AheadErrors: how wrong predictions are, by their distance.

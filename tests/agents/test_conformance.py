@@ -263,6 +263,9 @@ def test_update_keeps_structure_and_leaves_its_inputs_alone(case):
     assert after.updates == 1
     after, _ = case.update(after, batch, jax.random.key(11))
     assert after.updates == 2
+    if case.name == "tdmpc":
+        priority = metrics.pop("priority")
+        assert priority.shape == (B,) and (priority > 0).all()
     for value in metrics.values():
         assert value.shape == () and value.dtype == jnp.float32
     chex.assert_tree_all_finite((after, metrics))

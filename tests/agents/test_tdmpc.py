@@ -83,6 +83,23 @@ def test_the_models_losses_are_numpys(setup):
         np.testing.assert_allclose(metrics[f"{name}_loss"], value, rtol=1e-4, err_msg=name)
     expected = 2 * terms["consistency"] + 0.5 * terms["reward"] + 0.1 * terms["value"]
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    off = np.where(VALID, np.abs(q_values(params["q"], z[:-1], action[1:]) - goals).sum(0), 0)
+    np.testing.assert_allclose(metrics["priority"], np.minimum(0.5 ** np.arange(3) @ off, 1e4) + 1e-6, rtol=1e-4)
+
+
+def test_windows_weigh_what_they_are_given(setup):
+    model, params, networks, _, target, (loss, _) = setup
+    target = jax.tree.map(jnp.float32, target)
+
+    def loss_with(weight):
+        inputs = networks, params["policy"], target, make_batch(), jax.random.key(1), jnp.array(weight)
+        return float(jax.jit(make_model_loss(CONFIG, model))(*inputs)[0])
+
+    np.testing.assert_allclose(loss_with([1.0, 1.0, 1.0]), loss, rtol=1e-6)
+    np.testing.assert_allclose(loss_with([0.5, 0.5, 0.5]), 0.5 * loss, rtol=1e-6)
+    parts = [loss_with(row) for row in np.eye(3)]
+    np.testing.assert_allclose(sum(parts), loss, rtol=1e-5)
+    assert len(set(parts)) == 3
 
 
 def test_the_policys_loss_is_numpys(setup):
@@ -143,6 +160,7 @@ def test_the_papers_figures():
     assert (optimizer.learning_rate, optimizer.clip_norm) == (1e-3, 10.0)
     assert (optimizer.target_rate, optimizer.target_every) == (0.01, 2)
     assert (experiment.replay.capacity, experiment.replay.batch_size, experiment.replay.batch_length) == (10**6, 512, 6)
+    assert (experiment.replay.priority_exponent, experiment.replay.importance_exponent) == (0.6, 0.4)
     assert (experiment.run.seed_decisions, experiment.run.updates_per_decision) == (5000, 1.0)
     assert experiment.environment.action_repeat is None  # PlaNet's, which TD-MPC shares
     assert presets.make_preset("paper", "walker_walk", "pixels", agent="tdmpc").replay.batch_size == 256

@@ -99,10 +99,10 @@ def fake_agent(nan_after: int | None = None) -> Agent:
     )
 
 
-def run(logdir, report=lambda kind, values: None, *, agent=None, config=CONFIG, workers=None):
+def run(logdir, report=lambda kind, values: None, *, agent=None, config=CONFIG, workers=None, replay=REPLAY):
     logdir.mkdir(exist_ok=True)
     workers = workers or FakeWorkers(config.num_envs)
-    return train(agent or fake_agent(), SPEC, "fake", EnvConfig(), config, REPLAY, logdir, report, workers=workers)
+    return train(agent or fake_agent(), SPEC, "fake", EnvConfig(), config, replay, logdir, report, workers=workers)
 
 
 def timeless(logdir):
@@ -216,6 +216,41 @@ def test_resume_after_a_kill_at_any_event_is_bit_exact(whole, tmp_path):
         run(logdir, config=config)
         assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
         assert final_value(logdir, config) == final_value(reference, config)
+
+
+def test_priorities_are_part_of_what_is_resumed(tmp_path):
+    """Windows are drawn by priorities that updates gave, so one lost priority would change all that follows."""
+    replay = dataclasses.replace(REPLAY, priority_exponent=0.6)
+    plain = fake_agent()
+
+    def update(state, batch, key, weight=1.0):
+        after, metrics = plain.update(state, batch._replace(reward=batch.reward * jnp.mean(weight)), key)
+        return after, metrics | {"priority": jnp.abs(after.params) + jnp.arange(1.0, 4.0)}
+
+    agent, events = plain._replace(update=update), []
+    reference = tmp_path / "reference"
+    run(reference, lambda kind, values: events.append(kind), agent=agent, replay=replay)
+    assert "learn/priority" not in {name for row in timeless(reference) for name in row}
+    uniform = tmp_path / "uniform"
+    run(uniform, agent=agent)
+    assert timeless(uniform) != timeless(reference)
+    for at in range(3, len(events), 8):
+        logdir, seen = tmp_path / f"killed{at}", []
+
+        def die(kind, values, seen=seen, at=at):
+            seen.append(kind)
+            if len(seen) == at + 1:
+                raise Killed
+
+        with pytest.raises(Killed):
+            run(logdir, die, agent=agent, replay=replay)
+        run(logdir, agent=agent, replay=replay)
+        assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
+
+
+def test_an_agent_without_priorities_refuses_a_replay_that_draws_by_them(tmp_path):
+    with pytest.raises(ValueError, match="replay.priority_exponent: expected 0 for an agent that gives no priorities"):
+        run(tmp_path / "run", replay=dataclasses.replace(REPLAY, priority_exponent=0.6))
 
 
 def test_interrupts_save_and_resume_bit_exact(whole, tmp_path):
@@ -443,5 +478,5 @@ def test_learning_moves_nothing_between_host_and_device(tmp_path):
         key = stream_key(0, "learn", 0)
         before = run.train_state
         with jax.transfer_guard("disallow"):
-            run.train_state, run.sums = run.learn_step(run.train_state, run.replay_state, run.sums, key)
+            run.train_state, _, run.sums = run.learn_step(run.train_state, run.replay_state, run.sums, key)
         assert int(run.train_state.updates) == 1 and before.params.is_deleted()  # donated

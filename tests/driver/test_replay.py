@@ -209,3 +209,40 @@ def test_a_containers_limit_counts(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:       4 kB\n")
     assert memory._available(tmp_path / "meminfo") == 4096
     assert memory._available(tmp_path / "none") is None
+
+
+def test_windows_are_drawn_by_their_priorities_and_weigh_less_where_they_come_often():
+    config = ReplayConfig(capacity=16, batch_size=2000, batch_length=4, priority_exponent=0.5, importance_exponent=0.4)
+    replay = make_replay(config, SPEC)
+    add, draw = jax.jit(replay.add, donate_argnums=0), jax.jit(replay.draw)
+    state, total, _ = filled(replay, add, [12])
+    batch, drawn = draw(state, jax.random.key(0))
+    starts = np.asarray(batch.reward[:, 0]).astype(int)
+    assert set(starts) == set(range(total - 3)) and np.allclose(drawn.weight, 1.0)  # new windows are all alike
+    np.testing.assert_array_equal(starts, drawn.indices)
+    priority = jnp.where(drawn.indices == 2, 4.0, 0.25)
+    state = jax.jit(replay.reprioritise)(state, drawn, priority)
+    batch, drawn = draw(state, jax.random.key(1))
+    starts = np.asarray(batch.reward[:, 0]).astype(int)
+    expected = 2.0 / (2.0 + 8 * 0.5)  # square roots of the priorities
+    assert abs(np.mean(starts == 2) - expected) < 0.02
+    ratio = (expected / ((1 - expected) / 8)) ** -0.4
+    np.testing.assert_allclose(drawn.weight, np.where(starts == 2, ratio, 1.0), rtol=1e-4)
+    kept = replay.priorities(state)
+    again = replay.with_priorities(filled(replay, add, [12])[0], kept)
+    np.testing.assert_array_equal(draw(again, jax.random.key(1))[1].indices, drawn.indices)
+
+
+def test_without_priorities_nothing_is_weighed():
+    replay, add, _ = make()
+    state, _, _ = filled(replay, add, [23])
+    batch, drawn = replay.draw(state, jax.random.key(0))
+    assert drawn.weight is None and drawn.indices is None and replay.priorities(state) is None
+    np.testing.assert_array_equal(batch.reward, replay.sample(state, jax.random.key(0)).reward)
+    assert replay.reprioritise(state, drawn, jnp.ones(32)) is state
+
+
+@pytest.mark.parametrize("field", ["priority_exponent", "importance_exponent"])
+def test_exponents_are_shares(field):
+    with pytest.raises(ValueError, match=f"replay.{field}: expected 0 to 1, got 1.5"):
+        ReplayConfig(**{field: 1.5})

@@ -19,6 +19,7 @@ from latentplan.planners.policy import propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
 
 _LARGEST = 1e4  # a step's error counts for at most so much
+_LEAST_PRIORITY = 1e-6
 _CUT = 0.3  # the policy's noise is cut off there, in action units
 
 
@@ -170,12 +171,14 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         learning = Learning(optimizer.init(networks), optimizer.init(policy), jax.tree.map(jnp.copy, _targets(params)))
         return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
 
-    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(
+        state: TrainState, batch: Batch, key: Key, weight: Array | None = None
+    ) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
         learning: Learning = state.opt_state
         networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            networks, policy, learning.target, batch, model_key
+            networks, policy, learning.target, batch, model_key, weight
         )
         steps, model_state = optimizer.update(gradients, learning.model)
         networks = optax.apply_updates(networks, steps)
@@ -242,19 +245,21 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared difference of z_{t+1} and the target encoder's
     latent state of o_{t+1}, and the squared errors of R(z_t, a_t) and every Q(z_t, a_t) against the reward and
     r_t + discount min(target Q-functions at h(o_{t+1}) and the policy's action), weighed by rho^t, averaged over the
-    rollout. Steps after an episode's end count for nothing. Sequences are drawn uniformly, without TD-MPC's priorities.
+    rollout. Steps after an episode's end count for nothing. A window's priority is the sum of rho^t |error of Q|.
 
     Args:
         config: of the agent.
         model: of the agent.
 
     Returns:
-        (params without policy, policy, target, batch [B, H + 1], key) -> (loss, (metrics, latent states
-        [H + 1, B, L], valid [H, B])).
+        (params without policy, policy, target, batch [B, H + 1], key, weight [B] or None) -> (loss, (metrics with
+        `priority` [B], latent states [H + 1, B, L], valid [H, B])).
     """
     losses, scalar = config.loss, model.scalar
 
-    def model_loss(networks: Params, policy: Params, target: Params, batch: Batch, key: Key):
+    def model_loss(
+        networks: Params, policy: Params, target: Params, batch: Batch, key: Key, weight: Array | None = None
+    ):
         shift_key, pixel_key, action_key = jax.random.split(key, 3)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [H + 1, B, ...]
         image = batch.observation
@@ -277,15 +282,23 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
         first = model.world.encode(networks, observation[0])
         _, later = jax.lax.scan(step, first, action)
         latents = jnp.concatenate([first[None], later])
+        values = model.q(networks["q"], latents[:-1], action)
         errors = {
             "consistency": jnp.mean((later - towards) ** 2, -1),
             "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
-            "value": jnp.sum(scalar.error(model.q(networks["q"], latents[:-1], action), goals[None]), 0),
+            "value": jnp.sum(scalar.error(values, goals[None]), 0),
         }
-        terms = {name: over_rollout(jnp.minimum(error, _LARGEST), valid, losses.rho) for name, error in errors.items()}
+        weight = jnp.ones(reward.shape[1:]) if weight is None else weight
+        terms = {
+            name: over_rollout(weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
+            for name, error in errors.items()
+        }
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}
         metrics["value"] = jnp.mean(goals)
+        off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals), 0), 0.0)
+        priority = losses.rho ** jnp.arange(len(off)) @ off
+        metrics["priority"] = jax.lax.stop_gradient(jnp.minimum(priority, _LARGEST)) + _LEAST_PRIORITY
         return total, (metrics, jax.lax.stop_gradient(latents), valid)
 
     return model_loss

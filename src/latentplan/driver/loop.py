@@ -116,14 +116,21 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
 
     Returns:
         {"train_state": TrainState, "sums": the metrics' running sums, "acting": with overlap, the parameters that
-        the next episodes are collected with}.
+        the next episodes are collected with, "priorities": the replay's, where it has some}.
+
+    Raises:
+        ValueError: the replay draws by priorities, and the agent gives none.
     """
     key = stream_key(seed, "init")
     train_state = jax.jit(agent.init)(key)
+    priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # without the rest of the memory
     batch = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), key)
     _, metrics = jax.eval_shape(agent.update, train_state, batch, key)
-    sums = {name: jnp.zeros((), x.dtype) for name, x in metrics.items()}
-    return {"train_state": train_state, "sums": sums, "acting": _copy(train_state.params) if overlap else None}
+    if priorities is not None and "priority" not in metrics:
+        raise ValueError("replay.priority_exponent: expected 0 for an agent that gives no priorities; tdmpc does")
+    sums = {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}
+    acting = _copy(train_state.params) if overlap else None
+    return {"train_state": train_state, "sums": sums, "acting": acting, "priorities": priorities}
 
 
 def restore(
@@ -224,6 +231,7 @@ class _Run:
         self.metrics.rewind(self.progress.metrics_bytes, self.say)
         for _, episode in load_episodes(self.logdir / "episodes", self.progress.episodes, self.spec, self.say):
             self.replay_state = add_episode(self.replay, self.add, self.replay_state, episode)
+        self.replay_state = self.replay.with_priorities(self.replay_state, tree["priorities"])
         self.say(
             f"resumed at {self.progress.env_steps} env_steps, {self.progress.episodes} episodes, "
             f"{self.progress.updates} updates"
@@ -262,6 +270,7 @@ class _Run:
         self.progress = self.progress._replace(metrics_bytes=self.metrics.position(), seconds=seconds)
         self.started = now
         tree = {"train_state": self.train_state, "sums": self.sums, "acting": self.acting}
+        tree["priorities"] = self.replay.priorities(self.replay_state)
         self.checkpoints.save(self._step(), tree, {"progress": self.progress._asdict()})
         self.saved_at = self._step()
 
@@ -354,7 +363,9 @@ class _Run:
         while self.progress.updates < due:
             self._stop_if_asked()
             key = stream_key(self.config.seed, "learn", self.progress.updates)
-            self.train_state, self.sums = self.learn_step(self.train_state, self.replay_state, self.sums, key)
+            inputs = self.train_state, self.replay_state, self.sums, key
+            self.train_state, priorities, self.sums = self.learn_step(*inputs)
+            self.replay_state = self.replay.with_priorities(self.replay_state, priorities)
             self.progress = self.progress._replace(
                 updates=self.progress.updates + 1, summed_updates=self.progress.summed_updates + 1
             )
@@ -417,8 +428,12 @@ class _Run:
 
     def _learn_step(self, train_state, replay_state, sums, key):
         sample_key, update_key = jax.random.split(key)
-        train_state, metrics = self.agent.update(train_state, self.replay.sample(replay_state, sample_key), update_key)
-        return train_state, jax.tree.map(jnp.add, sums, metrics)
+        batch, drawn = self.replay.draw(replay_state, sample_key)
+        weight = () if drawn.weight is None else (drawn.weight,)
+        train_state, metrics = self.agent.update(train_state, batch, update_key, *weight)
+        if "priority" in metrics:
+            replay_state = self.replay.reprioritise(replay_state, drawn, metrics.pop("priority"))
+        return train_state, self.replay.priorities(replay_state), jax.tree.map(jnp.add, sums, metrics)
 
     def _with_workers(self, phase: Callable[[Workers], list[Batch]]) -> list[Batch]:
         """Runs a phase; where a worker dies, starts new ones and the phase again: same seeds, same episodes."""

@@ -1,4 +1,4 @@
-"""Replay on the accelerator: a ring of records from which windows are drawn uniformly."""
+"""Replay on the accelerator: a ring of records from which windows are drawn, uniformly or by their priorities."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from latentplan.types import Array, Batch, EnvSpec, Key
 
 _LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
 _USABLE = 0.8  # of the free memory; the rest is for the model, the optimiser and the batch
+_PRIORITY_BYTES = 16  # a tree of sums over up to twice as many leaves
 _GIB = 2**30
 
 
@@ -27,6 +28,10 @@ class ReplayConfig:
     """Windows in one batch."""
     batch_length: int = 50
     """Records in one window."""
+    priority_exponent: float = 0.0
+    """Windows are drawn in proportion to priority^this; 0: all alike. The agent gives priorities; TD-MPC has 0.6."""
+    importance_exponent: float = 0.4
+    """Drawn by priority, windows weigh probability^-this, at most 1. TD-MPC has 0.4."""
 
     def __post_init__(self) -> None:
         """Checks the sizes against each other."""
@@ -34,6 +39,9 @@ class ReplayConfig:
             value = getattr(self, name)
             if value < 1:
                 raise ValueError(f"replay.{name}: expected at least 1, got {value}; set --replay.{name} to 1 or more")
+        for name in ("priority_exponent", "importance_exponent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"replay.{name}: expected 0 to 1, got {getattr(self, name)}")
         if self.batch_length > self.capacity:
             raise ValueError(
                 f"replay.batch_length: expected at most replay.capacity ({self.capacity} records), "
@@ -48,9 +56,14 @@ class Replay(NamedTuple):
         init: () -> state, with nothing in it.
         add: (state, Batch [n, ...]) -> state, appends n <= capacity records. Compiles once per n, so whole
             episodes go through `add_episode`. jit it with the state donated, or every call copies the memory.
-        sample: (state, key) -> Batch [B, T, ...], windows of consecutive records, each start equally likely. A
-            window may run over the end of an episode into the next; `is_first` marks where, and is left as it
-            was recorded, so a window's first record is seldom flagged. Needs `can_sample`.
+        sample: (state, key) -> Batch [B, T, ...], windows of consecutive records. A window may run over the end of an
+            episode into the next; `is_first` marks where, and is left as it was recorded, so a window's first record is
+            seldom flagged. Needs `can_sample`.
+        draw: (state, key) -> (the same Batch, Drawn): and which windows they are.
+        reprioritise: (state, Drawn, priority [B]) -> state. Does nothing where all windows are alike; new ones have the
+            largest priority so far.
+        priorities: (state) -> what of the state is about priorities, a pytree; None where all windows are alike.
+        with_priorities: (state, priorities) -> state.
         can_sample: (state) -> bool scalar, whether at least T records are held.
         capacity: records kept.
     """
@@ -58,8 +71,24 @@ class Replay(NamedTuple):
     init: Callable[[], Any]
     add: Callable[[Any, Batch], Any]
     sample: Callable[[Any, Key], Batch]
+    draw: Callable[[Any, Key], tuple[Batch, "Drawn"]]
+    reprioritise: Callable[[Any, "Drawn", Array], Any]
+    priorities: Callable[[Any], Any]
+    with_priorities: Callable[[Any, Any], Any]
     can_sample: Callable[[Any], Array]
     capacity: int
+
+
+class Drawn(NamedTuple):
+    """Which windows a batch is made of.
+
+    Attributes:
+        indices: [B], where they begin.
+        weight: [B], what they weigh in a loss; 1 for the least likely. None where all windows are alike.
+    """
+
+    indices: Array | None
+    weight: Array | None
 
 
 def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
@@ -86,14 +115,15 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         >>> replay.sample(state, jax.random.key(0)).observation.shape
         (2, 3, 3)
     """
-    buffer = fbx.make_trajectory_buffer(
-        add_batch_size=1,
-        sample_batch_size=config.batch_size,
-        sample_sequence_length=config.batch_length,
-        period=1,
-        min_length_time_axis=config.batch_length,
-        max_length_time_axis=config.capacity,
-    )
+    prioritised = config.priority_exponent > 0
+    lengths = {"min_length_time_axis": config.batch_length, "max_length_time_axis": config.capacity}
+    sizes = {"sample_batch_size": config.batch_size, "sample_sequence_length": config.batch_length, "period": 1}
+    buffer: Any
+    if prioritised:
+        options = {"priority_exponent": config.priority_exponent, "device": jax.default_backend()}
+        buffer = fbx.make_prioritised_trajectory_buffer(add_batch_size=1, **lengths, **sizes, **options)
+    else:
+        buffer = fbx.make_trajectory_buffer(add_batch_size=1, **lengths, **sizes)
 
     def init() -> Any:
         return buffer.init(_record(spec))
@@ -102,11 +132,29 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         chunk = chunk._replace(observation=chunk.observation.reshape(chunk.observation.shape[0], -1))
         return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
 
-    def sample(state: Any, key: Key) -> Batch:
-        batch = buffer.sample(state, key).experience
-        return batch._replace(observation=batch.observation.reshape(*batch.reward.shape, *spec.observation_shape))
+    def draw(state: Any, key: Key) -> tuple[Batch, Drawn]:
+        found = buffer.sample(state, key)
+        batch = found.experience
+        batch = batch._replace(observation=batch.observation.reshape(*batch.reward.shape, *spec.observation_shape))
+        if not prioritised:
+            return batch, Drawn(None, None)
+        weight = jnp.maximum(found.probabilities, 1e-12) ** -config.importance_exponent
+        return batch, Drawn(found.indices, weight / jnp.max(weight))
 
-    return Replay(init, add, sample, buffer.can_sample, config.capacity)
+    def reprioritise(state: Any, drawn: Drawn, priority: Array) -> Any:
+        return buffer.set_priorities(state, drawn.indices, priority) if prioritised else state
+
+    return Replay(
+        init=init,
+        add=add,
+        sample=lambda state, key: draw(state, key)[0],
+        draw=draw,
+        reprioritise=reprioritise,
+        priorities=lambda state: state.sum_tree_state if prioritised else None,
+        with_priorities=lambda state, kept: state.replace(sum_tree_state=kept) if prioritised else state,
+        can_sample=buffer.can_sample,
+        capacity=config.capacity,
+    )
 
 
 def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:
@@ -135,7 +183,7 @@ def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, ep
 
 def replay_bytes(config: ReplayConfig, spec: EnvSpec) -> int:
     """Bytes that the memory takes on the device."""
-    return config.capacity * _record_bytes(spec)
+    return config.capacity * (_record_bytes(spec) + (_PRIORITY_BYTES if config.priority_exponent else 0))
 
 
 def check_memory(config: ReplayConfig, spec: EnvSpec, device: jax.Device | None = None) -> None:
