@@ -26,6 +26,7 @@ from latentplan.driver.compilation import compiled, configure
 from latentplan.planners import PLANNERS
 
 BUDGETS = (120, 600, 2000, 10_000)  # the first and third are a fifth of the second and fourth
+KEPT = ("horizon", "init_std", "warm_start")  # of a run's own planner, when another one takes its place
 COMPARED = [name for name in PLANNERS if name != "policy"]  # a policy evaluates nothing
 PROBLEMS: dict[str, Callable[[], known_models.Problem]] = {
     "quadratic": known_models.quadratic,
@@ -75,7 +76,7 @@ def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tup
     found = {}
     for name in options.planner:
         for budget in options.budgets:
-            config = with_budget(PLANNERS[name].config(horizon=known_models.HORIZON, warm_start=True), budget)
+            config = with_budget(configured(name, {"horizon": known_models.HORIZON, "warm_start": True}), budget)
             planner = PLANNERS[name].make(config, problem.action_size, problem.evaluate)
             found[name, budget] = np.asarray(compiled(lambda keys, p=planner: problem.score(p, keys))(keys))
             print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
@@ -98,15 +99,21 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
         seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
         for name in options.planner:
             for budget in options.budgets:
-                shared = {field.name for field in fields(PLANNERS[name].config)} & {"horizon", "init_std", "warm_start"}
-                kept = {field: getattr(own.planner, field) for field in shared if hasattr(own.planner, field)}
-                planner = with_budget(PLANNERS[name].config(**kept), budget)
+                kept = {x: getattr(own.planner, x) for x in KEPT if hasattr(own.planner, x)}
+                same = type(own.planner) is PLANNERS[name].config
+                planner = with_budget(own.planner if same else configured(name, kept), budget)
                 other = make(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
                 policy = collect.agent_policy(other, state.params, collect.compile_act(other, "eval"))
                 episodes = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
                 found[name, budget] = np.array([collect.episode_return(episode) for episode in episodes])
                 print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
     return found
+
+
+def configured(name: str, values: dict[str, Any]) -> Any:
+    """A planner's config with these values, as far as it has such fields."""
+    config = PLANNERS[name].config
+    return config(**{field.name: values[field.name] for field in fields(config) if field.name in values})
 
 
 def read_experiment(logdir: Path) -> Experiment:

@@ -56,8 +56,9 @@ class Display:
         }[kind]
         note = " (random)" if values.get("collect/random") else ""
         model = "kl {:6.2f} nats".format(values["learn/kl"]) if "learn/kl" in values else ""
-        if "learn/value" in values:
-            model = "consistency {:.4f}  value {:7.2f}".format(values["learn/consistency_loss"], values["learn/value"])
+        if "learn/value_target" in values:
+            consistency, value = values["learn/consistency_loss"], values["learn/value_target"]
+            model = f"consistency {consistency:.4f}  value {value:7.2f}"
         self._remember(kind, values)
         counters = "{env_steps:>8} env_steps  {episodes:>4} episodes  {updates:>6} updates  ".format(**values)
         self._console.print(counters + line.format(**values, note=note, model=model), highlight=False, soft_wrap=True)

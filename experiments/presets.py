@@ -1,7 +1,7 @@
 """Experiments as data: what one run is made of, and the presets it starts from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import jax
@@ -51,7 +51,9 @@ class Experiment:
 
     def folder(self) -> str:
         """The run's folder: `logdir`, or a name made of what was chosen."""
-        name = f"{self.env}-{self.agent}-{self.preset}-{self.environment.obs}-seed{self.run.seed}"
+        own = planner_name(self.agent_config.planner) == planner_name(type(self.agent_config)().planner)
+        agent = "-".join(x for x in (self.agent, self.size, "" if own else self.planner) if x)
+        name = f"{self.env}-{agent}-{self.preset}-{self.environment.obs}-seed{self.run.seed}"
         return self.logdir or f"runs/{name.replace(':', '.').replace('/', '.')}"
 
 
@@ -96,7 +98,7 @@ def make_preset(
     checks += [("size", size, {"": None, **SIZES[agent]})] if agent in SIZES else []
     for name, value, known in checks:
         if value not in known:
-            expected = ", ".join(x for x in known if x) or f"none, as {agent} has only one"
+            expected = ", ".join(x for x in known if x) or f"no --size, as {agent} has only one"
             raise ValueError(f"{name}: expected {expected}, got {value!r}")
     bare = Experiment(env=env, agent=agent, preset=preset, size=size, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
     experiment = PRESETS[agent][preset](bare)
@@ -105,25 +107,28 @@ def make_preset(
         config = replace(config, model=replace(config.model, **SIZES[agent][size]))
     if planner and planner != planner_name(config.planner):
         sizes = {"paper": {}, "cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}[preset].get(planner, {})
-        known_fields = {field.name for field in fields(PLANNERS[planner].config)}
-        shared = {"horizon": config.planner.horizon} if agent != "planet" else {}
-        if agent != "planet" and "policy_candidates" in known_fields:
-            shared["policy_candidates"] = 4 if preset == "debug" else 24
-        config = replace(config, planner=PLANNERS[planner].config(**(sizes | shared)))
+        if agent != "planet":  # short plans, some of them the policy's
+            sizes = sizes | {"horizon": config.planner.horizon}
+        chosen = PLANNERS[planner].config(**sizes)
+        if agent != "planet" and hasattr(chosen, "policy_candidates"):
+            chosen = replace(chosen, policy_candidates=min(24, chosen.num_candidates // 8))
+        config = replace(config, planner=chosen)
     return replace(experiment, planner=planner_name(config.planner), agent_config=config)  # type: ignore[arg-type]
 
 
 # The other planners at the cpu preset: as many evaluations as its CEM has (600), iCEM a fifth of them.
 _CPU_PLANNERS: dict[str, dict[str, Any]] = {
+    "cem": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "init_std": 0.5, "warm_start": True},
     "icem": {"num_iterations": 3, "num_candidates": 40, "num_elites": 10},
     "mppi": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "init_std": 0.5},
     "gradient": {"num_iterations": 12, "num_candidates": 16},
     "shooting": {"num_candidates": 600, "warm_start": True},
 }
 _DEBUG_PLANNERS: dict[str, dict[str, Any]] = {
+    "cem": {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "num_elites": 4},
     "icem": {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "num_elites": 4},
     "mppi": {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "num_elites": 4},
-    "gradient": {"horizon": 4, "num_iterations": 2, "num_candidates": 4},
+    "gradient": {"horizon": 4, "num_iterations": 2, "num_candidates": 8},
     "shooting": {"horizon": 4, "num_candidates": 40},
     "policy": {"horizon": 4},
 }
@@ -169,11 +174,12 @@ def _planet_cpu(bare: Experiment) -> Experiment:
 
 def _planet_debug(bare: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
+    gymnasium = is_gymnasium(bare.env)
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=20, render_quality="fast"),
+        environment=replace(bare.environment, action_repeat=2 if gymnasium else 20, render_quality="fast"),
         run=RunConfig(
-            env_steps=4000,
+            env_steps=600 if gymnasium else 4000,  # 3 or 4 episodes of Pendulum or of a dm_control task
             seed_episodes=2,
             updates_per_episode=4,
             eval_every=2,
@@ -191,7 +197,7 @@ def _planet_debug(bare: Experiment) -> Experiment:
                 conv_depth=4,
                 reward_hidden=16,
                 vector_hidden=16,
-                predict_terminal=is_gymnasium(bare.env),
+                predict_terminal=gymnasium,
             ),
             planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
         ),

@@ -107,7 +107,10 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
         yield _picture(figures.planner_iterations(run), out / f"{name}-planner.png")
     yield _picture(figures.time_per_part(run), out / f"{name}-time.png")
     for title, pattern in (
-        ("Open-loop prediction: a few steps seen, the rest imagined", "open_loop_*.png"),
+        (
+            "Open-loop prediction: a few steps seen, the rest imagined (without a decoder: rewards alone)",
+            "open_loop_*.png",
+        ),
         ("The same as a film", "open_loop_*.mp4"),
         ("Evaluation episode", "evaluation_*.mp4"),
     ):

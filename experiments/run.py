@@ -42,7 +42,7 @@ def _run(argv: list[str], console) -> int:
     from latentplan.agents import AGENTS
     from latentplan.driver import compilation, loop
     from latentplan.driver.logging import prepare_logdir
-    from latentplan.driver.replay import check_lengths, check_memory
+    from latentplan.driver.replay import check_lengths, check_memory, make_replay
     from latentplan.driver.workers import Workers
 
     compilation.configure()
@@ -51,6 +51,7 @@ def _run(argv: list[str], console) -> int:
         agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
         check_lengths(experiment.replay, workers.spec)
         check_memory(experiment.replay, workers.spec)
+        loop.check_update(agent, make_replay(experiment.replay, workers.spec))
         logdir = prepare_logdir(experiment.folder())
         with lock(logdir), Display(experiment.run.env_steps, console) as display:
             open_logdir(logdir, experiment)

@@ -160,7 +160,7 @@ def test_the_models_losses_are_numpys(setup):
         np.testing.assert_allclose(metrics[f"{name}_loss"], value, rtol=1e-3, err_msg=name)
     weighed = 20 * expected["consistency"] + 0.1 * expected["reward"] + 0.1 * expected["value"] + expected["terminal"]
     np.testing.assert_allclose(loss, weighed, rtol=1e-3)
-    np.testing.assert_allclose(metrics["value"], goals.mean(), rtol=1e-3)
+    np.testing.assert_allclose(metrics["value_target"], goals.mean(), rtol=1e-3)
 
 
 def test_the_policys_loss_is_numpys(setup):

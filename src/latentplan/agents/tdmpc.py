@@ -10,7 +10,7 @@ import optax
 from latentplan import transforms
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import in_one_episode, over_rollout, td_target
+from latentplan.losses.td import check_length, in_one_episode, over_rollout, td_target
 from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
@@ -189,7 +189,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         due = state.updates % rates.target_every == 0
         target = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, learning.target)
         norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-        finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value"]])))
+        finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value_target"]])))
         metrics |= {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0], "policy_grad_norm": norms[1]}
         metrics["finite"] = finite.astype(jnp.float32)
         updates = state.updates + 1
@@ -262,6 +262,7 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
     ):
         shift_key, pixel_key, action_key = jax.random.split(key, 3)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [H + 1, B, ...]
+        check_length(len(batch.reward))
         image = batch.observation
         if image.dtype == jnp.uint8:
             image = transforms.random_shift(image, losses.shift, shift_key)
@@ -295,7 +296,7 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
         }
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}
-        metrics["value"] = jnp.mean(goals)
+        metrics["value_target"] = jnp.mean(goals)
         off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals), 0), 0.0)
         priority = losses.rho ** jnp.arange(len(off)) @ off
         metrics["priority"] = jax.lax.stop_gradient(jnp.minimum(priority, _LARGEST)) + _LEAST_PRIORITY

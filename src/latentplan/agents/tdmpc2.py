@@ -1,6 +1,6 @@
 """TD-MPC2: plan with MPPI and a value function in a latent space without decoder (Hansen, Su and Wang 2024)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -10,13 +10,15 @@ import optax
 from latentplan import distributions, transforms
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import discount_of, in_one_episode, over_rollout, running_scale, td_target
+from latentplan.losses.td import check_length, discount_of, in_one_episode, over_rollout, running_scale, td_target
 from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
 from latentplan.planners.policy import propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
+
+MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,9 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         policy = optax.apply_updates(policy, steps)
         target_q = optax.incremental_update(rest["q"], learning.target_q, rates.target_rate)
         norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-        numbers = jnp.stack([total, policy_total, *norms, metrics["value"]])  # two-hot targets would hide an infinity
+        numbers = jnp.stack(
+            [total, policy_total, *norms, metrics["value_target"]]
+        )  # two-hot targets would hide an infinity
         finite = jnp.all(jnp.isfinite(numbers))
         metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
         metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
@@ -192,7 +196,7 @@ def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discoun
     """Any planner over the latent model, with candidates that its policy proposes.
 
     Args:
-        config: of the planner.
+        config: of the planner. MPPI has two rounds more where there are many actions, as in the released code.
         model: of the agent.
         spec: of the environment.
         discount: per decision.
@@ -200,6 +204,8 @@ def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discoun
     Returns:
         Planner for one belief, a `Latent`.
     """
+    if spec.action_size >= MANY_ACTIONS and isinstance(config, MPPIConfig):
+        config = replace(config, num_iterations=config.num_iterations + 2)
     policy = lambda params, belief, key: _sample(model, params, belief.now, key)[0]  # noqa: E731
     propose = propose_by(policy, model.world.imagine_step, config.horizon)
     return make_planner(config, spec.action_size, make_objective(model, discount), propose=propose)
@@ -279,6 +285,7 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
     def model_loss(rest: Params, policy: Params, target_q: Params, batch: Batch, key: Key):
         shift_key, pixel_key, action_key, two_key, dropout_key = jax.random.split(key, 5)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [H + 1, B, ...]
+        check_length(len(batch.reward))
         image = batch.observation
         if image.dtype == jnp.uint8:
             image = transforms.random_shift(image, losses.shift, shift_key)
@@ -311,7 +318,7 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
             terms["terminal"] = over_rollout(error, valid, 1.0)
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}
-        metrics["value"] = jnp.mean(goals)
+        metrics["value_target"] = jnp.mean(goals)
         return total, (metrics, jax.lax.stop_gradient(latents), valid)
 
     return model_loss

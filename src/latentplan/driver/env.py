@@ -59,8 +59,9 @@ class EnvConfig:
             raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
         if self.image_size < 1:
             raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
-        if self.frame_stack < 1:
-            raise ValueError(f"frame_stack: expected at least 1 frame, got {self.frame_stack}.")
+        if self.frame_stack < 1 or (self.frame_stack > 1 and self.obs != "pixels"):
+            expected = "at least 1 frame" if self.obs == "pixels" else "1, as obs=state has no frames"
+            raise ValueError(f"frame_stack: expected {expected}, got {self.frame_stack}.")
         if self.camera < -1:
             raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
         if self.render_quality not in ("full", "fast"):

@@ -122,15 +122,34 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
         ValueError: the replay draws by priorities, and the agent gives none.
     """
     key = stream_key(seed, "init")
+    metrics = check_update(agent, replay)
     train_state = jax.jit(agent.init)(key)
     priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # without the rest of the memory
-    batch = jax.eval_shape(replay.sample, jax.eval_shape(replay.init), key)
-    _, metrics = jax.eval_shape(agent.update, train_state, batch, key)
-    if priorities is not None and "priority" not in metrics:
-        raise ValueError("replay.priority_exponent: expected 0 for an agent that gives no priorities; tdmpc does")
     sums = {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}
     acting = _copy(train_state.params) if overlap else None
     return {"train_state": train_state, "sums": sums, "acting": acting, "priorities": priorities}
+
+
+def check_update(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStruct]:
+    """Traces an update, so that settings which do not fit each other are told before anything is written.
+
+    Args:
+        agent: what learns.
+        replay: what it learns from.
+
+    Returns:
+        What the update tells, as shapes.
+
+    Raises:
+        ValueError: the agent cannot learn from such windows, or gives none of the priorities that they are drawn by.
+    """
+    key = stream_key(0, "init")
+    memory = jax.eval_shape(replay.init)
+    batch = jax.eval_shape(replay.sample, memory, key)
+    _, metrics = jax.eval_shape(agent.update, jax.eval_shape(agent.init, key), batch, key)
+    if replay.priorities(memory) is not None and "priority" not in metrics:
+        raise ValueError("replay.priority_exponent: expected 0 for an agent that gives no priorities; tdmpc does")
+    return metrics
 
 
 def restore(

@@ -56,6 +56,19 @@ def in_one_episode(is_first: Bool[Array, "T *batch"]) -> Bool[Array, "H *batch"]
     return jnp.cumsum(is_first[1:], 0) == 0
 
 
+def check_length(records: int) -> None:
+    """Refuses windows that hold no transition.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if records < 2:
+        raise ValueError(
+            f"replay.batch_length: expected at least 2 records, so that there is a transition, got {records}; "
+            "TD-MPC has 6, TD-MPC2 4"
+        )
+
+
 def over_rollout(values: Float[Array, "H *batch"], valid: Bool[Array, "H *batch"], rho: float) -> Float[Array, ""]:
     """1/H sum_t rho^t mean(values_t) over what is valid (TD-MPC eq. 6; TD-MPC2 eq. 3).
 

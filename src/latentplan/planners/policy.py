@@ -54,7 +54,9 @@ def make_policy_planner(
     """
     del action_size, discrete
     if propose is None:
-        raise ValueError("planner: 'policy' acts with the agent's policy, and this agent has none; choose another one")
+        raise ValueError(
+            "planner: 'policy' acts with the agent's policy, and this agent has none; use cem, icem or mppi"
+        )
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
         del warm_start

@@ -38,7 +38,7 @@ def make_guides(num: int, propose: Propose | None) -> Callable[[Params, Any, Key
     if num and propose is None:
         raise ValueError(
             f"planner.policy_candidates: expected 0 where the agent has no policy, got {num}; "
-            "give the planner's builder a `propose`"
+            "set it to 0, or give the planner's builder a `propose`"
         )
     if not num or propose is None:
         return lambda params, belief, key: []
