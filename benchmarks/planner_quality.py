@@ -25,7 +25,7 @@ from presets import Experiment
 from latentplan.driver.compilation import compiled, configure
 from latentplan.planners import PLANNERS
 
-BUDGETS = (120, 600, 2000, 10_000)  # the first and third are a fifth of the second and fourth
+BUDGETS = (120, 600, 3000)  # each a fifth of the next
 KEPT = ("horizon", "init_std", "warm_start")  # of a run's own planner, when another one takes its place
 COMPARED = [name for name in PLANNERS if name != "policy"]  # a policy evaluates nothing
 PROBLEMS: dict[str, Callable[[], known_models.Problem]] = {
@@ -40,7 +40,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--planner", choices=COMPARED, nargs="+", default=COMPARED, help="default: all")
     parser.add_argument("--budgets", type=harness.positive, nargs="+", default=BUDGETS, help="default: %(default)s")
     parser.add_argument("--problems", choices=PROBLEMS, nargs="+", default=list(PROBLEMS), help="default: all")
-    parser.add_argument("--cases", type=harness.positive, default=10, help="random cases or episodes of each")
+    parser.add_argument("--cases", type=harness.positive, default=5, help="random cases or episodes of each")
     parser.add_argument("--logdir", type=Path, help="a trained run, in place of the known models")
 
 
