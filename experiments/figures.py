@@ -13,6 +13,7 @@ import targets
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from runs import label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
@@ -120,6 +121,7 @@ def planned_and_realised(run: dict[str, Any]) -> Figure:
     right.set(
         xlabel="decisions ahead", ylabel="reward", title=f"By steps ahead, at {rows[-1]['env_steps']:,} env_steps"
     )
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):
         axes.legend(fontsize="x-small")
         axes.grid(alpha=0.3)
@@ -139,6 +141,7 @@ def planner_iterations(run: dict[str, Any]) -> Figure:
             color = colormaps["viridis"](i / max(1, len(rows) - 1))
             axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, color=color, label=shown)
         axes.set(xlabel="iteration", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize="x-small")
         axes.grid(alpha=0.3)
     return figure
@@ -165,7 +168,9 @@ def prediction_errors(groups: Groups) -> Figure:
                 continue
             values = np.mean([row[f"prediction/{name}"] for row in rows], 0)
             axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, label=_with_seeds(group, groups[group]))
-        axes.set(xlabel="d, decisions ahead", title=title, yscale="log" if values.min() > 0 else "linear")
+        wide = values.min() > 0 and values.max() > 5 * values.min()
+        axes.set(xlabel="d, decisions ahead", title=title, yscale="log" if wide else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
     _legend_below(figure, figure.axes[-1])
     return figure
