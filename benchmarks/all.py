@@ -19,9 +19,11 @@ RESULTS = ROOT / "results" / "benchmarks"
 MARKS = "<!-- benchmarks: written by python benchmarks/all.py -->\n", "<!-- end of benchmarks -->\n"
 
 CPU = {
-    "planner": ("planner.py",),
+    "planner": ("planner.py", "--sizes", "paper", "cpu"),
+    "planner-tdmpc2": ("planner.py", "--sizes", "tdmpc2-5M", "--planner", "mppi"),
     "planner_quality": ("planner_quality.py",),
-    "update": ("update.py",),
+    "update": ("update.py", "--sizes", "paper", "cpu"),
+    "update-tdmpc2": ("update.py", "--sizes", "tdmpc2-5M", "--obs", "state"),
     "env": ("env.py", "--picture", "results/benchmarks/render_quality.png"),
     "loop": ("loop.py",),
 }
@@ -34,7 +36,7 @@ GPU = {
     "loop": ("loop.py", "--preset", "paper"),
     "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),
 }
-PEERS = ("planner", "update", "planner-bfloat16", "update-bfloat16")
+PEERS = ("planner", "update", "planner-tdmpc2", "update-tdmpc2", "planner-bfloat16", "update-bfloat16")
 SHOWN = {  # columns in the README, where it does not show them all
     "planner": ("sizes", "beliefs", "planner", "implementation", "ms", "plans/s", "GFLOP/s", "of ceiling"),
     "update": ("sizes", "obs", "implementation", "ms", "GFLOP/s", "of ceiling"),
