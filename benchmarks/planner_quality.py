@@ -6,7 +6,6 @@ python benchmarks/planner_quality.py --logdir runs/NAME  with a trained model, i
 A budget is the number of action sequences that the model rolls per decision (a gradient counts as two).
 """
 
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -21,8 +20,10 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import Experiment
+from runs import read_config
 
 from latentplan.driver.compilation import compiled, configure
+from latentplan.driver.provenance import from_dict
 from latentplan.planners import PLANNERS
 
 BUDGETS = (120, 600, 3000)  # each a fifth of the next
@@ -48,7 +49,7 @@ def run(options: Namespace) -> harness.Result:
     """Scores every planner at every budget."""
     configure()
     if options.logdir:
-        experiment = read_experiment(options.logdir)
+        experiment = from_dict(Experiment, read_config(options.logdir)[0])
         scores = {experiment.env: (score_run(options.logdir, experiment, options), "return")}
     else:
         scores = {}
@@ -117,30 +118,19 @@ def configured(name: str, values: dict[str, Any]) -> Any:
     return config(**{field.name: values[field.name] for field in fields(config) if field.name in values})
 
 
-def read_experiment(logdir: Path) -> Experiment:
-    """What a run was started with.
-
-    Raises:
-        ValueError: there is no run.
-    """
-    from latentplan.driver.provenance import from_dict
-
-    file = logdir / "config.json"
-    if not file.is_file():
-        raise ValueError(f"--logdir: expected the folder of a run, with config.json, got {logdir}")
-    return from_dict(Experiment, json.loads(file.read_text())["config"])
-
-
 def with_budget(config: Any, budget: int) -> Any:
     """A planner's config, changed to evaluate at most so many sequences, and hardly fewer.
 
-    Rounds are few where there are few sequences: 4, or 10 from 2000 on, and a tenth of a round's sequences are elites.
+    Rounds are few where there are few sequences: 4, or 10 from 2000 on. A tenth of a round's sequences are elites,
+    and at most an eighth are the policy's.
     """
     rounds = {"num_iterations": 4 if budget < 2000 else 10} if hasattr(config, "num_iterations") else {}
 
     def sized(candidates: int) -> Any:
         elites = {"num_elites": max(2, candidates // 10)} if hasattr(config, "num_elites") else {}
-        return replace(config, num_candidates=candidates, **rounds, **elites)
+        guides = min(getattr(config, "policy_candidates", 0), candidates // 8)  # the policy's share stays one
+        shares = {"policy_candidates": guides} if hasattr(config, "policy_candidates") else {}
+        return replace(config, num_candidates=candidates, **rounds, **elites, **shares)
 
     low, high = 2, budget
     while low < high:  # evaluations grow with candidates

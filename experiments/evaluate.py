@@ -1,6 +1,5 @@
 """Loads a run's newest checkpoint and reports its return: python experiments/evaluate.py --logdir runs/NAME."""
 
-import json
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -48,6 +47,7 @@ def main(argv: list[str]) -> int:
 def _evaluate(options: Evaluation) -> None:
     import numpy as np
     from presets import Experiment
+    from runs import read_config
 
     from latentplan.agents import AGENTS
     from latentplan.driver import collect, compilation
@@ -61,7 +61,7 @@ def _evaluate(options: Evaluation) -> None:
         raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
     compilation.configure()
     logdir = Path(options.logdir)
-    experiment = from_dict(Experiment, _config(logdir))
+    experiment = from_dict(Experiment, read_config(logdir)[0])
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
         train_state, progress = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
@@ -82,16 +82,6 @@ def _evaluate(options: Evaluation) -> None:
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = collect.film(filmed, episodes[0], seeds[0])
         print(f"film of episode 0 in {write_video(options.video, frames, fps=15.0)}")
-
-
-def _config(logdir: Path) -> dict:
-    file = logdir / "config.json"
-    if not file.is_file():
-        raise ValueError(f"logdir: expected the folder of a run, with a config.json, got {logdir}")
-    try:
-        return json.loads(file.read_text())["config"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
 
 
 if __name__ == "__main__":

@@ -8,6 +8,28 @@ COUNTERS = ("env_steps", "episodes", "updates")
 _NOT_A_VARIANT = ("--env", "--obs", "--seed", "--logdir", "--env-steps", "--preset", "--agent")
 
 
+def read_config(logdir: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a run was started with.
+
+    Args:
+        logdir: of the run.
+
+    Returns:
+        (config, for `provenance.from_dict`; sittings, the provenance of each).
+
+    Raises:
+        ValueError: the folder holds no run, or its config cannot be read.
+    """
+    file = logdir / "config.json"
+    if not file.is_file():
+        raise ValueError(f"logdir: expected the folder of a run, with a config.json, got {logdir}")
+    try:
+        described = json.loads(file.read_text())
+        return described["config"], described["sittings"]
+    except (json.JSONDecodeError, KeyError) as error:
+        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+
+
 def read_run(logdir: Path) -> dict[str, Any]:
     """What a run was and what it reached.
 
@@ -24,14 +46,7 @@ def read_run(logdir: Path) -> dict[str, Any]:
     """
     from latentplan.driver.logging import read_metrics
 
-    file = logdir / "config.json"
-    if not file.is_file():
-        raise ValueError(f"logdir: expected the folder of a run, with a config.json, got {logdir}")
-    try:
-        described = json.loads(file.read_text())
-        config, sittings = described["config"], described["sittings"]
-    except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+    config, sittings = read_config(logdir)
     metrics = logdir / "metrics.jsonl"
     rows = read_metrics(metrics) if metrics.is_file() else []
     curves = {

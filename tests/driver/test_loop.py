@@ -201,19 +201,25 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of the program runs after it."""
 
 
+def kill_and_resume(logdir, at, **options):
+    """A run that is killed at its event number `at`, and the same command again."""
+    seen = []
+
+    def die(kind, values):
+        seen.append(kind)
+        if len(seen) == at + 1:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(logdir, die, **options)
+    run(logdir, **options)
+
+
 def test_resume_after_a_kill_at_any_event_is_bit_exact(whole, tmp_path):
     reference, events, config = whole
     for at in range(0, len(events), 7):
-        logdir, seen = tmp_path / f"killed{at}", []
-
-        def die(kind, values, seen=seen, at=at):
-            seen.append(kind)
-            if len(seen) == at + 1:
-                raise Killed
-
-        with pytest.raises(Killed):
-            run(logdir, die, config=config)
-        run(logdir, config=config)
+        logdir = tmp_path / f"killed{at}"
+        kill_and_resume(logdir, at, config=config)
         assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
         assert final_value(logdir, config) == final_value(reference, config)
 
@@ -235,16 +241,8 @@ def test_priorities_are_part_of_what_is_resumed(tmp_path):
     run(uniform, agent=agent)
     assert timeless(uniform) != timeless(reference)
     for at in range(3, len(events), 8):
-        logdir, seen = tmp_path / f"killed{at}", []
-
-        def die(kind, values, seen=seen, at=at):
-            seen.append(kind)
-            if len(seen) == at + 1:
-                raise Killed
-
-        with pytest.raises(Killed):
-            run(logdir, die, agent=agent, replay=replay)
-        run(logdir, agent=agent, replay=replay)
+        logdir = tmp_path / f"killed{at}"
+        kill_and_resume(logdir, at, agent=agent, replay=replay)
         assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
 
 

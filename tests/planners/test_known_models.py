@@ -80,3 +80,10 @@ def test_the_cart_pole_keeps_its_energy_when_nothing_pushes_and_falls_the_right_
 def test_budgets_are_kept_and_used(name, budget):
     config = planner_quality.with_budget(PLANNERS[name].config(horizon=3, warm_start=True), budget)
     assert 0.85 * budget <= config.evaluations <= budget
+
+
+@pytest.mark.parametrize("budget", [120, 600])
+def test_a_budget_holds_for_planners_that_a_policy_helps(budget):
+    config = planner_quality.with_budget(PLANNERS["mppi"].config(horizon=3, policy_candidates=24), budget)
+    assert 0.85 * budget <= config.evaluations <= budget
+    assert 0 < config.policy_candidates <= config.num_candidates / 8

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from latentplan import transforms
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import check_length, in_one_episode, over_rollout, td_target
-from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told
+from latentplan.losses.td import over_rollout, td_target
+from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import sum_of_rewards
@@ -261,14 +260,8 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
         networks: Params, policy: Params, target: Params, batch: Batch, key: Key, weight: Array | None = None
     ):
         shift_key, pixel_key, action_key = jax.random.split(key, 3)
-        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [H + 1, B, ...]
-        check_length(len(batch.reward))
-        image = batch.observation
-        if image.dtype == jnp.uint8:
-            image = transforms.random_shift(image, losses.shift, shift_key)
-        observation = model.world.preprocess(image, pixel_key)
-        valid = in_one_episode(batch.is_first)
-        action, reward, is_terminal = batch.action[1:], batch.reward[1:], batch.is_terminal[1:]
+        window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
+        observation, action, reward, is_terminal, valid = window
 
         ahead = model.world.encode(networks, observation[1:])
         next_action = _act(model, {"policy": policy}, ahead, config.policy_std, action_key)
@@ -276,13 +269,8 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
         goals = jax.lax.stop_gradient(td_target(reward, is_terminal, next_value, losses.discount))
         towards = jax.lax.stop_gradient(model.world.encode(target, observation[1:]))
 
-        def step(latent: Array, action: Array) -> tuple[Array, Array]:
-            latent = model.next(networks, latent, action)
-            return latent, latent
-
-        first = model.world.encode(networks, observation[0])
-        _, later = jax.lax.scan(step, first, action)
-        latents = jnp.concatenate([first[None], later])
+        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        later = latents[1:]
         values = model.q(networks["q"], latents[:-1], action)
         errors = {
             "consistency": jnp.mean((later - towards) ** 2, -1),
@@ -317,7 +305,7 @@ def make_policy_loss(config: TDMPCConfig, model: TOLD):
     """
 
     def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, key: Key) -> Array:
-        valid = jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
+        valid = with_start(valid)
         action = _act(model, {"policy": policy}, latents, config.policy_std, key)
         value = jnp.min(model.scalar.mean(model.q(networks["q"], latents, action)), 0)
         return -len(latents) * over_rollout(value, valid, config.loss.rho)

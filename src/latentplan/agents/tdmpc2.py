@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from latentplan import distributions, transforms
+from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import check_length, discount_of, in_one_episode, over_rollout, running_scale, td_target
-from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told
+from latentplan.losses.td import discount_of, over_rollout, running_scale, td_target
+from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
@@ -147,9 +147,9 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
 
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
-        rest, policy = _split(params)
+        networks, policy = _split(params)
         learning = Learning(
-            model_optimizer.init(rest),
+            model_optimizer.init(networks),
             policy_optimizer.init(policy),
             jax.tree.map(jnp.copy, params["q"]),
             jnp.float32(1.0),
@@ -159,19 +159,19 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
         learning: Learning = state.opt_state
-        rest, policy = _split(state.params)
+        networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            rest, policy, learning.target_q, batch, model_key
+            networks, policy, learning.target_q, batch, model_key
         )
         steps, model_state = model_optimizer.update(gradients, learning.model)
-        rest = optax.apply_updates(rest, steps)
+        networks = optax.apply_updates(networks, steps)
         policy_grad = jax.value_and_grad(policy_loss, has_aux=True)
         (policy_total, (more, scale)), policy_gradients = policy_grad(
-            policy, rest, latents, valid, learning.scale, policy_key
+            policy, networks, latents, valid, learning.scale, policy_key
         )
         steps, policy_state = policy_optimizer.update(policy_gradients, learning.policy)
         policy = optax.apply_updates(policy, steps)
-        target_q = optax.incremental_update(rest["q"], learning.target_q, rates.target_rate)
+        target_q = optax.incremental_update(networks["q"], learning.target_q, rates.target_rate)
         norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
         numbers = jnp.stack(
             [total, policy_total, *norms, metrics["value_target"]]
@@ -180,7 +180,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
         metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
         learning = Learning(model_state, policy_state, target_q, scale)
-        return TrainState(rest | {"policy": policy}, learning, state.updates + 1), metrics
+        return TrainState(networks | {"policy": policy}, learning, state.updates + 1), metrics
 
     return Agent(
         init=init,
@@ -282,39 +282,28 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
     """
     losses, scalar = config.loss, model.scalar
 
-    def model_loss(rest: Params, policy: Params, target_q: Params, batch: Batch, key: Key):
+    def model_loss(networks: Params, policy: Params, target_q: Params, batch: Batch, key: Key):
         shift_key, pixel_key, action_key, two_key, dropout_key = jax.random.split(key, 5)
-        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [H + 1, B, ...]
-        check_length(len(batch.reward))
-        image = batch.observation
-        if image.dtype == jnp.uint8:
-            image = transforms.random_shift(image, losses.shift, shift_key)
-        observation = model.world.preprocess(image, pixel_key)
-        valid = in_one_episode(batch.is_first)
-        action, reward, is_terminal = batch.action[1:], batch.reward[1:], batch.is_terminal[1:]
+        window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
+        observation, action, reward, is_terminal, valid = window
 
-        targets = jax.lax.stop_gradient(model.world.encode(rest, observation[1:]))
+        targets = jax.lax.stop_gradient(model.world.encode(networks, observation[1:]))
         next_action, _ = _sample(model, {"policy": policy}, targets, action_key)
         next_values = scalar.mean(model.q(two_of(target_q, two_key), targets, next_action))
         goals = jax.lax.stop_gradient(td_target(reward, is_terminal, jnp.min(next_values, 0), discount))
 
-        def step(latent: Array, action: Array) -> tuple[Array, Array]:
-            latent = model.next(rest, latent, action)
-            return latent, latent
-
-        first = model.world.encode(rest, observation[0])
-        _, later = jax.lax.scan(step, first, action)
-        latents = jnp.concatenate([first[None], later])
-        values = model.q(rest["q"], latents[:-1], action, dropout_key)
+        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        later = latents[1:]
+        values = model.q(networks["q"], latents[:-1], action, dropout_key)
         errors = {
             "consistency": jnp.mean((later - targets) ** 2, -1),
-            "reward": scalar.error(model.reward(rest, latents[:-1], action), reward),
+            "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
             "value": jnp.mean(scalar.error(values, goals[None]), 0),
         }
         terms = {name: over_rollout(error, valid, losses.rho) for name, error in errors.items()}
         if model.world.terminal:  # every step counts the same
             belief = Latent(later, latents[:-1], action)
-            error = optax.sigmoid_binary_cross_entropy(model.world.terminal(rest, belief), is_terminal)
+            error = optax.sigmoid_binary_cross_entropy(model.world.terminal(networks, belief), is_terminal)
             terms["terminal"] = over_rollout(error, valid, 1.0)
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}
@@ -339,11 +328,11 @@ def make_policy_loss(config: TDMPC2Config, model: TOLD):
     """
     losses = config.loss
 
-    def policy_loss(policy: Params, rest: Params, latents: Array, valid: Array, scale: Array, key: Key):
+    def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, scale: Array, key: Key):
         action_key, two_key, dropout_key = jax.random.split(key, 3)
-        valid = jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
+        valid = with_start(valid)
         action, log_prob = _sample(model, {"policy": policy}, latents, action_key)
-        q = model.q(two_of(rest["q"], two_key), latents, action, dropout_key)
+        q = model.q(two_of(networks["q"], two_key), latents, action, dropout_key)
         values = jnp.mean(model.scalar.mean(q), 0)
         scale = running_scale(scale, jax.lax.stop_gradient(values[0]), config.optimizer.target_rate)
         entropy = -log_prob * action.shape[-1]

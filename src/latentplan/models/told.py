@@ -11,10 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
+from latentplan.losses.td import check_length, in_one_episode
 from latentplan.nets.conv import make_shallow_encoder
 from latentplan.nets.network import ACTIVATIONS, Network
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
-from latentplan.types import Array, EnvSpec, Gaussian, Key, Params, WorldModel
+from latentplan.transforms import random_shift
+from latentplan.types import Array, Batch, EnvSpec, Gaussian, Key, Params, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +225,76 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
     )
 
 
+class Window(NamedTuple):
+    """A replay window as its H transitions; t leads from observation t to t + 1.
+
+    Attributes:
+        observation: [H + 1, B, O], preprocessed; images shifted at random.
+        action: [H, B, A].
+        reward: [H, B].
+        is_terminal: [H, B] bool.
+        valid: [H, B] bool, whether the transition belongs to the episode that the window starts in.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    is_terminal: Array
+    valid: Array
+
+
+def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pixel_key: Key) -> Window:
+    """What TD-MPC's losses learn from.
+
+    Args:
+        model: whose preprocessing is used.
+        batch: [B, H + 1], from replay.
+        shift: pixels that images are moved by at most.
+        shift_key: for the shifts.
+        pixel_key: for the preprocessing.
+
+    Returns:
+        Window.
+
+    Raises:
+        ValueError: the windows hold no transition.
+    """
+    batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+    check_length(len(batch.reward))
+    image = batch.observation
+    if image.dtype == jnp.uint8:
+        image = random_shift(image, shift, shift_key)
+    observation = model.preprocess(image, pixel_key)
+    valid = in_one_episode(batch.is_first)
+    return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
+
+
+def unroll(model: TOLD, params: Params, first: Array, actions: Array) -> Array:
+    """z_0 and z_{t+1} = d(z_t, a_t).
+
+    Args:
+        model: whose dynamics are used.
+        params: of the model.
+        first: z_0, [B, L].
+        actions: [H, B, A].
+
+    Returns:
+        [H + 1, B, L].
+    """
+
+    def step(latent: Array, action: Array) -> tuple[Array, Array]:
+        latent = model.next(params, latent, action)
+        return latent, latent
+
+    _, later = jax.lax.scan(step, first, actions)
+    return jnp.concatenate([first[None], later])
+
+
+def with_start(valid: Array) -> Array:
+    """[H + 1, B]: which latent states of a rollout count, the first one always, given its transitions [H, B]."""
+    return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
+
+
 def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
     shape = spec.observation_shape
     if not spec.is_pixels:
@@ -254,8 +326,3 @@ def _preprocess(observation: Array, key: Key) -> Array:
     if observation.dtype == jnp.uint8:
         return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 - 0.5
     return jnp.asarray(observation, jnp.float32)
-
-
-def num_parameters(params: Params) -> int:
-    """How many numbers a pytree of parameters holds."""
-    return sum(x.size for x in jax.tree.leaves(params))
