@@ -8,7 +8,7 @@ import numpy as np
 import presets
 import pytest
 
-from agents.test_tdmpc2 import SPEC, along_rollout, make_batch, noisy
+from agents.windows import SPEC, along_rollout, make_batch, noisy
 from latentplan.agents.tdmpc import (
     ScheduleConfig,
     TDMPCConfig,

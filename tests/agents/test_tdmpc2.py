@@ -6,6 +6,7 @@ import numpy as np
 import presets
 import pytest
 
+from agents.windows import SPEC, along_rollout, make_batch, noisy
 from latentplan.agents.tdmpc2 import (
     TDMPC2Config,
     TDMPC2LossConfig,
@@ -16,35 +17,11 @@ from latentplan.agents.tdmpc2 import (
     make_tdmpc2,
 )
 from latentplan.models.told import TOLDConfig, make_told
-from latentplan.types import Batch, EnvSpec
 
-SPEC = EnvSpec((3,), "float32", action_size=2, action_repeat=1, max_decisions=100)
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.
 SIZES = dict(latent=8, hidden=8, encoder_hidden=8, simplex=4, num_q=2, num_bins=21, dropout=0.0, predict_terminal=True)
 SURE = TDMPC2Config(model=TOLDConfig(min_log_std=-9.0, max_log_std=-8.9, **SIZES))
 BINS = np.linspace(-10, 10, 21)
-RHO = 0.5
-
-
-def noisy(params, seed=0):
-    """Weights large enough that everything matters, the zero-initialised ones too."""
-    leaves, tree = jax.tree.flatten(params)
-    rng = np.random.default_rng(seed)
-    return jax.tree.unflatten(tree, [jnp.asarray(x + 0.5 * rng.normal(size=x.shape), jnp.float32) for x in leaves])
-
-
-def make_batch(seed=0, size=3, length=4):
-    rng = np.random.default_rng(seed)
-    is_first = np.zeros((size, length), bool)
-    is_first[0, 0] = is_first[1, 2] = True  # row 1: an episode ends after one transition
-    return Batch(
-        observation=rng.normal(size=(size, length, 3)).astype("f"),
-        action=np.where(is_first[..., None], 0, rng.uniform(-1, 1, (size, length, 2))).astype("f"),
-        reward=(20 * rng.normal(size=(size, length))).astype("f"),
-        is_first=is_first,
-        is_last=np.zeros((size, length), bool),
-        is_terminal=np.arange(size * length).reshape(size, length) % 5 == 3,
-    )
 
 
 class NumpyModel:
@@ -111,10 +88,6 @@ def soft_cross_entropy(logits, target):
         low = min(int(place), 19)
         total[index] = -((1 - (place - low)) * log_p[index][low] + (place - low) * log_p[index][low + 1])
     return total
-
-
-def along_rollout(errors, valid):
-    return sum(RHO**t * errors[t][valid[t]].mean() for t in range(len(errors))) / len(errors)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told, read_win
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import sum_of_rewards
-from latentplan.planners.policy import propose_by
+from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
 
 _LARGEST = 1e4  # a step's error counts for at most so much
@@ -230,7 +230,8 @@ def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> P
         value=value,
         horizon_of=lambda params: schedule.first_horizon + params["progress"] * (last - schedule.first_horizon),
     )
-    policy = lambda params, belief, key: _act(model, params, belief.now, config.policy_std, key)  # noqa: E731
+    spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
+    policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
     options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}
     if isinstance(config.planner, MPPIConfig):
         fall = config.planner.min_std - schedule.first_std

@@ -15,7 +15,7 @@ from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told, read_win
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
-from latentplan.planners.policy import propose_by
+from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
 
 MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
@@ -197,6 +197,7 @@ def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discoun
 
     Args:
         config: of the planner. MPPI has two rounds more where there are many actions, as in the released code.
+            The policy as a planner takes the mean.
         model: of the agent.
         spec: of the environment.
         discount: per decision.
@@ -206,7 +207,12 @@ def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discoun
     """
     if spec.action_size >= MANY_ACTIONS and isinstance(config, MPPIConfig):
         config = replace(config, num_iterations=config.num_iterations + 2)
-    policy = lambda params, belief, key: _sample(model, params, belief.now, key)[0]  # noqa: E731
+
+    def policy(params: Params, belief: Latent, key: Key) -> Array:
+        if isinstance(config, PolicyConfig):  # acts by its mean; what explores is added to it
+            return jnp.tanh(model.policy(params, belief.now).mean)
+        return _sample(model, params, belief.now, key)[0]
+
     propose = propose_by(policy, model.world.imagine_step, config.horizon)
     return make_planner(config, spec.action_size, make_objective(model, discount), propose=propose)
 
