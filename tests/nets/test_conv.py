@@ -174,3 +174,15 @@ def test_norms_stand_before_every_activation_and_take_scale_away(norm, centred):
     shifted = params | {"_Conv_1": params["_Conv_1"] | {"bias": params["_Conv_1"]["bias"] + 5.0}}
     same = np.allclose(encoder.apply(params, x), encoder.apply(shifted, x), rtol=1e-3, atol=1e-4)
     assert same == centred
+
+
+@pytest.mark.parametrize("size", [16, 32, 128])
+def test_the_encoder_sees_the_edge(size):
+    """Only at 64 x 64 are the last two rows and columns left out, as the paper's kernels do."""
+    encoder = make_conv_encoder(size, 1, depth=1, activation="elu")
+    params = encoder.init(jax.random.key(0))
+    image = jnp.zeros((size, size))
+    embed = lambda image: encoder.apply(params, image.reshape(-1))  # noqa: E731
+    for edge in (image.at[-1].set(1.0), image.at[:, -1].set(1.0)):
+        assert jnp.max(jnp.abs(embed(edge) - embed(image))) > 1e-6
+    assert embed(image).shape == (4 * 2 ** (int(np.log2(size)) - 3),)

@@ -1,6 +1,7 @@
 """The World Models convolutions (Ha & Schmidhuber 2018, figure 22): encoder and decoder for square images.
 
-Theirs are for 64 x 64; half or twice the size takes a layer from each, or adds one.
+Theirs are for 64 x 64; half or twice the size takes a layer from each, or adds one, and sees the whole image, whereas
+theirs leave out the last two rows and columns.
 
 On CPU, XLA is slow on strided and transposed convolutions and slower still on their gradients. There both are
 rewritten as unit-stride convolutions of half the resolution, whose kernel gradient is a matrix product;
@@ -203,7 +204,7 @@ class _Encoder(nn.Module):
         lead = flat.shape[:-1]
         x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
         for layer in range(_num_layers(self.image_size)):
-            x = _Conv(2**layer * self.depth, 4, conv2d, self.dtype)(x)
+            x = _Conv(2**layer * self.depth, _kernel(self.image_size, x.shape[1]), conv2d, self.dtype)(x)
             x = _norm_act(x, self.norm, self.activation, self.dtype)
         return x.reshape(*lead, -1).astype(jnp.float32)
 
@@ -250,6 +251,11 @@ def _num_layers(image_size: int) -> int:
     return int(math.log2(image_size)) - 2
 
 
+def _kernel(image_size: int, width: int) -> int:
+    """4, or 5 where 4 would leave out the right and bottom edge; at 64 x 64 it is the paper's 4 throughout."""
+    return 5 if width % 2 and image_size != 64 else 4
+
+
 def embed_size(image_size: int, depth: int) -> int:
     """What the encoder gives: 2 x 2 positions of the last layer's channels, 32 * depth at 64 x 64."""
     return 4 * depth * 2 ** (_num_layers(image_size) - 1)
@@ -259,6 +265,8 @@ def make_conv_encoder(
     image_size: int, channels: int, *, depth: int, activation: str, norm: str = "none", dtype: str = "float32"
 ) -> Network:
     """Convolutions of kernel 4 and stride 2 down to 2 x 2 pixels: at 64 x 64 four, with depth x (1, 2, 4, 8) channels.
+
+    At other sizes the second one has kernel 5, so that no pixel is left out.
 
     Args:
         image_size: of the square image, one of `IMAGE_SIZES`.
