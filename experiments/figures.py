@@ -163,15 +163,20 @@ def prediction_errors(groups: Groups) -> Figure:
     }
     figure = Figure(figsize=(4 * len(panels), 4.2), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        lows, highs = [], []
+        lows: list[float] = []
+        highs: list[float] = []
         for number, (group, rows) in enumerate(last.items()):
             if any(f"prediction/{name}" not in row for row in rows):
                 continue
             values = np.mean([row[f"prediction/{name}"] for row in rows], 0)
-            style = {"color": f"C{number}", "markersize": 3, "label": _with_seeds(group, groups[group])}
-            axes.plot(range(1, len(values) + 1), values, "o-", **style)  # a group's colour is the same in every panel
-            lows, highs = [*lows, values.min()], [*highs, values.max()]
-        wide = min(lows) > 0 and max(highs) > 5 * min(lows)
+            if not values.any():  # the KL of a deterministic model
+                continue
+            color = f"C{number}"  # a group's is the same in every panel
+            label = _with_seeds(group, groups[group])
+            axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, color=color, label=label)
+            lows.append(float(values.min()))
+            highs.append(float(values.max()))
+        wide = min(lows, default=0.0) > 0 and max(highs) > 5 * min(lows)
         axes.set(xlabel="d, decisions ahead", title=title, yscale="log" if wide else "linear")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3, which="both")
