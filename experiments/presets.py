@@ -8,6 +8,7 @@ import jax
 import tyro
 
 from latentplan.agents import AgentConfig
+from latentplan.agents.dreamer_v3 import CriticConfig, DreamerV3Config, LaPropConfig, model_config
 from latentplan.agents.planet import LossConfig, PlaNetConfig
 from latentplan.agents.tdmpc import ScheduleConfig, TDMPCConfig
 from latentplan.agents.tdmpc2 import TDMPC2Config
@@ -20,6 +21,7 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners import PLANNERS, planner_name
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig
+from latentplan.planners.policy import PolicyConfig
 
 Preset = Literal["auto", "paper", "cpu", "debug"]
 
@@ -30,7 +32,7 @@ class Experiment:
 
     env: str = "walker_walk"
     """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
-    agent: Literal["planet", "tdmpc", "tdmpc2"] = "planet"
+    agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v3"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
     """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu."""
@@ -103,7 +105,9 @@ def make_preset(
     bare = Experiment(env=env, agent=agent, preset=preset, size=size, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
     experiment = PRESETS[agent][preset](bare)
     config: Any = experiment.agent_config
-    if size:
+    if size and isinstance(config, DreamerV3Config):
+        config = _sized(config, size)
+    elif size:
         config = replace(config, model=replace(config.model, **SIZES[agent][size]))
     if planner and planner != planner_name(config.planner):
         sizes = {"paper": {}, "cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}[preset].get(planner, {})
@@ -299,9 +303,93 @@ def _tdmpc2_debug(bare: Experiment) -> Experiment:
     )
 
 
+def _sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
+    """Dreamer V3's networks at a named size."""
+    model, units = SIZES["dreamer_v3"][size], SIZES["dreamer_v3"][size]["hidden"]
+    return replace(
+        config,
+        model=replace(config.model, **model),
+        actor=replace(config.actor, hidden=units),
+        critic=replace(config.critic, hidden=units),
+    )
+
+
+def _dreamer_v3_nature(bare: Experiment) -> Experiment:
+    """Dreamer V3, Nature 2025 (extended tables 2, 4, 5; `configs.yaml`): 1M from state, 200M from pixels."""
+    pixels = bare.environment.obs == "pixels"
+    return replace(
+        bare,
+        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 1),
+        run=RunConfig(env_steps=1_100_000, seed_episodes=1, updates_per_decision=(256 if pixels else 1024) / 1024),
+        replay=ReplayConfig(capacity=500_000 if pixels else 5_000_000, batch_size=16, batch_length=64),
+        agent_config=_sized(DreamerV3Config(), "200M" if pixels else "1M"),
+    )
+
+
+def _dreamer_v3_cpu(bare: Experiment) -> Experiment:
+    """For two cores: 1M parameters, shorter windows, PlaNet's action repeats."""
+    config = _sized(DreamerV3Config(), "1M")
+    return replace(
+        bare,
+        environment=replace(bare.environment, render_quality="fast", image_size=32),
+        run=RunConfig(env_steps=200_000, seed_decisions=500, updates_per_decision=0.5, eval_every=10, eval_episodes=5),
+        replay=ReplayConfig(capacity=110_000, batch_size=16, batch_length=32),
+        agent_config=replace(
+            config,
+            behaviour=replace(config.behaviour, starts=8),
+            optimizer=LaPropConfig(learning_rate=3e-4),
+        ),
+    )
+
+
+def _dreamer_v3_debug(bare: Experiment) -> Experiment:
+    """Everything once, on tiny networks and short episodes."""
+    planet = _planet_debug(bare)
+    config = DreamerV3Config()
+    sizes = {
+        "deter": 16,
+        "hidden": 16,
+        "stoch": 4,
+        "classes": 4,
+        "conv_depth": 4,
+        "reward_hidden": 16,
+        "vector_hidden": 16,
+    }
+    return replace(
+        planet,
+        agent_config=replace(
+            config,
+            model=model_config(**sizes),
+            actor=replace(config.actor, hidden=16),
+            critic=CriticConfig(hidden=16),
+            behaviour=replace(config.behaviour, horizon=5),
+            planner=PolicyConfig(horizon=4),
+        ),
+    )
+
+
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "planet": {},
     "tdmpc": {},
+    "dreamer_v3": {  # Dreamer V3's configs.yaml: hidden units, GRU, classes, channels
+        name: {
+            "hidden": hidden,
+            "reward_hidden": hidden,
+            "vector_hidden": hidden,
+            "deter": deter,
+            "classes": classes,
+            "conv_depth": classes,
+        }
+        for name, hidden, deter, classes in (
+            ("1M", 64, 512, 4),
+            ("12M", 256, 2048, 16),
+            ("25M", 384, 3072, 24),
+            ("50M", 512, 4096, 32),
+            ("100M", 768, 6144, 48),
+            ("200M", 1024, 8192, 64),
+            ("400M", 1536, 12288, 96),
+        )
+    },
     "tdmpc2": {  # TD-MPC2's common/__init__.py
         "1M": {"latent": 128, "hidden": 384, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 2},
         "5M": {"latent": 512, "hidden": 512, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 5},
@@ -314,6 +402,7 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
     "planet": {"paper": _planet_paper, "cpu": _planet_cpu, "debug": _planet_debug},
+    "dreamer_v3": {"paper": _dreamer_v3_nature, "cpu": _dreamer_v3_cpu, "debug": _dreamer_v3_debug},
     "tdmpc": {"paper": _tdmpc_paper, "cpu": _tdmpc_cpu, "debug": _tdmpc_debug},
     "tdmpc2": {"paper": _tdmpc2_paper, "cpu": _tdmpc2_cpu, "debug": _tdmpc2_debug},
 }

@@ -14,7 +14,7 @@ BASE = {"types", "transforms", "distributions"}
 MAY_IMPORT = {
     "types": set(),
     "transforms": {"types"},
-    "distributions": {"types"},
+    "distributions": {"types", "transforms"},
     "losses": BASE,
     "nets": BASE | {"losses"},
     "models": BASE | {"losses", "nets"},

@@ -1,52 +1,134 @@
 """Distributions as records of arrays. The only file that imports distrax."""
 
 import distrax
+import jax
 import jax.numpy as jnp
+from jax.scipy.stats import norm
 
-from latentplan.types import Array, Gaussian, Key
+from latentplan.transforms import two_hot
+from latentplan.types import Array, Gaussian, Key, OneHot, TanhGaussian, TruncatedGaussian, TwoHot
+
+_EDGE = 1e-6  # how near to -1 and 1 a squashed value's density is asked for
+
+Distribution = Gaussian | OneHot | TanhGaussian | TruncatedGaussian | TwoHot
 
 
-def _independent(gaussian: Gaussian) -> distrax.Independent:
-    return distrax.Independent(distrax.Normal(gaussian.mean, gaussian.std), reinterpreted_batch_ndims=1)
+def _distrax(distribution: Distribution) -> distrax.Distribution:
+    """What distrax has for it: an event is the last axis, or for one-hot vectors the last two."""
+    match distribution:
+        case Gaussian(mean, std):
+            return distrax.Independent(distrax.Normal(mean, std), reinterpreted_batch_ndims=1)
+        case TanhGaussian(mean, std):
+            normal = distrax.Normal(mean, std)
+            return distrax.Independent(distrax.Transformed(normal, distrax.Tanh()), reinterpreted_batch_ndims=1)
+        case OneHot(logits):
+            categorical = distrax.OneHotCategorical(logits, dtype=jnp.float32)
+            return distrax.Independent(categorical, reinterpreted_batch_ndims=1)
+    raise TypeError(f"distribution: expected Gaussian, TanhGaussian or OneHot, got {type(distribution).__name__}")
 
 
-def sample(gaussian: Gaussian, key: Key) -> Array:
-    """Draws mean + std * noise, so gradients reach mean and std (reparameterised).
+def sample(distribution: Distribution, key: Key) -> Array:
+    """Draws so that gradients reach the parameters.
+
+    Gaussians are reparameterised. One-hot vectors are drawn and have the gradient of their probabilities
+    (straight through: Bengio et al. 2013; Dreamer V2, algorithm 1).
 
     Args:
-        gaussian: over [..., S].
+        distribution: over [..., S].
         key: one key for the whole batch.
+
+    Returns:
+        [..., S]; one-hot vectors side by side.
+    """
+    if isinstance(distribution, TruncatedGaussian):
+        mean, std = distribution
+        return mean + std * jax.random.truncated_normal(key, (-1.0 - mean) / std, (1.0 - mean) / std)
+    drawn = _distrax(distribution).sample(seed=key)
+    if isinstance(distribution, OneHot):
+        probs = jax.nn.softmax(distribution.logits, -1)
+        drawn = jax.lax.stop_gradient(drawn) + probs - jax.lax.stop_gradient(probs)
+        return drawn.reshape(*drawn.shape[:-2], -1)
+    return drawn
+
+
+def mode(distribution: Distribution) -> Array:
+    """The most likely value; tanh(mean) of a squashed Gaussian, which is its median.
+
+    Args:
+        distribution: over [..., S].
 
     Returns:
         [..., S].
     """
-    return _independent(gaussian).sample(seed=key)
+    match distribution:
+        case TanhGaussian(mean, _):
+            return jnp.tanh(mean)
+        case OneHot(logits):
+            hot = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1])
+            return hot.reshape(*hot.shape[:-2], -1)
+    return distribution.mean
 
 
-def log_prob(gaussian: Gaussian, value: Array) -> Array:
-    """Log density in nats, summed over the last axis.
+def log_prob(distribution: Distribution, value: Array) -> Array:
+    """Log density, or log probability, in nats, summed over the last axis.
 
     Args:
-        gaussian: over [..., S]; mean and std broadcast against each other.
-        value: [..., S].
+        distribution: over [..., S]; a Gaussian's mean and std broadcast against each other.
+        value: [..., S]. For a `TwoHot`, [..., 1]: minus the cross-entropy with the two nearest bins.
 
     Returns:
         [...].
     """
-    return _independent(gaussian).log_prob(value)
+    match distribution:
+        case OneHot(logits):
+            return _distrax(distribution).log_prob(value.reshape(*value.shape[:-1], *logits.shape[-2:]))
+        case TanhGaussian():
+            return _distrax(distribution).log_prob(jnp.clip(value, -1.0 + _EDGE, 1.0 - _EDGE))
+        case TruncatedGaussian(mean, std):
+            mass = norm.cdf((1.0 - mean) / std) - norm.cdf((-1.0 - mean) / std)
+            return jnp.sum(norm.logpdf(value, mean, std) - jnp.log(mass), -1)
+        case TwoHot(logits, bins):
+            return jnp.sum(two_hot(value[..., 0], bins) * jax.nn.log_softmax(logits, -1), -1)
+    return _distrax(distribution).log_prob(value)
 
 
-def kl_divergence(p: Gaussian, q: Gaussian) -> Array:
-    """KL(p || q) in nats, summed over the last axis.
+def entropy(distribution: Gaussian | OneHot | TruncatedGaussian) -> Array:
+    """In nats, summed over the last axis: [...]."""
+    if not isinstance(distribution, TruncatedGaussian):
+        return _distrax(distribution).entropy()
+    mean, std = distribution
+    low, high = (-1.0 - mean) / std, (1.0 - mean) / std
+    mass = norm.cdf(high) - norm.cdf(low)
+    bent = (low * norm.pdf(low) - high * norm.pdf(high)) / (2.0 * mass)
+    return jnp.sum(0.5 * jnp.log(2.0 * jnp.pi * jnp.e) + jnp.log(std * mass) + bent, -1)
+
+
+def kl_divergence(p: Gaussian | OneHot, q: Gaussian | OneHot) -> Array:
+    """KL(p || q) in nats, summed over the last axis, and over all one-hot vectors.
 
     Args:
         p: over [..., S].
-        q: over [..., S].
+        q: of the same kind, over [..., S].
 
     Returns:
         [...], non-negative.
     """
-    return _independent(p).kl_divergence(_independent(q))
+    return _distrax(p).kl_divergence(_distrax(q))
+
+
+def mix_uniform(logits: Array, share: float) -> Array:
+    """Log-probabilities with a share of uniform ones, so that none is zero (Dreamer V3: 1 %).
+
+    Args:
+        logits: [..., C].
+        share: from 0 to 1; 0 leaves the logits as they are.
+
+    Returns:
+        [..., C].
+    """
+    if not share:
+        return logits
+    return jnp.log((1.0 - share) * jax.nn.softmax(logits, -1) + share / logits.shape[-1])
 
 
 def standard_normal_like(gaussian: Gaussian) -> Gaussian:

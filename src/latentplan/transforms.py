@@ -19,6 +19,23 @@ def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.expm1(jnp.maximum(x, 0.0)) - jnp.expm1(jnp.maximum(-x, 0.0))
 
 
+def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Array, "*batch K"]:
+    """Weights of the two bins around a value, whose mean it is (Bellemare et al. 2017; Dreamer V3, eq. 10).
+
+    Args:
+        value: clipped to the bins' range.
+        bins: increasing.
+
+    Returns:
+        Non-negative, summing to one.
+    """
+    value = jnp.clip(value, bins[0], bins[-1])
+    above = jnp.clip(jnp.searchsorted(bins, value, side="right"), 1, len(bins) - 1)
+    share = (value - bins[above - 1]) / (bins[above] - bins[above - 1])
+    weights = jax.nn.one_hot(above - 1, len(bins)) * (1 - share)[..., None]
+    return weights + jax.nn.one_hot(above, len(bins)) * share[..., None]
+
+
 def quantise(image: UInt8[Array, "*batch h w c"], bits: int) -> Float[Array, "*batch h w c"]:
     """Reduces an image's bit depth: floor(x / 2^(8 - bits)) / 2^bits - 0.5.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 Array = jax.Array
 Key = jax.Array  # a typed key, from jax.random.key
@@ -86,6 +87,59 @@ class Gaussian(NamedTuple):
     std: Array
 
 
+class OneHot(NamedTuple):
+    """S independent one-hot vectors of C classes; a value is all of them side by side, [..., S * C].
+
+    Attributes:
+        logits: [..., S, C], up to a constant per vector.
+    """
+
+    logits: Array
+
+
+class TanhGaussian(NamedTuple):
+    """tanh of a diagonal Gaussian over the last axis.
+
+    Attributes:
+        mean: [..., A], before tanh.
+        std: [..., A], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class TruncatedGaussian(NamedTuple):
+    """A diagonal Gaussian over the last axis, cut off at -1 and 1.
+
+    Attributes:
+        mean: [..., A], of the Gaussian that is cut, in [-1, 1].
+        std: [..., A], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class TwoHot(NamedTuple):
+    """A number as class probabilities over bins.
+
+    Attributes:
+        logits: [..., K].
+        bins: [K], increasing, in the number's units.
+    """
+
+    logits: Array
+    bins: Array
+
+    @property
+    def mean(self) -> Array:
+        """[..., 1]. Summed from both ends, so that even probabilities over symmetric bins give zero."""
+        weighted = jax.nn.softmax(self.logits, -1) * self.bins
+        half = (weighted + weighted[..., ::-1]) / 2
+        return jnp.sum(half, -1, keepdims=True)
+
+
 class WorldModel(NamedTuple):
     """A latent world model as pure functions; never holds arrays.
 
@@ -105,7 +159,7 @@ class WorldModel(NamedTuple):
         divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model, and without a decoder
             the mean squared difference of latent states.
         decode: (params, belief) -> Gaussian over the preprocessed observation [..., O]; None without a decoder.
-        reward: (params, belief) -> Gaussian over the reward [..., 1].
+        reward: (params, belief) -> Gaussian or TwoHot over the reward [..., 1].
         terminal: (params, belief) -> [...], the logit of a termination at this belief; None where none is predicted.
     """
 
@@ -118,7 +172,7 @@ class WorldModel(NamedTuple):
     imagine_step: Callable[..., tuple[Any, Any]]
     divergence: Callable[..., Array]
     decode: Any  # Callable[..., Gaussian] | None
-    reward: Callable[..., Gaussian]
+    reward: Callable[..., Any]  # Gaussian | TwoHot
     terminal: Any = None  # Callable[..., Array] | None
 
 

@@ -359,7 +359,7 @@ def test_bfloat16_pixels_are_encoded_and_decoded_to_float32(tiny_model_config, t
     ("field", "value"),
     [
         ("deter", 0), ("stoch", 0), ("hidden", -1), ("layers", -1), ("min_std", 0.0),
-        ("image_bits", 0), ("image_bits", 9), ("pixel_std", 0.0), ("vector_std", -1.0),
+        ("image_bits", -1), ("image_bits", 9), ("pixel_std", 0.0), ("vector_std", -1.0),
         ("conv_depth", 0), ("reward_hidden", 0), ("vector_hidden", 0),
     ],
 )  # fmt: skip

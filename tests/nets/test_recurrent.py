@@ -27,8 +27,12 @@ def numpy_step(params: dict, x: np.ndarray, h: np.ndarray, layers: int) -> np.nd
     return update * h + (1 - update) * new
 
 
+def step(network, params, x, h):
+    return network.apply(params, x[..., :-1], x[..., -1:], h)
+
+
 def build(layers: int):
-    network = make_recurrent_step(INPUTS, SIZE, hidden=HIDDEN, layers=layers, activation="relu")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=layers, activation="relu")
     params = network.init(jax.random.key(0))
     rng = np.random.default_rng(0)  # biases too must matter
     return network, jax.tree.map(lambda x: x + jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
@@ -39,13 +43,13 @@ def test_one_step_is_numpys(layers):
     network, params = build(layers)
     rng = np.random.default_rng(1)
     x, h = rng.normal(size=(2, 6, INPUTS)), rng.normal(size=(2, 6, SIZE))
-    got = network.apply(params, jnp.asarray(x, jnp.float32), jnp.asarray(h, jnp.float32))
+    got = step(network, params, jnp.asarray(x, jnp.float32), jnp.asarray(h, jnp.float32))
     assert (got.shape, got.dtype) == (h.shape, jnp.float32)
     np.testing.assert_allclose(got, numpy_step(params, x, h, layers), rtol=1e-4, atol=1e-5)
 
 
 def test_the_gates_start_open_towards_the_past():
-    network = make_recurrent_step(INPUTS, SIZE, hidden=HIDDEN, layers=1, activation="relu")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, activation="relu")
     params = network.init(jax.random.key(0))
     np.testing.assert_array_equal(params["gru"]["gates"]["bias"], np.ones(2 * SIZE))
     np.testing.assert_array_equal(params["gru"]["candidate"]["bias"], np.zeros(SIZE))
@@ -58,7 +62,7 @@ def test_an_open_update_gate_keeps_the_state_and_a_closed_one_replaces_it():
     def with_update_bias(bias: float):
         gates = params["gru"]["gates"]
         gates = gates | {"bias": gates["bias"].at[SIZE:].set(bias)}
-        return network.apply(params | {"gru": params["gru"] | {"gates": gates}}, x, h)
+        return step(network, params | {"gru": params["gru"] | {"gates": gates}}, x, h)
 
     np.testing.assert_allclose(with_update_bias(1e3), h)
     assert np.all(np.abs(with_update_bias(-1e3)) <= 1.0)  # only the candidate, a tanh, is left
@@ -66,9 +70,9 @@ def test_an_open_update_gate_keeps_the_state_and_a_closed_one_replaces_it():
 
 def test_bfloat16_computes_near_float32_and_returns_float32():
     exact, params = build(1)
-    network = make_recurrent_step(INPUTS, SIZE, hidden=HIDDEN, layers=1, activation="relu", dtype="bfloat16")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, activation="relu", dtype="bfloat16")
     x, h = jnp.ones((2, INPUTS)), jnp.full((2, SIZE), 0.3)
-    got, expected = network.apply(params, x, h), exact.apply(params, x, h)
+    got, expected = step(network, params, x, h), step(exact, params, x, h)
     assert got.dtype == jnp.float32
     assert np.any(np.asarray(got != expected))
     np.testing.assert_allclose(got, expected, atol=0.05)

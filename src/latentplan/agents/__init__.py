@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from latentplan.agents.dreamer_v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
 from latentplan.agents.tdmpc import TDMPCConfig, make_tdmpc
 from latentplan.agents.tdmpc2 import TDMPC2Config, make_tdmpc2
@@ -22,8 +23,9 @@ class AgentEntry(NamedTuple):
 
 
 AGENTS: dict[str, AgentEntry] = {
+    "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3),
     "planet": AgentEntry(PlaNetConfig, make_planet),
     "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc),
     "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
 }
-AgentConfig = PlaNetConfig | TDMPCConfig | TDMPC2Config
+AgentConfig = DreamerV3Config | PlaNetConfig | TDMPCConfig | TDMPC2Config

@@ -68,18 +68,19 @@ def make_initial(
     return initial
 
 
-def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
+def make_act(model: WorldModel, planner: Planner, explore: Explore, *, collecting: Planner | None = None) -> Callable:
     """Act = explore . planner . filter, for any model and planner.
 
     Args:
         model: filters the observation into a belief.
         planner: for one belief; plans for every environment here.
         explore: changes the planned action where mode is "explore".
+        collecting: plans instead where mode is "explore", with the same warm start; None: the planner does.
 
     Returns:
         `Agent.act`.
     """
-    plan = for_each_belief(planner)
+    plans = {"eval": for_each_belief(planner), "explore": for_each_belief(collecting or planner)}
 
     def act(
         params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
@@ -92,7 +93,7 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore) -> Callable:
         forget = jax.vmap(lambda first, x: jnp.where(first, jnp.zeros_like(x), x))
         warm_start = jax.tree.map(lambda x: forget(is_first, x), carry.warm_start)
         keys = jax.random.split(plan_key, len(is_first))
-        planned = plan(params, belief, keys, warm_start)
+        planned = plans[mode](params, belief, keys, warm_start)
         action = explore(planned.action, noise_key, planned.info) if mode == "explore" else planned.action
         info = planned.info
         if mode == "eval":

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from latentplan.transforms import symexp, symlog
+from latentplan.transforms import symexp, symlog, two_hot
 from latentplan.types import Array
 
 
@@ -53,23 +53,6 @@ def two_hot_symlog(low: float, high: float, num_bins: int) -> Scalar:
         return cross_entropy(outputs, two_hot(symlog(target), bins))
 
     return Scalar(num_bins, mean, error)
-
-
-def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Array, "*batch K"]:
-    """Weights of the two bins around a value, whose mean it is (Bellemare et al. 2017; Dreamer V3, eq. 10).
-
-    Args:
-        value: clipped to the bins' range.
-        bins: increasing.
-
-    Returns:
-        Non-negative, summing to one.
-    """
-    value = jnp.clip(value, bins[0], bins[-1])
-    above = jnp.clip(jnp.searchsorted(bins, value, side="right"), 1, len(bins) - 1)
-    share = (value - bins[above - 1]) / (bins[above] - bins[above - 1])
-    weights = jax.nn.one_hot(above - 1, len(bins)) * (1 - share)[..., None]
-    return weights + jax.nn.one_hot(above, len(bins)) * share[..., None]
 
 
 def cross_entropy(logits: Float[Array, "*#batch K"], target: Float[Array, "*#batch K"]) -> Float[Array, "..."]:

@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import jax.numpy as jnp
 
-from latentplan.types import Array, Belief, Gaussian, Params
+from latentplan.types import Array, Belief, Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,20 @@ class DynamicsConfig:
     """Hidden layers per function. The paper says 2; its released code has 1."""
     activation: Literal["relu", "elu", "silu", "tanh"] = "relu"
     """Activation of every network."""
+    norm: Literal["none", "layer", "rms"] = "none"
+    """What normalises features before each activation. Dreamer V3 has rms."""
+    weights: Literal["glorot", "truncated"] = "glorot"
+    """How weights start: Glorot-uniform, or normal, truncated, by fan-in, as Dreamer V3's."""
+    cell: Literal["gru", "normed", "block"] = "gru"
+    """The rssm's recurrent cell: gru; normed, Dreamer V2's with a LayerNorm; block, Dreamer V3's block-diagonal one."""
+    blocks: int = 8
+    """Blocks of the block cell."""
+    classes: int = 0
+    """Classes of each stochastic dimension, of which there are `stoch`; 0: they are Gaussian. Dreamer V2 has 32."""
+    unimix: float = 0.0
+    """Share of uniform probabilities that classes are mixed with. Dreamer V3 has 0.01."""
+    prior_layers: int | None = None
+    """Hidden layers of the rssm's prior; None: as of the others. Dreamer V3 has 2 beside 1."""
     min_std: float = 0.1
     """Smallest standard deviation of priors and posteriors."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -42,9 +56,24 @@ class DynamicsConfig:
         if not self.min_std > 0:
             raise ValueError(f"model.min_std: expected a positive number, got {self.min_std}; the paper uses 0.1")
 
+        if self.classes < 0 or self.classes == 1:
+            raise ValueError(f"model.classes: expected 0 (Gaussian) or at least 2, got {self.classes}")
+        if not 0 <= self.unimix < 1:
+            raise ValueError(f"model.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
+        if self.blocks < 1 or (self.cell == "block" and self.deter % self.blocks):
+            raise ValueError(f"model.deter: expected a multiple of model.blocks = {self.blocks}, got {self.deter}")
+        if self.kind != "rssm" and (self.classes or self.cell != "gru"):
+            raise ValueError(f"model.classes, model.cell: expected 0 and gru with kind {self.kind}; use rssm")
+
+    @property
+    def stoch_size(self) -> int:
+        """Width of `Belief.stoch`: one-hot vectors lie side by side."""
+        return self.stoch * max(1, self.classes)
+
     def network_sizes(self) -> dict[str, Any]:
         """What every network of the dynamics is built with."""
-        return {"hidden": self.hidden, "layers": self.layers, "activation": self.activation, "dtype": self.dtype}
+        names = ("hidden", "layers", "activation", "norm", "weights", "dtype")
+        return {name: getattr(self, name) for name in names}
 
 
 class Dynamics(NamedTuple):
@@ -60,8 +89,8 @@ class Dynamics(NamedTuple):
 
     init: Callable[..., Params]
     initial: Callable[..., Belief]
-    observe_step: Callable[..., tuple[Belief, tuple[Gaussian, Gaussian]]]
-    imagine_step: Callable[..., tuple[Belief, Gaussian]]
+    observe_step: Callable[..., tuple[Belief, tuple[Any, Any]]]
+    imagine_step: Callable[..., tuple[Belief, Any]]
     divergence: Callable[..., Array]
 
 

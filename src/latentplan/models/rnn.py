@@ -25,7 +25,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         Dynamics over Belief(deter [..., D], stoch [..., S]). Its Gaussians have std 0: points.
     """
     sizes = config.network_sizes()
-    recurrent = make_recurrent_step(config.stoch + action_size, config.deter, **sizes)
+    recurrent = make_recurrent_step(config.stoch, action_size, config.deter, **sizes)
     predicted_net = make_mlp(config.deter, config.stoch, **sizes)
     observed_net = make_mlp(config.deter + embed_size, config.stoch, **sizes)
 
@@ -38,8 +38,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         return Gaussian(x, jnp.zeros_like(x))
 
     def advance(params: Params, belief: Belief, action: Array) -> tuple[Array, Array]:
-        inputs = jnp.concatenate([belief.stoch, action], -1)
-        deter = recurrent.apply(params["recurrent"], inputs, belief.deter)
+        deter = recurrent.apply(params["recurrent"], belief.stoch, action, belief.deter)
         return deter, predicted_net.apply(params["prior"], deter)
 
     def imagine_step(params: Params, belief: Belief, action: Array, key: Key) -> tuple[Belief, Gaussian]:

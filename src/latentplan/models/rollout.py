@@ -1,5 +1,6 @@
-"""Scans over the model's steps: filtering a recorded sequence, and imagining one."""
+"""Scans over the model's steps: filtering a recorded sequence, imagining one, letting a policy act in one."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -62,6 +63,33 @@ def imagine(
         return belief, (belief, prior)
 
     return jax.lax.scan(step, belief, (actions, jax.random.split(key, len(actions))))[1]
+
+
+def imagine_with(
+    model: WorldModel, params: Params, belief: Any, policy: Callable[[Any, Key], Array], key: Key, *, horizon: int
+) -> tuple[Any, Array]:
+    """Lets a policy act in the model: a_t ~ policy(s_t), s_{t+1} ~ p(s_{t+1} | s_t, a_t) for t = 0..H-1.
+
+    Args:
+        model: any WorldModel.
+        params: its parameters.
+        belief: [...], s_0.
+        policy: (belief [...], key) -> action [..., A]; the model is given it clipped to [-1, 1].
+        key: for policy and prior samples.
+        horizon: H.
+
+    Returns:
+        (beliefs [H + 1, ...] from s_0 on, actions [H, ..., A] as the policy gave them).
+    """
+
+    def step(belief: Any, key: Key) -> tuple[Any, tuple[Any, Array]]:
+        policy_key, model_key = jax.random.split(key)
+        action = policy(belief, policy_key)
+        belief, _ = model.imagine_step(params, belief, jnp.clip(action, -1.0, 1.0), model_key)
+        return belief, (belief, action)
+
+    _, (later, actions) = jax.lax.scan(step, belief, jax.random.split(key, horizon))
+    return jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), belief, later), actions
 
 
 def previous_beliefs(initial: Any, beliefs: Any, is_first: Bool[Array, "T *batch"]) -> Any:

@@ -15,13 +15,16 @@ from latentplan.models.ssm import make_ssm
 from latentplan.nets.conv import IMAGE_SIZES, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Network
-from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, WorldModel
+from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, TwoHot, WorldModel
 
 DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
     "rssm": make_rssm,
     "ssm": make_ssm,
     "rnn": make_rnn,
 }
+
+
+NUM_BINS = 255  # of a two-hot number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +35,14 @@ class WorldModelConfig(DynamicsConfig):
     """Channels of the first convolution; each further one has twice as many."""
     conv_norm: Literal["none", "layer", "rms"] = "none"
     """What normalises the channels of every convolution but the last, before its activation. PlaNet has none."""
+    conv_activation: Literal["relu", "elu", "silu"] = "relu"
+    """Activation of the convolutions."""
     image_bits: int = 5
-    """Bit depth that pixels are reduced to, in bits (1 to 8)."""
+    """Bit depth that pixels are reduced to, in bits (1 to 8); noise of one step is added.
+    0: they are taken as they are, x / 255 - 0.5, as in Dreamer."""
+    reward: Literal["gaussian", "two_hot"] = "gaussian"
+    """gaussian: the reward's mean, unit variance. two_hot: probabilities of 255 bins, symexp(-20) to symexp(20),
+    at first such that the mean is zero, as in Dreamer V3."""
     reward_hidden: int = 200
     """Width of the reward head, in units. The paper says 200; its released code has 300."""
     reward_layers: int = 2
@@ -42,6 +51,8 @@ class WorldModelConfig(DynamicsConfig):
     """Width of the encoder and decoder of state vectors, in units."""
     vector_layers: int = 2
     """Hidden layers of the encoder and decoder of state vectors."""
+    vector_output: Literal["linear", "activated"] = "linear"
+    """How the encoder of state vectors ends: in one more layer, linear, or in its last hidden one, as in Dreamer."""
     predict_terminal: bool = False
     """Learn when episodes terminate, by a head like the reward's, and plan with it. PlaNet's tasks never terminate."""
     pixel_std: float = 1.0
@@ -51,8 +62,10 @@ class WorldModelConfig(DynamicsConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.image_bits <= 8:
-            raise ValueError(f"model.image_bits: expected 1 to 8, got {self.image_bits}; PlaNet uses 5")
+        if not 0 <= self.image_bits <= 8:
+            raise ValueError(
+                f"model.image_bits: expected 1 to 8, or 0 for none of it, got {self.image_bits}; PlaNet uses 5"
+            )
         for field in ("pixel_std", "vector_std"):
             if not getattr(self, field) > 0:
                 raise ValueError(f"model.{field}: expected a positive number, got {getattr(self, field)}")
@@ -81,10 +94,13 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
             "render or resize to 64 (--image-size 64)"
         )
     sizes: dict[str, Any] = {"depth": config.conv_depth, "norm": config.conv_norm}
-    sizes |= {"activation": config.activation, "dtype": config.dtype}
+    sizes |= {"activation": config.conv_activation, "dtype": config.dtype}
 
     def preprocess(image: Array, key: Key) -> Array:
-        flat = transforms.dequantise(jnp.asarray(image), config.image_bits, key)
+        if config.image_bits:
+            flat = transforms.dequantise(jnp.asarray(image), config.image_bits, key)
+        else:
+            flat = jnp.asarray(image, jnp.float32) / 255 - 0.5
         return flat.reshape(*image.shape[:-3], -1)
 
     def postprocess(flat: Array) -> Array:
@@ -105,7 +121,7 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
         del key  # state vectors are continuous already
         return transforms.symlog(jnp.asarray(vector, jnp.float32))
 
-    encoder = make_mlp(shape[0], config.vector_hidden, **sizes)
+    encoder = make_mlp(shape[0], None if config.vector_output == "activated" else config.vector_hidden, **sizes)
     decoder = make_mlp(feature_size, shape[0], **sizes)
     return _Observations(preprocess, transforms.symexp, encoder, config.vector_hidden, decoder, config.vector_std)
 
@@ -113,7 +129,7 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     """Builds a world model for an environment's observations and actions.
 
-    Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std (reward: 1).
+    Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std (reward: 1, or two-hot).
 
     Args:
         config: sizes and kind of dynamics.
@@ -134,12 +150,12 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         >>> model.reward(params, model.initial((3,))).mean.shape
         (3, 1)
     """
-    feature_size = config.stoch + (config.deter if config.kind != "ssm" else 0)
+    feature_size = config.stoch_size + (config.deter if config.kind != "ssm" else 0)
     build = _pixels if spec.is_pixels else _vectors
     observations = build(config, spec.observation_shape, feature_size)
     dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
     reward_sizes = config.network_sizes() | {"hidden": config.reward_hidden, "layers": config.reward_layers}
-    reward_net = make_mlp(feature_size, 1, **reward_sizes)
+    reward_head = make_scalar_head(feature_size, config.reward, **reward_sizes)
     terminal_net = make_mlp(feature_size, 1, **reward_sizes)
 
     def init(key: Key) -> Params:
@@ -148,7 +164,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
             "dynamics": dynamics.init(dynamics_key),
             "encoder": observations.encoder.init(encoder_key),
             "decoder": observations.decoder.init(decoder_key),
-            "reward": reward_net.init(reward_key),
+            "reward": reward_head.init(reward_key),
         }
         if config.predict_terminal:
             params["terminal"] = terminal_net.init(jax.random.fold_in(key, 4))
@@ -161,8 +177,8 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         mean = observations.decoder.apply(params["decoder"], feature(belief))
         return Gaussian(mean, jnp.float32(observations.std))
 
-    def reward(params: Params, belief: Belief) -> Gaussian:
-        return Gaussian(reward_net.apply(params["reward"], feature(belief)), jnp.float32(1.0))
+    def reward(params: Params, belief: Belief) -> Gaussian | TwoHot:
+        return reward_head.apply(params["reward"], feature(belief))
 
     def terminal(params: Params, belief: Belief) -> Array:
         return terminal_net.apply(params["terminal"], feature(belief))[..., 0]
@@ -180,6 +196,26 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         reward=reward,
         terminal=terminal if config.predict_terminal else None,
     )
+
+
+def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
+    """A network that predicts a number.
+
+    Args:
+        input_size: of the feature.
+        kind: "gaussian": its mean, with unit variance; "two_hot": probabilities of 255 bins of symexp values, from an
+            output that starts at zero, so that the mean does (Dreamer V3, Nature 2025, methods).
+        sizes: as `make_mlp` takes them.
+
+    Returns:
+        Network whose apply maps [..., input_size] to a Gaussian over [..., 1], or a TwoHot.
+    """
+    if kind == "gaussian":
+        mean = make_mlp(input_size, 1, **sizes)
+        return Network(mean.init, lambda params, x: Gaussian(mean.apply(params, x), jnp.float32(1.0)))
+    bins = transforms.symexp(jnp.linspace(-20.0, 20.0, NUM_BINS))
+    logits = make_mlp(input_size, NUM_BINS, output_scale=0.0, **sizes)
+    return Network(logits.init, lambda params, x: TwoHot(logits.apply(params, x), bins))
 
 
 def feature(belief: Belief) -> Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, NORMS, Network, dense, from_linen
+from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen, normalise
 from latentplan.types import Array
 
 IMAGE_SIZES = (16, 32, 64, 128)
@@ -186,9 +186,7 @@ class _Conv(nn.Module):
 
 
 def _norm_act(x: Array, norm: str, activation: str, dtype: str) -> Array:
-    if norm != "none":
-        x = NORMS[norm](dtype=jnp.dtype(dtype))(x)
-    return ACTIVATIONS[activation](x)
+    return ACTIVATIONS[activation](normalise(x, norm, dtype))
 
 
 class _Encoder(nn.Module):

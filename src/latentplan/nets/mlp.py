@@ -1,10 +1,11 @@
-"""Feed-forward networks and their Gaussian heads."""
+"""Feed-forward networks, and what their outputs parameterise."""
 
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen
-from latentplan.types import Array, Gaussian
+from latentplan.distributions import mix_uniform
+from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen, normalise
+from latentplan.types import Array, Gaussian, OneHot
 
 
 def _softplus(x: Array) -> Array:
@@ -17,15 +18,19 @@ class _MLP(nn.Module):
     hidden: int
     layers: int
     activation: str
+    norm: str
+    weights: str
     dtype: str
+    output_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for _ in range(self.layers):
-            x = ACTIVATIONS[self.activation](dense(self.hidden, self.dtype)(x))
-        if self.output_size is None:
-            return x
-        return dense(self.output_size, self.dtype)(x).astype(jnp.float32)
+            x = dense(self.hidden, self.dtype, weights=self.weights)(x)
+            x = ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+        if self.output_size is not None:
+            x = dense(self.output_size, self.dtype, weights=self.weights, scale=self.output_scale)(x)
+        return x.astype(jnp.float32)
 
 
 class _GaussianMLP(nn.Module):
@@ -33,22 +38,48 @@ class _GaussianMLP(nn.Module):
     hidden: int
     layers: int
     activation: str
-    min_std: float
+    norm: str
+    weights: str
     dtype: str
+    min_std: float
 
     @nn.compact
     def __call__(self, x: Array) -> Gaussian:
-        x = _MLP(None, self.hidden, self.layers, self.activation, self.dtype)(x)
-        mean = dense(self.output_size, self.dtype, "mean")(x).astype(jnp.float32)
-        std = dense(self.output_size, self.dtype, "std")(x).astype(jnp.float32)
+        x = _MLP(None, self.hidden, self.layers, self.activation, self.norm, self.weights, self.dtype)(x)
+        mean = dense(self.output_size, self.dtype, "mean", self.weights)(x).astype(jnp.float32)
+        std = dense(self.output_size, self.dtype, "std", self.weights)(x).astype(jnp.float32)
         return Gaussian(mean, _softplus(std) + self.min_std)
 
 
 def make_mlp(
-    input_size: int, output_size: int, *, hidden: int, layers: int, activation: str, dtype: str = "float32"
+    input_size: int,
+    output_size: int | None,
+    *,
+    hidden: int,
+    layers: int,
+    activation: str,
+    norm: str = "none",
+    weights: str = "glorot",
+    dtype: str = "float32",
+    output_scale: float = 1.0,
 ) -> Network:
-    """`layers` hidden layers and a linear output: [..., input_size] -> [..., output_size], float32."""
-    return from_linen(_MLP(output_size, hidden, layers, activation, dtype), input_size)
+    """Hidden layers and a linear output.
+
+    Args:
+        input_size: of the input's last axis.
+        output_size: of the output's; None: the last hidden layer, after its activation, is the output.
+        hidden: units per hidden layer.
+        layers: hidden layers.
+        activation: a name in `ACTIVATIONS`.
+        norm: a name in `NORMS`, before each activation, or "none".
+        weights: a name in `INITS`.
+        dtype: of the products.
+        output_scale: of the last layer's initial weights; 0 predicts zero at first.
+
+    Returns:
+        Network whose apply maps [..., input_size] to [..., output_size], float32.
+    """
+    return from_linen(_MLP(output_size, hidden, layers, activation, norm, weights, dtype, output_scale), input_size)
 
 
 def make_gaussian_mlp(
@@ -59,6 +90,8 @@ def make_gaussian_mlp(
     layers: int,
     activation: str,
     min_std: float,
+    norm: str = "none",
+    weights: str = "glorot",
     dtype: str = "float32",
 ) -> Network:
     """An MLP to a diagonal Gaussian with std = softplus(x) + min_std (PlaNet appendix A).
@@ -66,5 +99,27 @@ def make_gaussian_mlp(
     Returns:
         Network whose apply maps [..., input_size] to Gaussian [..., output_size], float32.
     """
-    module = _GaussianMLP(output_size, hidden, layers, activation, min_std, dtype)
+    module = _GaussianMLP(output_size, hidden, layers, activation, norm, weights, dtype, min_std)
     return from_linen(module, input_size)
+
+
+def make_one_hot_mlp(input_size: int, vectors: int, classes: int, *, unimix: float = 0.0, **sizes) -> Network:
+    """An MLP to independent one-hot vectors (Dreamer V2, section 2).
+
+    Args:
+        input_size: of the input's last axis.
+        vectors: S.
+        classes: C of each.
+        unimix: share of uniform probabilities; Dreamer V3 has 0.01.
+        sizes: as `make_mlp` takes them.
+
+    Returns:
+        Network whose apply maps [..., input_size] to OneHot [..., S, C], float32.
+    """
+    network = make_mlp(input_size, vectors * classes, **sizes)
+
+    def apply(params, x: Array) -> OneHot:
+        logits = network.apply(params, x)
+        return OneHot(mix_uniform(logits.reshape(*logits.shape[:-1], vectors, classes), unimix))
+
+    return Network(network.init, apply)

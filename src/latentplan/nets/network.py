@@ -1,5 +1,6 @@
 """Network(init, apply): what the rest of the project sees of flax.linen."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,8 +18,17 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "mish": lambda x: x * jnp.tanh(nn.softplus(x)),
 }
 
-NORMS: dict[str, Callable[..., nn.Module]] = {"layer": nn.LayerNorm, "rms": nn.RMSNorm}
+NORMS: dict[str, Callable[..., nn.Module]] = {
+    "layer": nn.LayerNorm,
+    "rms": functools.partial(nn.RMSNorm, epsilon=1e-4),  # Dreamer V3's
+}
 """What normalises features over their last axis, with a learned scale; "none" is none."""
+
+INITS: dict[str, Callable[..., Array]] = {
+    "glorot": jax.nn.initializers.glorot_uniform(),  # TensorFlow's default, and so PlaNet's, Dreamer V1's and V2's
+    "truncated": jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),  # Dreamer V3's
+}
+"""How the weights of linear layers start."""
 
 
 class Network(NamedTuple):
@@ -53,6 +63,15 @@ def from_linen(module: nn.Module, *input_sizes: int) -> Network:
     return Network(init, apply)
 
 
-def dense(size: int, dtype: str, name: str | None = None) -> nn.Dense:
-    """A linear layer with Glorot-uniform weights, TensorFlow's default and so PlaNet's."""
-    return nn.Dense(size, dtype=jnp.dtype(dtype), kernel_init=jax.nn.initializers.glorot_uniform(), name=name)
+def dense(size: int, dtype: str, name: str | None = None, weights: str = "glorot", scale: float = 1.0) -> nn.Dense:
+    """A linear layer whose weights start as `INITS` names it, times a scale."""
+
+    def kernel_init(*args: Any) -> Array:
+        return INITS[weights](*args) * scale if scale != 1.0 else INITS[weights](*args)
+
+    return nn.Dense(size, dtype=jnp.dtype(dtype), kernel_init=kernel_init, name=name)
+
+
+def normalise(x: Array, norm: str, dtype: str) -> Array:
+    """What `norm` names, inside a compact module; with "none" the features themselves."""
+    return x if norm == "none" else NORMS[norm](dtype=jnp.dtype(dtype))(x)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen
+from latentplan.nets.network import ACTIVATIONS, INITS, Network, dense, from_linen, normalise
 from latentplan.types import Array
 
 
@@ -12,6 +12,7 @@ class _GRU(nn.Module):
     """r, u = sigmoid(W [x, h] + 1);  c = tanh(V [x, r h]);  h' = u h + (1 - u) c."""
 
     size: int
+    weights: str
     dtype: str
 
     @nn.compact
@@ -19,37 +20,157 @@ class _GRU(nn.Module):
         gates = nn.Dense(
             2 * self.size,
             dtype=jnp.dtype(self.dtype),
-            kernel_init=jax.nn.initializers.glorot_uniform(),
+            kernel_init=INITS[self.weights],
             bias_init=jax.nn.initializers.ones,  # start by remembering
             name="gates",
         )(jnp.concatenate([x, h], -1))
         reset, update = jnp.split(jax.nn.sigmoid(gates), 2, -1)
-        candidate = jnp.tanh(dense(self.size, self.dtype, "candidate")(jnp.concatenate([x, reset * h], -1)))
-        return (update * h + (1.0 - update) * candidate).astype(jnp.float32)
+        candidate = dense(self.size, self.dtype, "candidate", self.weights)(jnp.concatenate([x, reset * h], -1))
+        return (update * h + (1.0 - update) * jnp.tanh(candidate)).astype(jnp.float32)
+
+
+class _NormedGRU(nn.Module):
+    """r, c, u = LayerNorm(W [x, h]);  h' = h + sigmoid(u - 1) (tanh(sigmoid(r) c) - h)."""
+
+    size: int
+    weights: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array, h: Array) -> Array:
+        parts = dense(3 * self.size, self.dtype, "parts", self.weights)(jnp.concatenate([x, h], -1))
+        parts = nn.LayerNorm(1e-3, name="norm")(parts.astype(jnp.float32))
+        reset, candidate, update = jnp.split(parts, 3, -1)
+        return gated(reset, candidate, update, h)
+
+
+class _BlockLinear(nn.Module):
+    """A linear layer whose matrix is block-diagonal."""
+
+    size: int
+    blocks: int
+    weights: str
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        dtype, inputs, outputs = jnp.dtype(self.dtype), x.shape[-1] // self.blocks, self.size // self.blocks
+        kernel = self.param("kernel", INITS[self.weights], (self.blocks, inputs, outputs))
+        bias = self.param("bias", jax.nn.initializers.zeros, (self.size,))
+        x = x.reshape(*x.shape[:-1], self.blocks, inputs).astype(dtype)
+        x = jnp.einsum("...gi,gio->...go", x, kernel.astype(dtype))
+        return x.reshape(*x.shape[:-2], self.size) + bias.astype(dtype)
+
+
+def gated(reset: Array, candidate: Array, update: Array, h: Array) -> Array:
+    """U tanh(r c) + (1 - u) h with r = sigmoid(reset), u = sigmoid(update - 1): start by remembering.
+
+    Args:
+        reset: [..., D], before its sigmoid, as are candidate and update.
+        candidate: [..., D].
+        update: [..., D].
+        h: [..., D].
+
+    Returns:
+        [..., D], float32.
+    """
+    candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+    update = jax.nn.sigmoid(update - 1.0)
+    return (update * candidate + (1.0 - update) * h).astype(jnp.float32)
 
 
 class _RecurrentStep(nn.Module):
-    """One hidden layer on the inputs, then the GRU."""
+    """Hidden layers on the inputs, then a GRU."""
 
     size: int
     hidden: int
     layers: int
     activation: str
+    norm: str
+    weights: str
     dtype: str
+    cell: str
 
     @nn.compact
-    def __call__(self, x: Array, h: Array) -> Array:
+    def __call__(self, stoch: Array, action: Array, h: Array) -> Array:
+        x = jnp.concatenate([stoch, action], -1)
         for _ in range(self.layers):
-            x = ACTIVATIONS[self.activation](dense(self.hidden, self.dtype)(x))
-        return _GRU(self.size, self.dtype, name="gru")(x, h)
+            x = dense(self.hidden, self.dtype, weights=self.weights)(x)
+            x = ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+        cell = {"gru": _GRU, "normed": _NormedGRU}[self.cell]
+        return cell(self.size, self.weights, self.dtype, name="gru")(x, h)
+
+
+class _BlockRecurrentStep(nn.Module):
+    """Every block of h sees all inputs through narrow layers, and of h itself only its own part."""
+
+    size: int
+    hidden: int
+    activation: str
+    norm: str
+    weights: str
+    dtype: str
+    blocks: int
+
+    @nn.compact
+    def __call__(self, stoch: Array, action: Array, h: Array) -> Array:
+        lead = h.shape[:-1]
+
+        def activate(x: Array) -> Array:
+            return ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+
+        def in_blocks(x: Array) -> Array:
+            return x.reshape(*lead, self.blocks, -1)
+
+        action = action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
+        inputs = [activate(dense(self.hidden, self.dtype, weights=self.weights)(x)) for x in (h, stoch, action)]
+        shared = jnp.concatenate(inputs, -1)[..., None, :]
+        shared = jnp.broadcast_to(shared, (*lead, self.blocks, shared.shape[-1]))
+        x = jnp.concatenate([in_blocks(h).astype(shared.dtype), shared], -1).reshape(*lead, -1)
+        x = activate(_BlockLinear(self.size, self.blocks, self.weights, self.dtype, name="hidden")(x))
+        parts = _BlockLinear(3 * self.size, self.blocks, self.weights, self.dtype, name="gru")(x)
+        reset, candidate, update = (y.reshape(*lead, -1) for y in jnp.split(in_blocks(parts), 3, -1))
+        return gated(reset, candidate, update, h)
 
 
 def make_recurrent_step(
-    input_size: int, size: int, *, hidden: int, layers: int, activation: str, dtype: str = "float32"
+    stoch_size: int,
+    action_size: int,
+    size: int,
+    *,
+    hidden: int,
+    layers: int,
+    activation: str,
+    norm: str = "none",
+    weights: str = "glorot",
+    dtype: str = "float32",
+    cell: str = "gru",
+    blocks: int = 8,
 ) -> Network:
-    """The RSSM's deterministic path: an MLP on the inputs, then a GRU (Cho et al. 2014; reset before the product).
+    """The RSSM's deterministic path.
+
+    Args:
+        stoch_size: of the stochastic latent, flat.
+        action_size: A.
+        size: D.
+        hidden: units of the layers before the cell.
+        layers: how many; the block cell has one for each input.
+        activation: a name in `ACTIVATIONS`.
+        norm: a name in `NORMS`, before each activation, or "none".
+        weights: a name in `INITS`.
+        dtype: of the products.
+        cell: "gru": Cho et al. 2014, reset before the product, as PlaNet; "normed": with one LayerNorm over all gates
+            and the reset after the product, as Dreamer V2 (`common/nets.py`, GRUCell); "block": block-diagonal, as
+            Dreamer V3 (Nature 2025, methods; `rssm.py`, `_core`).
+        blocks: of the block cell; `size` is a multiple of it.
 
     Returns:
-        Network whose apply maps (inputs [..., input_size], h [..., size]) to the next h [..., size], float32.
+        Network whose apply maps (stoch [..., stoch_size], action [..., A], h [..., D]) to the next h, float32.
     """
-    return from_linen(_RecurrentStep(size, hidden, layers, activation, dtype), input_size, size)
+    if cell == "block":
+        if size % blocks:
+            raise ValueError(f"model.deter: expected a multiple of model.blocks = {blocks}, got {size}")
+        module: nn.Module = _BlockRecurrentStep(size, hidden, activation, norm, weights, dtype, blocks)
+    else:
+        module = _RecurrentStep(size, hidden, layers, activation, norm, weights, dtype, cell)
+    return from_linen(module, stoch_size, action_size, size)

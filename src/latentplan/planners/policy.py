@@ -63,7 +63,7 @@ def make_policy_planner(
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
         returns = evaluate(params, belief, actions, model_key)
-        return PlanOutput(actions[0, 0], actions[:, 0], actions[:, 0], {"elite_return": returns})
+        return PlanOutput(actions[0, 0], actions[:, 0], (), {"elite_return": returns})
 
     return plan
 

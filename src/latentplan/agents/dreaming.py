@@ -1,0 +1,263 @@
+"""What all versions of Dreamer share: the model's loss, imagination with the actor inside, and acting."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan import distributions
+from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
+from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.losses.kl import at_least, balanced
+from latentplan.models.rollout import imagine_with, observe
+from latentplan.models.world_model import feature
+from latentplan.nets.network import Network
+from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners.objectives import Evaluate, sum_of_rewards
+from latentplan.planners.policy import PolicyConfig, propose_by
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+
+REWARDS: dict[str, Callable[[Array], Array]] = {"as they are": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLossConfig:
+    """What the world model minimises. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer)."""
+
+    reward_scale: float = 1.0
+    """Weight of the reward's log-likelihood."""
+    terminal_scale: float = 10.0
+    """Weight of the continuation's log-likelihood, where terminations are predicted."""
+    dynamics_scale: float = 1.0
+    """Weight of the KL for the prior. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
+    representation_scale: float = 1.0
+    """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. Equal weights are the plain KL."""
+    free_nats: float = 3.0
+    """KL that costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
+    free_nats_averaged: bool = True
+    """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
+    rewards: Literal["as they are", "tanh", "sign"] = "as they are"
+    """What rewards are put through before they are learned. Dreamer V2 on Atari: tanh."""
+
+    def __post_init__(self) -> None:
+        for name in ("reward_scale", "terminal_scale", "dynamics_scale", "representation_scale", "free_nats"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
+        if self.rewards not in REWARDS:
+            raise ValueError(f"loss.rewards: expected one of {', '.join(REWARDS)}, got {self.rewards!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BehaviourConfig:
+    """What actor and critic learn from. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
+
+    horizon: int = 15
+    """H, decisions that are imagined."""
+    discount: float = 0.99
+    """Per decision. Dreamer V2 on Atari: 0.999; V3: 1 - 1/333."""
+    lam: float = 0.95
+    """Lambda of the returns."""
+    entropy_scale: float = 0.0
+    """Weight of the actor's entropy. Dreamer V2: 1e-4 on the control suite, 1e-3 on Atari; V3: 3e-4."""
+    starts: int = 0
+    """Imagine from this many of a window's last steps; 0: from all."""
+
+    def __post_init__(self) -> None:
+        if self.horizon < 2 or self.starts < 0:
+            raise ValueError(
+                "behaviour.horizon, behaviour.starts: expected at least 2 and 0, "
+                f"got {self.horizon} and {self.starts}; Dreamer has 15 and 0"
+            )
+        for name in ("discount", "lam"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"behaviour.{name}: expected 0 to 1, got {getattr(self, name)}")
+        if self.entropy_scale < 0:
+            raise ValueError(f"behaviour.entropy_scale: expected at least 0, got {self.entropy_scale}")
+
+
+class Dream(NamedTuple):
+    """An imagined rollout from N beliefs; step 0 is where it starts.
+
+    Attributes:
+        beliefs: [H + 1, N, ...].
+        features: [H + 1, N, F].
+        actions: [H, N, A], action t is taken at step t.
+        reward: [H + 1, N], expected, for getting to each step.
+        discount: [H + 1, N], what the future after each step counts.
+    """
+
+    beliefs: Belief
+    features: Array
+    actions: Array
+    reward: Array
+    discount: Array
+
+
+def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float) -> Callable:
+    """The world model's loss, averaged over batch and time.
+
+    -log p(o | s) - c_r log p(r | s) - c_t log p(continue | s) + c_d KL(sg(q) || p) + c_q KL(q || sg(p)), with free nats
+    (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3). What continues is learned as the discount, as all
+    released versions do: the target is `discount`, and zero at a termination.
+
+    Args:
+        losses: weights.
+        model: the world model.
+        discount: per decision.
+
+    Returns:
+        (params, batch [T, B], key) -> (loss in nats per step, (metrics, beliefs [T, B, ...])).
+    """
+
+    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, tuple[dict[str, Array], Belief]]:
+        pixel_key, filter_key = jax.random.split(key)
+        observation = model.preprocess(batch.observation, pixel_key)
+        embeds = model.encode(params, observation)
+        initial = model.initial(batch.reward.shape[1:])
+        beliefs, (posteriors, priors) = observe(
+            model, params, initial, batch.action, embeds, batch.is_first, filter_key
+        )
+        reward = REWARDS[losses.rewards](batch.reward)
+        metrics = {
+            "observation_nll": -jnp.mean(distributions.log_prob(model.decode(params, beliefs), observation)),
+            "reward_nll": -jnp.mean(distributions.log_prob(model.reward(params, beliefs), reward[..., None])),
+        }
+        total = metrics["observation_nll"] + losses.reward_scale * metrics["reward_nll"]
+        if model.terminal:
+            ends = 1.0 - discount * (1.0 - batch.is_terminal)
+            error = optax.sigmoid_binary_cross_entropy(model.terminal(params, beliefs), ends)
+            metrics["terminal_nll"] = jnp.mean(error)
+            total += losses.terminal_scale * metrics["terminal_nll"]
+        dynamics, representation = balanced(model.divergence, posteriors, priors)
+        metrics["kl"] = jnp.mean(dynamics)
+        for scale, kl in ((losses.dynamics_scale, dynamics), (losses.representation_scale, representation)):
+            total += scale * at_least(kl, losses.free_nats, averaged=losses.free_nats_averaged)
+        return total, (metrics, beliefs)
+
+    return loss
+
+
+def starts_of(beliefs: Belief, last: int) -> Belief:
+    """Where imagination starts: the last steps of every window, all of them with 0: [T, B, ...] -> [T * B, ...]."""
+    return jax.tree.map(lambda x: x[-last:].reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(beliefs))
+
+
+def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Callable:
+    """Imagination: the actor sees features without gradient, the model passes gradients from rewards to actions.
+
+    Args:
+        model: the world model.
+        actor: from features to distributions over actions.
+        config: horizon and discount.
+
+    Returns:
+        (params, actor_params, starts [N, ...], key) -> Dream.
+    """
+
+    def dream(params: Params, actor_params: Params, starts: Belief, key: Key) -> Dream:
+        def policy(belief: Belief, key: Key) -> Array:
+            seen = jax.lax.stop_gradient(feature(belief))
+            return distributions.sample(actor.apply(actor_params, seen), key)
+
+        beliefs, actions = imagine_with(model, params, starts, policy, key, horizon=config.horizon)
+        reward = model.reward(params, beliefs).mean[..., 0]
+        return Dream(beliefs, feature(beliefs), actions, reward, continues(params, beliefs, reward))
+
+    def continues(params: Params, beliefs: Belief, reward: Array) -> Array:
+        if model.terminal is None:
+            return jnp.full_like(reward, config.discount)
+        return jax.nn.sigmoid(-model.terminal(params, beliefs))
+
+    return dream
+
+
+def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
+    """What a plan is worth: predicted rewards, then the critic at its end.
+
+    Args:
+        model: the world model.
+        critic: from features to a value's distribution; its parameters are `params["critic"]`.
+        config: discount.
+        value_has_reward: whether a value counts the reward for getting to its step, as in Dreamer V1 and V2. Then it is
+            taken off, as the plan has counted it.
+
+    Returns:
+        Evaluate.
+    """
+
+    def value(params: Params, belief: Belief, key: Key) -> Array:
+        del key
+        worth = critic.apply(params["critic"], feature(belief)).mean[..., 0]
+        if not value_has_reward:
+            return worth
+        after = config.discount if model.terminal is None else jax.nn.sigmoid(-model.terminal(params, belief))
+        return (worth - model.reward(params, belief).mean[..., 0]) / jnp.maximum(after, 0.1)
+
+    return sum_of_rewards(
+        model.imagine_step,
+        lambda params, belief: model.reward(params, belief).mean[..., 0],
+        discount=1.0 if model.terminal else config.discount,  # what is learned to continue holds the discount
+        value=value,
+        continues=(lambda params, belief: jax.nn.sigmoid(-model.terminal(params, belief))) if model.terminal else None,
+    )
+
+
+def make_dreamer(
+    *,
+    init: Callable[[Key], TrainState],
+    update: Callable[..., tuple[TrainState, dict[str, Array]]],
+    model: WorldModel,
+    actor: Network,
+    objective: Evaluate,
+    planner: PlannerConfig,
+    action_noise: float,
+    behaviour: BehaviourConfig,
+    spec: EnvSpec,
+) -> Agent:
+    """An agent that acts by its actor, or plans with its model and critic.
+
+    The actor's actions are drawn while collecting, and their mode is taken at evaluation. Planners are given candidates
+    that the actor draws.
+
+    Args:
+        init: of the train state; its params hold the model's, "actor" and "critic".
+        update: as `Agent.update`.
+        model: the world model.
+        actor: from features to distributions over actions.
+        objective: what a plan is worth.
+        planner: a `PolicyConfig` acts by the actor, any other plans.
+        action_noise: std of the exploration noise; of discrete actions, the share of random ones.
+        behaviour: horizon and discount.
+        spec: of the environment.
+
+    Returns:
+        Agent.
+    """
+
+    def policy(pick: Callable[[Any, Key], Array]) -> Callable[[Params, Belief, Key], Array]:
+        def act(params: Params, belief: Belief, key: Key) -> Array:
+            return jnp.clip(pick(actor.apply(params["actor"], feature(belief)), key), -1.0, 1.0)
+
+        return act
+
+    def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
+        propose = propose_by(policy(pick), model.imagine_step, config.horizon)
+        return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
+
+    if isinstance(planner, PolicyConfig):
+        acting = build(planner, lambda distribution, key: distributions.mode(distribution))
+        collecting = build(replace(planner, horizon=1), distributions.sample)
+    else:
+        acting = collecting = build(planner, distributions.sample)
+    explore = random_choices(action_noise) if spec.discrete else gaussian_noise(action_noise)
+    return Agent(
+        init=init,
+        initial=make_initial(init, model, acting, spec.action_size),
+        act=make_act(model, acting, explore, collecting=collecting),
+        update=update,
+        open_loop=make_open_loop(model),
+        predict_ahead=make_predict_ahead(model, behaviour.horizon),
+    )

@@ -1,0 +1,105 @@
+"""Actors: from a belief's feature to a distribution over actions."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.distributions import Distribution
+from latentplan.nets.mlp import make_mlp, make_one_hot_mlp
+from latentplan.nets.network import Network
+from latentplan.types import Array, EnvSpec, Gaussian, Params, TanhGaussian, TruncatedGaussian
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActorConfig:
+    """What acts. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
+
+    kind: Literal["tanh_normal", "truncated_normal", "normal"] = "tanh_normal"
+    """Of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1, 1] (V3).
+    Discrete ones are one-hot."""
+    hidden: int = 400
+    """Units per hidden layer."""
+    layers: int = 4
+    """Hidden layers."""
+    activation: Literal["relu", "elu", "silu", "tanh"] = "elu"
+    """Activation."""
+    norm: Literal["none", "layer", "rms"] = "none"
+    """What normalises features before each activation. Dreamer V3 has rms."""
+    weights: Literal["glorot", "truncated"] = "glorot"
+    """How weights start."""
+    output_scale: float = 1.0
+    """Of the last layer's initial weights. Dreamer V3 has 0.01."""
+    min_std: float = 1e-4
+    """Least standard deviation. Dreamer V2 and V3 have 0.1."""
+    init_std: float = 5.0
+    """Of tanh_normal, the standard deviation before tanh at the start."""
+    unimix: float = 0.0
+    """Share of uniform probabilities that choices are mixed with. Dreamer V3 has 0.01."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Of the products."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("tanh_normal", "truncated_normal", "normal"):
+            raise ValueError(f"actor.kind: expected tanh_normal, truncated_normal or normal, got {self.kind!r}")
+        if self.hidden < 1 or self.layers < 0:
+            raise ValueError(
+                f"actor.hidden, actor.layers: expected at least 1 and 0, got {self.hidden} and {self.layers}"
+            )
+        if not 0 < self.min_std < 1 or not self.init_std > 0:
+            raise ValueError(
+                f"actor.min_std, actor.init_std: expected 0 < min_std < 1 and a positive init_std, "
+                f"got {self.min_std} and {self.init_std}"
+            )
+        if not 0 <= self.unimix < 1:
+            raise ValueError(f"actor.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
+
+
+def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec) -> Network:
+    """Builds an actor.
+
+    Args:
+        config: sizes and kind.
+        feature_size: F.
+        spec: of the environment's actions.
+
+    Returns:
+        Network whose apply maps features [..., F] to a distribution over actions [..., A], one-hot where
+        `spec.discrete`.
+    """
+    names = ("hidden", "layers", "activation", "norm", "weights", "dtype", "output_scale")
+    sizes: dict[str, Any] = {name: getattr(config, name) for name in names}
+    if spec.discrete:
+        return make_one_hot_mlp(feature_size, 1, spec.action_size, unimix=config.unimix, **sizes)
+    network = make_mlp(feature_size, 2 * spec.action_size, **sizes)
+
+    def apply(params: Params, x: Array) -> Distribution:
+        return _SHAPES[config.kind](config, *jnp.split(network.apply(params, x), 2, -1))
+
+    return Network(network.init, apply)
+
+
+def _tanh_normal(config: ActorConfig, mean: Array, std: Array) -> TanhGaussian:
+    """Means within -5..5 before tanh; std starts at init_std."""
+    start = math.log(math.expm1(config.init_std))
+    return TanhGaussian(5.0 * jnp.tanh(mean / 5.0), jax.nn.softplus(std + start) + config.min_std)
+
+
+def _truncated_normal(config: ActorConfig, mean: Array, std: Array) -> TruncatedGaussian:
+    """Std from min_std to 2 + min_std, 1 + min_std at the start (Dreamer V2, `common/nets.py`, DistLayer)."""
+    return TruncatedGaussian(jnp.tanh(mean), 2.0 * jax.nn.sigmoid(std / 2.0) + config.min_std)
+
+
+def _normal(config: ActorConfig, mean: Array, std: Array) -> Gaussian:
+    """Std from min_std to 1, near 1 at the start (Dreamer V3, `heads.py`, bounded_normal)."""
+    return Gaussian(jnp.tanh(mean), config.min_std + (1.0 - config.min_std) * jax.nn.sigmoid(std + 2.0))
+
+
+_SHAPES: dict[str, Callable[..., Distribution]] = {
+    "tanh_normal": _tanh_normal,
+    "truncated_normal": _truncated_normal,
+    "normal": _normal,
+}
