@@ -8,7 +8,9 @@ import jax
 import tyro
 
 from latentplan.agents import AgentConfig
-from latentplan.agents.dreamer_v3 import CriticConfig, DreamerV3Config, LaPropConfig, model_config
+from latentplan.agents.dreamer_v1 import DreamerV1Config
+from latentplan.agents.dreamer_v2 import DreamerV2Config
+from latentplan.agents.dreamer_v3 import DreamerV3Config, LaPropConfig
 from latentplan.agents.planet import LossConfig, PlaNetConfig
 from latentplan.agents.tdmpc import ScheduleConfig, TDMPCConfig
 from latentplan.agents.tdmpc2 import TDMPC2Config
@@ -32,7 +34,7 @@ class Experiment:
 
     env: str = "walker_walk"
     """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
-    agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v3"] = "planet"
+    agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v1", "dreamer_v2", "dreamer_v3"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
     """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu."""
@@ -303,14 +305,84 @@ def _tdmpc2_debug(bare: Experiment) -> Experiment:
     )
 
 
-def _sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
-    """Dreamer V3's networks at a named size."""
-    model, units = SIZES["dreamer_v3"][size], SIZES["dreamer_v3"][size]["hidden"]
+def _dreamer_v1_paper(bare: Experiment) -> Experiment:
+    """Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer); its first 2,500 decisions gave 100 updates."""
     return replace(
-        config,
-        model=replace(config.model, **model),
-        actor=replace(config.actor, hidden=units),
-        critic=replace(config.critic, hidden=units),
+        bare,
+        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        run=RunConfig(env_steps=5_000_000, seed_episodes=1, seed_decisions=2500, updates_per_decision=0.2),
+        replay=ReplayConfig(capacity=2_500_000, batch_size=50, batch_length=50),
+        agent_config=_with_terminal(DreamerV1Config(), bare),
+    )
+
+
+def _dreamer_v1_cpu(bare: Experiment) -> Experiment:
+    """For two cores: PlaNet's cpu world model, a smaller actor and critic, imagined from 4 steps of a window."""
+    planet, config = _planet_cpu(bare), DreamerV1Config()
+    model: Any = planet.agent_config.model
+    return replace(
+        planet,
+        run=replace(planet.run, seed_decisions=500, updates_per_decision=0.8, eval_episodes=5),
+        replay=replace(planet.replay, batch_size=16),
+        agent_config=replace(
+            config,
+            model=replace(model, activation="elu"),
+            loss=replace(config.loss, free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
+            actor=replace(config.actor, hidden=200, layers=2),
+            critic=replace(config.critic, hidden=200, layers=2),
+            behaviour=replace(config.behaviour, starts=4),
+            optimizer=replace(config.optimizer, model_rate=1e-3, actor_rate=3e-4, critic_rate=3e-4),
+        ),
+    )
+
+
+def _dreamer_v2_dmc(bare: Experiment) -> Experiment:
+    """Dreamer V2 on the control suite (arXiv 2010.02193; danijar/dreamerv2, `configs.yaml`, dmc_vision)."""
+    return replace(
+        bare,
+        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        run=RunConfig(env_steps=1_000_000, seed_episodes=1, seed_decisions=500, updates_per_decision=0.2),
+        replay=ReplayConfig(capacity=1_000_000, batch_size=16, batch_length=50),
+        agent_config=_with_terminal(DreamerV2Config(), bare),
+    )
+
+
+def _dreamer_v2_atari(bare: Experiment) -> Experiment:
+    """Dreamer V2 on Atari (danijar/dreamerv2, `configs.yaml`, atari)."""
+    config = DreamerV2Config()
+    return replace(
+        bare,
+        environment=replace(bare.environment, action_repeat=4),
+        run=RunConfig(env_steps=200_000_000, seed_episodes=1, seed_decisions=50_000, updates_per_decision=1 / 16),
+        replay=ReplayConfig(capacity=2_000_000, batch_size=16, batch_length=50),
+        agent_config=replace(
+            config,
+            model=replace(config.model, deter=600, hidden=600, predict_terminal=True),
+            loss=replace(
+                config.loss,
+                dynamics_scale=0.08, representation_scale=0.02, free_nats=0.0, terminal_scale=5.0, rewards="tanh",
+            ),
+            behaviour=replace(config.behaviour, discount=0.999, entropy_scale=1e-3),
+            optimizer=replace(config.optimizer, model_rate=2e-4, actor_rate=4e-5, critic_rate=1e-4),
+        ),
+    )  # fmt: skip
+
+
+def _dreamer_v2_cpu(bare: Experiment) -> Experiment:
+    """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes."""
+    v1, config = _dreamer_v1_cpu(bare), DreamerV2Config()
+    first: Any = v1.agent_config
+    return replace(
+        v1,
+        agent_config=replace(
+            config,
+            model=replace(first.model, stoch=16, classes=16, cell="normed"),
+            loss=replace(config.loss, free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
+            actor=replace(config.actor, hidden=200, layers=2),
+            critic=first.critic,
+            behaviour=replace(config.behaviour, starts=4),
+            optimizer=replace(first.optimizer, eps=1e-5, weight_decay=1e-6),
+        ),
     )
 
 
@@ -326,8 +398,20 @@ def _dreamer_v3_nature(bare: Experiment) -> Experiment:
     )
 
 
+def _dreamer_v3_arxiv2(bare: Experiment) -> Experiment:
+    """Dreamer V3, arXiv 2301.04104v2 (tables 2 to 4): 12M, action repeat 2, every step replayed 512 times."""
+    nature = _dreamer_v3_nature(bare)
+    pixels = bare.environment.obs == "pixels"
+    return replace(
+        nature,
+        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        run=replace(nature.run, env_steps=1_000_000 if pixels else 500_000, updates_per_decision=512 / 1024),
+        agent_config=_sized(DreamerV3Config(), "12M"),
+    )
+
+
 def _dreamer_v3_cpu(bare: Experiment) -> Experiment:
-    """For two cores: 1M parameters, shorter windows, PlaNet's action repeats."""
+    """For two cores: 1M parameters, shorter windows, imagined from 8 steps of each, PlaNet's action repeats."""
     config = _sized(DreamerV3Config(), "1M")
     return replace(
         bare,
@@ -342,35 +426,56 @@ def _dreamer_v3_cpu(bare: Experiment) -> Experiment:
     )
 
 
-def _dreamer_v3_debug(bare: Experiment) -> Experiment:
+def _dreamer_debug(agent: str) -> Callable[[Experiment], Experiment]:
     """Everything once, on tiny networks and short episodes."""
-    planet = _planet_debug(bare)
-    config = DreamerV3Config()
-    sizes = {
-        "deter": 16,
-        "hidden": 16,
-        "stoch": 4,
-        "classes": 4,
-        "conv_depth": 4,
-        "reward_hidden": 16,
-        "vector_hidden": 16,
-    }
+
+    def build(bare: Experiment) -> Experiment:
+        planet = _planet_debug(bare)
+        config: Any = PRESETS[agent]["cpu"](bare).agent_config
+        sizes: dict[str, Any] = {
+            "deter": 16,
+            "hidden": 16,
+            "stoch": 4,
+            "conv_depth": 4,
+            "reward_hidden": 16,
+            "vector_hidden": 16,
+        }
+        return replace(
+            planet,
+            agent_config=replace(
+                config,
+                model=replace(config.model, **sizes),
+                actor=replace(config.actor, hidden=16),
+                critic=replace(config.critic, hidden=16),
+                behaviour=replace(config.behaviour, horizon=5),
+                planner=PolicyConfig(horizon=4),
+            ),
+        )
+
+    return build
+
+
+def _with_terminal(config: Any, bare: Experiment) -> Any:
+    """Learns terminations where there may be some."""
+    return replace(config, model=replace(config.model, predict_terminal=is_gymnasium(bare.env)))
+
+
+def _sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
+    """Dreamer V3's networks at a named size."""
+    model = SIZES["dreamer_v3"][size]
     return replace(
-        planet,
-        agent_config=replace(
-            config,
-            model=model_config(**sizes),
-            actor=replace(config.actor, hidden=16),
-            critic=CriticConfig(hidden=16),
-            behaviour=replace(config.behaviour, horizon=5),
-            planner=PolicyConfig(horizon=4),
-        ),
+        config,
+        model=replace(config.model, **model),
+        actor=replace(config.actor, hidden=model["hidden"]),
+        critic=replace(config.critic, hidden=model["hidden"]),
     )
 
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "planet": {},
     "tdmpc": {},
+    "dreamer_v1": {},
+    "dreamer_v2": {},
     "dreamer_v3": {  # Dreamer V3's configs.yaml: hidden units, GRU, classes, channels
         name: {
             "hidden": hidden,
@@ -402,7 +507,9 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 
 PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
     "planet": {"paper": _planet_paper, "cpu": _planet_cpu, "debug": _planet_debug},
-    "dreamer_v3": {"paper": _dreamer_v3_nature, "cpu": _dreamer_v3_cpu, "debug": _dreamer_v3_debug},
+    "dreamer_v1": {"paper": _dreamer_v1_paper, "cpu": _dreamer_v1_cpu, "debug": _dreamer_debug("dreamer_v1")},
+    "dreamer_v2": {"paper": _dreamer_v2_dmc, "cpu": _dreamer_v2_cpu, "debug": _dreamer_debug("dreamer_v2")},
+    "dreamer_v3": {"paper": _dreamer_v3_nature, "cpu": _dreamer_v3_cpu, "debug": _dreamer_debug("dreamer_v3")},
     "tdmpc": {"paper": _tdmpc_paper, "cpu": _tdmpc_cpu, "debug": _tdmpc_debug},
     "tdmpc2": {"paper": _tdmpc2_paper, "cpu": _tdmpc2_cpu, "debug": _tdmpc2_debug},
 }

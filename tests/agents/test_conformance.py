@@ -10,6 +10,7 @@ import numpy as np
 import presets
 import pytest
 
+from agents.dreamers import small
 from latentplan.agents import AGENTS
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.agents.tdmpc import TDMPCConfig
@@ -70,12 +71,21 @@ VARIANTS = {
         "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
         "terminal": planet("rssm", predict_terminal=True),
     },
+    "dreamer_v1": {"gaussian": small("dreamer_v1", units=8, horizon=3)},
+    "dreamer_v2": {
+        "dynamics": small("dreamer_v2", units=8, horizon=3),
+        "both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both"),
+    },
+    "dreamer_v3": {
+        "block": small("dreamer_v3", units=8, horizon=3),
+        "cem": replace(small("dreamer_v3", units=8, horizon=3), planner=planet("rssm").planner),
+    },
     "tdmpc": {"told": tdmpc()},
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
 }
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
 CASES = [(agent, variant, "state") for agent, variants in VARIANTS.items() for variant in variants]
-CASES += [("planet", "rssm", "pixels"), ("tdmpc2", "told", "pixels")]
+CASES += [("planet", "rssm", "pixels"), ("tdmpc2", "told", "pixels"), ("dreamer_v3", "block", "pixels")]
 
 
 class Case:
@@ -90,7 +100,7 @@ class Case:
         self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
         self.predict_ahead = jax.jit(self._counted("predict_ahead", self.agent.predict_ahead))
         self.fresh = self.state = jax.jit(self.agent.init)(jax.random.key(0))
-        if name != "planet":  # TD-MPC: rewards and values start at zero, whatever comes in
+        if name != "planet":  # TD-MPC and Dreamer V3: rewards and values start at zero, whatever comes in
             keys = iter(jax.random.split(jax.random.key(1), 1000))
             moved = lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape)  # noqa: E731
             self.state = self.state._replace(params=jax.tree.map(moved, self.state.params))
@@ -303,7 +313,7 @@ def test_open_loop_shapes_and_units(case):
     prediction = case.open_loop(case.state.params, batch, jax.random.key(16), context=CONTEXT)
     shape = (B, T, *case.spec.observation_shape)
     decodes = prediction.predicted_observation is not None
-    assert decodes == (case.name == "planet")
+    assert decodes == (not case.name.startswith("tdmpc"))
     assert prediction.true_observation.shape == shape
     assert not decodes or prediction.predicted_observation.shape == shape
     assert prediction.true_reward.shape == prediction.predicted_reward.shape == (B, T)
@@ -346,8 +356,8 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
 def test_errors_ahead_are_finite_and_of_the_promised_shape(case):
     errors = case.predict_ahead(case.state.params, case.batch(), jax.random.key(22))
     found = {name: np.asarray(x) for name, x in errors._asdict().items() if x is not None}
-    decoder_free = {"reward_mae", "latent_mse"}
-    assert found.keys() == ({"reward_mae", "kl", "observation_mse"} if case.name == "planet" else decoder_free)
+    decoder_free, others = {"reward_mae", "latent_mse"}, {"reward_mae", "kl", "observation_mse"}
+    assert found.keys() == (decoder_free if case.name.startswith("tdmpc") else others)
     assert len({x.shape for x in found.values()}) == 1 and errors.reward_mae.ndim == 1
     chex.assert_tree_all_finite(found)
     reached = np.arange(len(errors.reward_mae)) < T - 1

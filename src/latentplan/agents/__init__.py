@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from latentplan.agents.dreamer_v1 import DreamerV1Config, make_dreamer_v1
+from latentplan.agents.dreamer_v2 import DreamerV2Config, make_dreamer_v2
 from latentplan.agents.dreamer_v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
 from latentplan.agents.tdmpc import TDMPCConfig, make_tdmpc
@@ -23,9 +25,11 @@ class AgentEntry(NamedTuple):
 
 
 AGENTS: dict[str, AgentEntry] = {
+    "dreamer_v1": AgentEntry(DreamerV1Config, make_dreamer_v1),
+    "dreamer_v2": AgentEntry(DreamerV2Config, make_dreamer_v2),
     "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3),
     "planet": AgentEntry(PlaNetConfig, make_planet),
     "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc),
     "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
 }
-AgentConfig = DreamerV3Config | PlaNetConfig | TDMPCConfig | TDMPC2Config
+AgentConfig = DreamerV1Config | DreamerV2Config | DreamerV3Config | PlaNetConfig | TDMPCConfig | TDMPC2Config

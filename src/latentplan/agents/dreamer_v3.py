@@ -192,7 +192,8 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         params = optax.apply_updates(state.params, steps)
         slow = optax.incremental_update(params["critic"], learning.slow_critic, config.critic.slow_rate)
         norm = optax.tree.norm(gradients)
-        finite = jnp.isfinite(total) & jnp.isfinite(norm) & jnp.isfinite(metrics["imagined_return"])
+        numbers = jnp.stack([total, norm, jnp.sum(batch.reward)])  # two-hot targets would hide an infinity
+        finite = jnp.all(jnp.isfinite(numbers))
         metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
         return TrainState(params, Learning(opt_state, slow, returns), state.updates + 1), metrics
 

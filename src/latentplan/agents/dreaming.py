@@ -13,7 +13,7 @@ from latentplan.agents.acting import gaussian_noise, make_act, make_initial, ran
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.kl import at_least, balanced
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import feature
+from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
@@ -78,6 +78,22 @@ class BehaviourConfig:
             raise ValueError(f"behaviour.entropy_scale: expected at least 0, got {self.entropy_scale}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class CriticConfig:
+    """What values are predicted by, in Dreamer V1 and V2. Defaults: Dreamer V1 (appendix A)."""
+
+    hidden: int = 400
+    """Units per hidden layer."""
+    layers: int = 3
+    """Hidden layers. Dreamer V2: 4."""
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.layers < 0:
+            raise ValueError(
+                f"critic.hidden, critic.layers: expected at least 1 and 0, got {self.hidden} and {self.layers}"
+            )
+
+
 class Dream(NamedTuple):
     """An imagined rollout from N beliefs; step 0 is where it starts.
 
@@ -94,6 +110,20 @@ class Dream(NamedTuple):
     actions: Array
     reward: Array
     discount: Array
+
+
+class Lesson(NamedTuple):
+    """What the critic of Dreamer V1 and V2 learns from.
+
+    Attributes:
+        features: [L, N, F], of imagined steps.
+        returns: [L, N], theirs.
+        weight: [L, N], the probability that an episode gets there.
+    """
+
+    features: Array
+    returns: Array
+    weight: Array
 
 
 def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float) -> Callable:
@@ -140,9 +170,9 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
     return loss
 
 
-def starts_of(beliefs: Belief, last: int) -> Belief:
+def starts_of(steps: Any, last: int) -> Any:
     """Where imagination starts: the last steps of every window, all of them with 0: [T, B, ...] -> [T * B, ...]."""
-    return jax.tree.map(lambda x: x[-last:].reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(beliefs))
+    return jax.tree.map(lambda x: x[-last:].reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(steps))
 
 
 def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Callable:
@@ -172,6 +202,49 @@ def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Ca
         return jax.nn.sigmoid(-model.terminal(params, beliefs))
 
     return dream
+
+
+def make_critic(config: CriticConfig, feature_size: int, model: WorldModelConfig) -> Network:
+    """The critic of Dreamer V1 and V2, from features [..., F] to a Gaussian of unit variance."""
+    sizes: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "activation": model.activation}
+    return make_scalar_head(feature_size, "gaussian", dtype=model.dtype, **sizes)
+
+
+def make_critic_loss(critic: Network) -> Callable[[Params, Lesson], Array]:
+    """-w log p(V_lambda(s) | s), averaged over imagined steps (Dreamer V1 eq. 8, V2 eq. 5)."""
+
+    def critic_loss(valuing: Params, lesson: Lesson) -> Array:
+        value = critic.apply(valuing, lesson.features)
+        return -jnp.mean(lesson.weight * distributions.log_prob(value, lesson.returns[..., None]))
+
+    return critic_loss
+
+
+def split(params: Params) -> tuple[Params, Params, Params]:
+    """The parameters of model, actor and critic."""
+    rest = {name: part for name, part in params.items() if name not in ("actor", "critic")}
+    return rest, params["actor"], params["critic"]
+
+
+def join(params: Params, acting: Params, valuing: Params) -> Params:
+    """What `split` takes apart."""
+    return params | {"actor": acting, "critic": valuing}
+
+
+def descend(
+    optimizer: optax.GradientTransformation, gradients: Params, opt_state: Any, params: Params
+) -> tuple[Params, Any]:
+    """One step of an optimiser: (params, its state)."""
+    steps, opt_state = optimizer.update(gradients, opt_state, params)
+    return optax.apply_updates(params, steps), opt_state
+
+
+def summary(losses: dict[str, Array], gradients: dict[str, Params]) -> dict[str, Array]:
+    """Metrics of several losses: each and its gradient's norm, `loss` (the model's), and whether all are finite."""
+    metrics = {f"{name}_loss": loss for name, loss in losses.items()}
+    metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+    finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
+    return metrics | {"loss": losses["model"], "finite": finite.astype(jnp.float32)}
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:

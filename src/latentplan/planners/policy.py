@@ -58,8 +58,8 @@ def make_policy_planner(
             "planner: 'policy' acts with the agent's policy, and this agent has none; use cem, icem or mppi"
         )
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
-        del warm_start
+    def plan(params: Params, belief: Any, key: Key, warm_start: Any = None) -> PlanOutput:
+        del warm_start  # nothing is kept
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
         returns = evaluate(params, belief, actions, model_key)

@@ -1,0 +1,171 @@
+"""Dreamer V1: behaviours learned by back-propagation through imagined steps (Hafner et al. 2020, arXiv 1912.01603)."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.agents.dreaming import (
+    BehaviourConfig,
+    CriticConfig,
+    Lesson,
+    ModelLossConfig,
+    descend,
+    join,
+    make_critic,
+    make_critic_loss,
+    make_dream,
+    make_dreamer,
+    make_model_loss,
+    make_objective,
+    split,
+    starts_of,
+    summary,
+)
+from latentplan.agents.optimizers import AdamsConfig, make_adams
+from latentplan.losses.returns import lambda_returns
+from latentplan.models.actor import ActorConfig, make_actor
+from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.nets.network import Network
+from latentplan.planners import PlannerConfig
+from latentplan.planners.policy import PolicyConfig
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, TrainState, WorldModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamerV1Config:
+    """Everything the agent is built from."""
+
+    model: WorldModelConfig = field(
+        default_factory=lambda: WorldModelConfig(
+            layers=1, activation="elu", image_bits=0, reward_hidden=400, vector_hidden=400, vector_output="activated"
+        )
+    )
+    """The world model."""
+    loss: ModelLossConfig = field(default_factory=ModelLossConfig)
+    """What the model minimises."""
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    """What acts."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """What values are predicted by."""
+    behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
+    """What actor and critic learn from."""
+    optimizer: AdamsConfig = field(default_factory=AdamsConfig)
+    """How everything learns."""
+    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    action_noise: float = 0.3
+    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+
+    def __post_init__(self) -> None:
+        if self.action_noise < 0:
+            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper has 0.3")
+
+
+class Learning(NamedTuple):
+    """The states of the three optimisers."""
+
+    model: Any
+    actor: Any
+    critic: Any
+
+
+def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    Args:
+        config: model, losses, actor, critic, optimisers.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions.
+
+    Raises:
+        ValueError: for observations no model fits.
+    """
+    model = make_world_model(config.model, spec)
+    feature_size = feature(model.initial((1,))).shape[-1]
+    actor = make_actor(config.actor, feature_size, spec)
+    critic = make_critic(config.critic, feature_size, config.model)
+    model_optimizer, actor_optimizer, critic_optimizer = make_adams(config.optimizer)
+    model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
+    critic_loss = make_critic_loss(critic)
+    actor_loss = make_actor_loss(config, model, actor, critic)
+
+    def init(key: Key) -> TrainState:
+        model_key, actor_key, critic_key = jax.random.split(key, 3)
+        params, acting, valuing = model.init(model_key), actor.init(actor_key), critic.init(critic_key)
+        learning = Learning(model_optimizer.init(params), actor_optimizer.init(acting), critic_optimizer.init(valuing))
+        return TrainState(join(params, acting, valuing), learning, jnp.int32(0))
+
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        model_key, dream_key = jax.random.split(key)
+        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        params, acting, valuing = split(state.params)
+        (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
+            params, batch, model_key
+        )
+        starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
+        (actor_total, (more, lesson)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+            acting, params, valuing, *starts, dream_key
+        )
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(valuing, lesson)
+
+        learning: Learning = state.opt_state
+        params, model_state = descend(model_optimizer, model_gradient, learning.model, params)
+        acting, actor_state = descend(actor_optimizer, actor_gradient, learning.actor, acting)
+        valuing, critic_state = descend(critic_optimizer, critic_gradient, learning.critic, valuing)
+        metrics |= more | summary(
+            {"model": model_total, "actor": actor_total, "critic": critic_total},
+            {"model": model_gradient, "actor": actor_gradient, "critic": critic_gradient},
+        )
+        learning = Learning(model_state, actor_state, critic_state)
+        return TrainState(join(params, acting, valuing), learning, state.updates + 1), metrics
+
+    return make_dreamer(
+        init=init,
+        update=update,
+        model=model,
+        actor=actor,
+        objective=make_objective(model, critic, config.behaviour, value_has_reward=True),
+        planner=config.planner,
+        action_noise=config.action_noise,
+        behaviour=config.behaviour,
+        spec=spec,
+    )
+
+
+def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network):
+    """-E[sum_t V_lambda(s_t)] (Dreamer V1 eq. 6 and 7).
+
+    Over the imagined steps s_1..s_{H-1}, weighed by the probability that an episode gets there. The actor's
+    gradient goes through returns, rewards and the model's steps to its actions.
+
+    Args:
+        config: of the agent.
+        model: its world model.
+        actor: its actor.
+        critic: its critic.
+
+    Returns:
+        (actor's params, model's params, critic's params, starts [N, ...], is_terminal [N], key) ->
+        (loss, (metrics, Lesson)).
+    """
+    dream = make_dream(model, actor, config.behaviour)
+
+    def actor_loss(acting: Params, params: Params, valuing: Params, starts: Belief, is_terminal: Array, key: Key):
+        dreamt = dream(params, acting, starts, key)
+        reward, discount = dreamt.reward[1:], dreamt.discount[1:]
+        value = critic.apply(valuing, dreamt.features[1:]).mean[..., 0]
+        returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
+        weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
+        lesson = jax.lax.stop_gradient(Lesson(dreamt.features[1:-1], returns, weight))
+        metrics = {
+            "imagined_reward": jnp.mean(reward),
+            "imagined_return": jnp.mean(returns),
+            "value": jnp.mean(value),
+        }
+        return -jnp.mean(lesson.weight * returns), (metrics, lesson)
+
+    return actor_loss

@@ -1,0 +1,121 @@
+"""Every version of Dreamer learns five probes whose answers are known, from random episodes."""
+
+import functools
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from probes import LENGTH, PROBES, SPEC, play, random_episodes
+
+from agents.dreamers import small
+from latentplan.agents import AGENTS
+from latentplan.agents.dreamer_v3 import LaPropConfig
+from latentplan.agents.optimizers import AdamsConfig
+
+UPDATES, BATCH = 2000, 16
+ADAMS = AdamsConfig(model_rate=5e-3, actor_rate=2e-3, critic_rate=5e-3)
+
+
+def config_of(version):
+    """Small, quick to learn, and with a discount that suits episodes of five decisions."""
+    config = small(version)
+    loss = replace(config.loss, free_nats=0.1)
+    behaviour = replace(config.behaviour, discount=0.8)
+    if version != "dreamer_v1":  # its model has 0.1 already
+        config = replace(config, model=replace(config.model, vector_std=0.1))
+    if version == "dreamer_v3":
+        optimizer = LaPropConfig(learning_rate=3e-3, warmup=0)
+        return replace(config, loss=loss, behaviour=behaviour, optimizer=optimizer)
+    config = replace(config, loss=replace(loss, reward_scale=10.0), behaviour=behaviour, optimizer=ADAMS)
+    if version == "dreamer_v1":
+        return replace(config, actor=replace(config.actor, init_std=1.0))
+    return replace(config, actor_gradient="both", dynamics_share=0.5, target_every=20)
+
+
+@functools.cache
+def built(version):
+    """(agent, jitted act, jitted training)."""
+    agent = AGENTS[version].make(config_of(version), SPEC)
+
+    def train(state, batches, key):
+        step = lambda state, inputs: agent.update(state, *inputs)  # noqa: E731
+        return jax.lax.scan(step, state, (batches, jax.random.split(key, len(batches.reward))))
+
+    return agent, jax.jit(agent.act, static_argnames="mode"), jax.jit(train)
+
+
+@functools.cache
+def trained(version, name):
+    """Parameters after learning from random episodes of a probe."""
+    agent, _, train = built(version)
+    episodes = random_episodes(PROBES[name], UPDATES * BATCH, seed=1)
+    batches = jax.tree.map(lambda x: x.reshape(UPDATES, BATCH, *x.shape[1:]), episodes)
+    state, metrics = train(jax.jit(agent.init)(jax.random.key(0)), batches, jax.random.key(1))
+    assert np.all(metrics["finite"] == 1.0)
+    return state.params, {name: np.asarray(x[-50:]).mean() for name, x in metrics.items()}
+
+
+def act_through(version, params, name, cue):
+    """Whole episodes of the actor's modes: actions [B, T], the first of them zero."""
+    agent, act, _ = built(version)
+    carry, actions = agent.initial(len(cue)), np.zeros((len(cue), LENGTH))
+    for t in range(LENGTH - 1):
+        observation = play(PROBES[name], actions, cue).observation[:, t]
+        key = jax.random.fold_in(jax.random.key(4), t)
+        action, carry, _ = act(params, carry, observation, np.full(len(cue), t == 0), key, mode="eval")
+        actions[:, t + 1] = action[:, 0]
+    return actions
+
+
+CUES = np.tile([-1.0, 1.0], 8)
+versions = pytest.mark.parametrize("version", ["dreamer_v1", "dreamer_v2", "dreamer_v3"])
+
+
+@versions
+def test_probe_1_a_constant_reward_has_its_discounted_sum_as_value(version):
+    _, metrics = trained(version, "constant_reward")
+    np.testing.assert_allclose(metrics["imagined_reward"], 1.0, atol=0.1)
+    np.testing.assert_allclose(metrics["imagined_return"], 1 / (1 - 0.8), rtol=0.1)
+
+
+@versions
+def test_probe_2_a_reward_that_is_seen_is_predicted(version):
+    agent, *_ = built(version)
+    params, _ = trained(version, "reward_seen")
+    batch = play(PROBES["reward_seen"], np.zeros((16, LENGTH)), CUES)
+    predicted = agent.open_loop(params, batch, jax.random.key(3), context=1).predicted_reward
+    np.testing.assert_allclose(np.asarray(predicted)[:, 1:].sum(1), CUES * (LENGTH - 1), atol=1.0)
+
+
+@versions
+def test_probe_3_the_best_action_is_taken(version):
+    params, _ = trained(version, "reward_for_action")
+    actions = act_through(version, params, "reward_for_action", np.zeros(16))
+    np.testing.assert_allclose(actions[:, 1:], 0.5, atol=0.3)
+
+
+@versions
+def test_probe_4_an_action_is_taken_for_a_later_reward(version):
+    params, _ = trained(version, "reward_delayed")
+    actions = act_through(version, params, "reward_delayed", np.zeros(16))
+    assert np.all(actions[:, 1:-1] < -0.7)
+
+
+@versions
+def test_probe_5_a_cue_seen_once_is_remembered(version):
+    params, _ = trained(version, "cue_remembered")
+    actions = act_through(version, params, "cue_remembered", CUES)
+    assert play(PROBES["cue_remembered"], actions, CUES).reward.sum(1).min() > 0.7 * (LENGTH - 1)
+
+
+@versions
+@pytest.mark.parametrize("name", ["reward_for_action", "reward_delayed", "cue_remembered"])
+def test_before_learning_the_answer_is_not_known(version, name):
+    """So that the tests above can fail."""
+    agent, *_ = built(version)
+    params = jax.jit(agent.init)(jax.random.key(0)).params
+    actions = act_through(version, params, name, CUES)
+    assert not np.all(np.abs(actions[:, 1:] - 0.5) < 0.3)
+    assert not np.all(actions[:, 1:-1] < -0.7)
+    assert not np.all(np.sign(actions[:, 1:]) == CUES[:, None])
