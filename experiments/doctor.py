@@ -19,7 +19,7 @@ PACKAGES = (
     *("latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "orbax-checkpoint", "flashbax"),
     *("gymnasium", "shimmy", "dm_control", "mujoco", "numpy"),
 )
-EXPERIMENTS = ("tyro", "rich", "matplotlib", "opencv-python-headless", "pygame")
+EXPERIMENTS = ("tyro", "rich", "matplotlib", "pygame")
 JAX_TIMEOUT_S = 120.0
 FRAME_TIMEOUT_S = 60.0
 

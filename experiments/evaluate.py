@@ -54,7 +54,7 @@ def _evaluate(options: Evaluation) -> None:
     from latentplan.driver.loop import restore
     from latentplan.driver.provenance import from_dict
     from latentplan.driver.rng import env_seeds, stream_key
-    from latentplan.driver.video import write_video
+    from latentplan.driver.video import newest_frame, write_video
     from latentplan.driver.workers import Workers
 
     if options.episodes < 1:
@@ -76,12 +76,12 @@ def _evaluate(options: Evaluation) -> None:
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
     print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
     if options.video:
-        frames = episodes[0].observation[..., -3:]  # of stacked frames the newest
+        frames = episodes[0].observation
         if not workers.spec.is_pixels:
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = collect.film(filmed, episodes[0], seeds[0])
-        print(f"film of episode 0 in {write_video(options.video, frames, fps=15.0)}")
+        print(f"film of episode 0 in {write_video(options.video, newest_frame(frames), fps=15.0)}")
 
 
 if __name__ == "__main__":

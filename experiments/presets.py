@@ -17,7 +17,7 @@ from latentplan.agents.tdmpc2 import TDMPC2Config
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
-from latentplan.driver.suites import is_gymnasium
+from latentplan.driver.suites import is_atari, is_gymnasium
 from latentplan.models.told import TOLDConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners import PLANNERS, planner_name
@@ -33,7 +33,7 @@ class Experiment:
     """Train an agent. Any field can be changed; the defaults shown are those of the chosen preset."""
 
     env: str = "walker_walk"
-    """dm_control task as domain_task (walker_walk, cup_catch), or gymnasium id (Pendulum-v1, module:Id)."""
+    """dm_control task as domain_task (walker_walk), or gymnasium id (Pendulum-v1, ALE/Pong-v5, module:Id)."""
     agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v1", "dreamer_v2", "dreamer_v3"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
@@ -180,12 +180,14 @@ def _planet_cpu(bare: Experiment) -> Experiment:
 
 def _planet_debug(bare: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
-    gymnasium = is_gymnasium(bare.env)
+    gymnasium, atari = is_gymnasium(bare.env), is_atari(bare.env)
+    action_repeat = None if atari else 2 if gymnasium else 20
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=2 if gymnasium else 20, render_quality="fast"),
+        environment=replace(bare.environment, action_repeat=action_repeat, render_quality="fast"),
         run=RunConfig(
-            env_steps=600 if gymnasium else 4000,  # 3 or 4 episodes of Pendulum or of a dm_control task
+            # 3 or 4 episodes of Pong, of Pendulum or of a dm_control task
+            env_steps=12_000 if atari else 600 if gymnasium else 4000,
             seed_episodes=2,
             updates_per_episode=4,
             eval_every=2,

@@ -80,6 +80,55 @@ class Shapes(Counter):
         return self.reset()[0], 0.0, False, False, {}
 
 
+class Picture(Counter):
+    """Observes a picture of 20 x 10, red, as bright as ten times the control steps so far; renders another one."""
+
+    observation_space = Box(0, 255, (20, 10, 3), np.uint8)
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode=None, shape=(20, 10, 3)):
+        super().__init__()
+        self.render_mode, self.observation_space = render_mode, Box(0, 255, shape, np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._picture(), {}
+
+    def step(self, action):
+        _, *rest = super().step(action)
+        return self._picture(), *rest
+
+    def _picture(self):
+        picture = np.zeros(self.observation_space.shape, np.uint8)
+        picture[..., 0] = 10 * self.count
+        return picture
+
+    def render(self):
+        return np.full((8, 8, 3), 255, np.uint8)
+
+
+class BarePicture(Picture):
+    """Cannot render."""
+
+    metadata = {"render_modes": []}
+
+    def __init__(self):
+        super().__init__()
+
+
+class FloatFrames(Counter):
+    """Renders numbers from 0 to 1."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        return np.ones((8, 8, 3))
+
+
 for name, entry_point, options in [
     ("Counter-v0", Counter, {}),
     ("Ends5-v0", Counter, {"kwargs": {"ends_after": 5}}),
@@ -93,6 +142,10 @@ for name, entry_point, options in [
     ("Many-v0", Many, {}),
     ("Shapes-v0", Shapes, {"kwargs": {"low": 0.0, "high": 4.0}}),
     ("Unbounded-v0", Shapes, {"kwargs": {"low": -np.inf, "high": np.inf}}),
+    ("Picture-v0", Picture, {}),
+    ("GreyPicture-v0", Picture, {"kwargs": {"shape": (20, 10, 1)}}),
+    ("BarePicture-v0", BarePicture, {}),
+    ("FloatFrames-v0", FloatFrames, {}),
     ("Endless-v0", Shapes, {"kwargs": {"endless": True}}),
 ]:
     gymnasium.register(name, entry_point, **options)

@@ -47,3 +47,5 @@ def test_prediction_errors_are_averaged_over_episodes_cut_to_few_lengths():
     np.testing.assert_allclose(values["prediction/kl"], [2 * (100 + 50 + 49) / 3] * 2)  # the last never goes 2 ahead
     assert values.keys() == {"prediction/kl", "prediction/observation_mse", "prediction/reward_mae"}
     assert prediction_metrics(predict_ahead, 2.0, episodes[3:], jax.random.key(0)) == {}
+    prediction_metrics(predict_ahead, 2.0, [episode(np.ones(2049))], jax.random.key(0))
+    assert shapes[-1] == (1, 1000)  # of a very long one the beginning

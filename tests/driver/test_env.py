@@ -65,6 +65,7 @@ def assert_same(one, other):
         ({"obs": "sound"}, "obs: expected 'pixels' or 'state', got 'sound'"),
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
+        ({"obs": "state", "grayscale": True}, "grayscale: expected False, as obs=state has no frames, got True"),
         ({"frame_stack": 0}, "frame_stack: expected at least 1 frame, got 0"),
         ({"camera": -2}, "camera: expected a camera from 0"),
         ({"render_quality": "best"}, "render_quality: expected 'full' or 'fast', got 'best'"),
@@ -148,6 +149,34 @@ def test_gymnasium_pixels_are_resized():
     frame, _ = env.reset(seed=0)
     assert env.observation_space.contains(frame)
     assert frame.std() > 10
+
+
+def test_an_observed_picture_is_taken_and_not_rendered():
+    for name in ("Picture-v0", "BarePicture-v0"):
+        env = make_env(f"sample_envs:{name}", EnvConfig(image_size=16, action_repeat=2))
+        assert env_spec(env) == EnvSpec((16, 16, 3), "uint8", 2, 2, None)
+        seen = [env.reset(seed=0)[0], env.step(np.zeros(2))[0]]
+        assert [np.unique(frame.reshape(-1, 3), axis=0).tolist() for frame in seen] == [[[0, 0, 0]], [[20, 0, 0]]]
+    assert env_spec(make_env("sample_envs:GreyPicture-v0", EnvConfig())).observation_shape == (64, 64, 1)
+    assert env_spec(make_env("sample_envs:Picture-v0", STATE)).observation_shape == (600,)
+
+
+@pytest.mark.parametrize("name", ["cartpole_balance", "Pendulum-v1", "sample_envs:Picture-v0"])
+def test_grey_frames_are_the_brightness_of_coloured_ones(name):
+    colour, grey = (make_env(name, EnvConfig(image_size=32, grayscale=g)) for g in (False, True))
+    assert env_spec(grey).observation_shape == (32, 32, 1)
+    for left, right in zip(play(colour, 0, 2)[::2], play(grey, 0, 2)[::2], strict=True):
+        if left.ndim == 3:
+            np.testing.assert_allclose(right[..., 0], left @ [0.299, 0.587, 0.114], atol=0.6)
+    stacked = make_env(name, EnvConfig(image_size=32, grayscale=True, frame_stack=2))
+    np.testing.assert_array_equal(stacked.reset(seed=0)[0], np.repeat(grey.reset(seed=0)[0], 2, -1))
+
+
+def test_frames_that_are_no_pictures_are_refused():
+    with pytest.raises(
+        ValueError, match=r"obs: sample_envs:FloatFrames-v0 renders float64 \[8, 8, 3\]; expected frames uint8"
+    ):
+        make_env("sample_envs:FloatFrames-v0", EnvConfig())
 
 
 def test_dm_control_state_is_one_float32_vector():

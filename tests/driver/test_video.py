@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from latentplan.driver.files import DiskFull
-from latentplan.driver.video import open_loop_image, open_loop_plot, open_loop_video, write_png, write_video
+from latentplan.driver.video import (
+    newest_frame,
+    open_loop_image,
+    open_loop_plot,
+    open_loop_video,
+    write_png,
+    write_video,
+)
 from latentplan.types import OpenLoop
 
 BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
@@ -40,6 +47,19 @@ def test_a_film_plays_back_what_was_written(tmp_path):
     assert np.abs(shown[:, 192, 128].astype(int) - colours).max() < 16
     assert np.abs(shown[:, 64, 128].astype(int) - 10).max() < 16
     assert os.listdir(tmp_path) == ["film.mp4"]
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(3, [0, 1, 2]), (9, [6, 7, 8]), (1, [0] * 3), (4, [3] * 3)])
+def test_the_newest_frame_is_shown_in_colour_or_grey(channels, shown):
+    observation = np.broadcast_to(np.arange(channels, dtype=np.uint8), (2, 8, 8, channels))
+    frame = newest_frame(observation)
+    assert frame.shape == (2, 8, 8, 3) and frame.dtype == np.uint8
+    assert np.all(frame == shown)
+
+
+def test_predictions_without_colour_are_drawn_in_grey():
+    grey, colour = make_open_loop(shape=(8, 8, 1)), make_open_loop(shape=(8, 8, 3))
+    np.testing.assert_array_equal(open_loop_video(grey, context=5), open_loop_video(colour, context=5))
 
 
 def test_odd_sizes_are_padded_for_the_codec(tmp_path):

@@ -52,3 +52,5 @@ def test_unknown_names_are_told(choices, message):
 def test_a_debug_run_is_short_whatever_the_environment():
     assert presets.make_preset("debug", "CartPole-v1", "state").run.env_steps < 1000
     assert presets.make_preset("debug", "CartPole-v1", "state").environment.action_repeat == 2
+    game = presets.make_preset("debug", "ALE/Pong-v5", "pixels")
+    assert game.run.env_steps < 20_000 and game.environment.action_repeat is None  # the game's own, 4 frames

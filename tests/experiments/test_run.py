@@ -134,6 +134,23 @@ def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path, environment):
     assert timeless(logdir) == timeless(straight[0])
 
 
+def test_a_game_in_grey_runs(main, tmp_path):
+    pytest.importorskip("ale_py")
+    logdir = tmp_path / "pong"
+    arguments = ["--env", "ALE/Pong-v5", "--preset", "debug", "--grayscale", "--image-size", "16"]
+    arguments += ["--action-repeat", "60", "--env-steps", "8000", "--atari.noops", "5"]  # short episodes
+    status, printed = main([*arguments, "--logdir", str(logdir)])
+    assert status == 0, printed
+    assert "ALE/Pong-v5: observation (16, 16, 1) uint8, 6 actions, action repeat 60" in printed
+    rows = [row for row in read_metrics(logdir / "metrics.jsonl") if "collect/return" in row]
+    decisions = [len(read_episode(file).reward) - 1 for file in sorted((logdir / "episodes").glob("*.npz"))]
+    assert [row["env_steps"] for row in rows] == (60 * np.cumsum(decisions)).tolist()
+    assert rows[-1]["env_steps"] >= 8000 and rows[0]["collect/return"] < -5
+    assert (
+        len(list((logdir / "videos").glob("open_loop_*.png"))) == len(list((logdir / "videos").glob("eval*.mp4"))) > 0
+    )
+
+
 def test_evaluate_reports_and_films(straight, tmp_path, capsys):
     film = tmp_path / "out.mp4"
     assert (

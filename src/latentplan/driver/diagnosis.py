@@ -8,6 +8,7 @@ import numpy as np
 from latentplan.types import Batch, Key, Params
 
 _UNIT = 50  # records; episodes are cut to a multiple of it, so that few lengths have to be compiled
+_LONGEST = 1000  # records; a game's episode may have 27,000
 
 
 def planning_metrics(episodes: Sequence[Batch], told: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray | float]:
@@ -49,7 +50,7 @@ def prediction_metrics(
     Args:
         predict_ahead: the agent's, jitted.
         params: the agent's.
-        episodes: each cut to a multiple of 50 records, or whole where it is shorter.
+        episodes: each cut to a multiple of 50 records and to 1,000, or whole where it is shorter.
         key: for the model's samples.
 
     Returns:
@@ -58,7 +59,7 @@ def prediction_metrics(
     """
     found = []
     for i, episode in enumerate(episodes):
-        length = len(episode.reward)
+        length = min(len(episode.reward), _LONGEST)
         window = jax.tree.map(lambda x, length=length: x[None, : length // _UNIT * _UNIT or length], episode)
         found.append(jax.device_get(predict_ahead(params, window, jax.random.fold_in(key, i))))
     long = [

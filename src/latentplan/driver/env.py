@@ -3,7 +3,7 @@
 Worker processes import this module and not JAX: keep JAX out of what it imports.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,14 +13,13 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import (
     AddRenderObservation,
     FlattenObservation,
-    FrameStackObservation,
     RescaleAction,
-    ResizeObservation,
     TransformAction,
     TransformObservation,
 )
 
-from latentplan.driver import gl, suites
+from latentplan.driver import atari, gl, images, suites
+from latentplan.driver.atari import AtariConfig
 from latentplan.driver.wrappers import ActionRepeat, CheckFinite, StandStill, check_actions
 
 if TYPE_CHECKING:
@@ -32,13 +31,17 @@ class EnvConfig:
     """How an environment is presented to an agent."""
 
     obs: Literal["pixels", "state"] = "pixels"
-    """What the agent sees: rendered frames, or the simulator's own vector."""
+    """What the agent sees: frames, which are the environment's observation where that is an image and rendered where
+    it is not, or the simulator's own vector."""
 
     action_repeat: int | None = None
-    """Control steps each action is held for. None: the paper's for the task (gymnasium: 1)."""
+    """Control steps each action is held for. None: the paper's for the task (Atari: 4, gymnasium: 1)."""
 
     image_size: int = 64
     """Height and width of a frame, in pixels."""
+
+    grayscale: bool = False
+    """Frames have one channel, how bright a pixel is, and not three."""
 
     frame_stack: int = 1
     """How many of the newest frames an observation of pixels holds, one behind the other as channels. A model without
@@ -51,6 +54,9 @@ class EnvConfig:
     """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
     shadows, several times faster where no GPU renders."""
 
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """How Atari games (ALE/...) are played."""
+
     def __post_init__(self) -> None:
         """Refuses values that no environment can have."""
         if self.obs not in ("pixels", "state"):
@@ -59,6 +65,8 @@ class EnvConfig:
             raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
         if self.image_size < 1:
             raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
+        if self.grayscale and self.obs != "pixels":
+            raise ValueError("grayscale: expected False, as obs=state has no frames, got True. Use obs=pixels.")
         if self.frame_stack < 1 or (self.frame_stack > 1 and self.obs != "pixels"):
             expected = "at least 1 frame" if self.obs == "pixels" else "1, as obs=state has no frames"
             raise ValueError(f"frame_stack: expected {expected}, got {self.frame_stack}.")
@@ -72,21 +80,21 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     """Builds one environment, normalised.
 
     Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
-    is the choice. Observations are float32 [n], or uint8 [image_size, image_size, 3 * frame_stack] with the newest
-    frame last. One `step` is one decision: `action_repeat` control steps, rewards summed. After the episode's end,
-    steps repeat the last observation with reward 0 and the same flags. The same seed to `reset` gives the same
-    episode, bit for bit, whatever ran before.
+    is the choice. Observations are float32 [n], or uint8 [image_size, image_size, C * frame_stack] with the newest
+    frame last; C is 3, or 1 without colour. One `step` is one decision: `action_repeat` control steps, rewards summed.
+    After the episode's end, steps repeat the last observation with reward 0 and the same flags. The same seed to
+    `reset` gives the same episode, bit for bit, whatever ran before.
 
     Args:
-        name: "walker_walk", "Pendulum-v1" or "module:Id"; see `suites.parse`.
+        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5" or "module:Id"; see `suites.parse`.
         config: how to present it.
 
     Returns:
         The environment. `terminated` and `truncated` (the time limit) are told apart.
 
     Raises:
-        ValueError: unknown name, actions that are neither a bounded Box nor Discrete, observations that are
-            not numbers, no such camera, or no frames to be had.
+        ValueError: unknown name, a package that it needs is missing, actions that are neither a bounded Box nor
+            Discrete, observations that are not numbers, no such camera, or no frames to be had.
         GLUnavailable: pixels are asked for and OpenGL does not work.
 
     Example:
@@ -103,6 +111,8 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
             gl.check_backend()
         size = config.image_size if pixels else None
         env = suites.load_dm_control(task, image_size=size, camera=config.camera, fast=fast)
+    elif task.suite == "atari":
+        env = atari.load(task.task, config.atari, pixels=pixels)
     else:
         gl.choose_backend(rendering=pixels)
         env = suites.load_gymnasium(task, pixels=pixels, fast=fast)
@@ -111,7 +121,7 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     control_step_limit = suites.control_step_limit(env)
     env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
     env = _unit_actions(env, name)  # outside the repeat: once per decision
-    env = _pixels(env, config.image_size, config.frame_stack) if pixels else _vector(env, name)
+    env = _pixels(env, name, config) if pixels else _vector(env, name)
     return StandStill(CheckFinite(env, name))
 
 
@@ -175,16 +185,16 @@ def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarr
     return check_actions(action, (size,)).reshape(shape)
 
 
-def _pixels(env: gymnasium.Env, image_size: int, frame_stack: int) -> gymnasium.Env:
-    env = AddRenderObservation(env)
-    size = (image_size, image_size)
-    if env.observation_space.shape != (*size, 3):
-        env = ResizeObservation(env, size)
-    if frame_stack == 1:
-        return env
-    stacked = FrameStackObservation(env, frame_stack, padding_type="reset")
-    channels = Box(0, 255, (*size, 3 * frame_stack), np.uint8)
-    return TransformObservation(stacked, lambda frames: np.concatenate(list(frames), -1), channels)
+def _pixels(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.Env:
+    if not images.is_image(env.observation_space):
+        env = AddRenderObservation(env)
+        frame = np.asarray(env.render())  # whose type the wrapper takes for granted
+        if frame.dtype != np.uint8 or not images.is_image(env.observation_space):
+            raise ValueError(
+                f"obs: {name} renders {frame.dtype} {list(frame.shape)}; expected frames uint8 [height, width, 3]. "
+                "Use obs=state, or convert what its render returns."
+            )
+    return images.stack(images.fit(env, config.image_size, grayscale=config.grayscale), config.frame_stack)
 
 
 def _vector(env: gymnasium.Env, name: str) -> gymnasium.Env:

@@ -440,7 +440,7 @@ class _Run:
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
         errors = video.write_open_loop(directory, name, predicted, context=context, fps=FPS, report=self.say)
         if self.spec.is_pixels:
-            video.write_video(directory / f"evaluation_{name}.mp4", episode.observation[..., -3:], FPS)
+            video.write_video(directory / f"evaluation_{name}.mp4", video.newest_frame(episode.observation), FPS)
         return errors
 
     # -- small things --------------------------------------------------------------------------------

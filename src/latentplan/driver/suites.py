@@ -1,6 +1,6 @@
-"""From a name to a gymnasium environment: the dm_control suite (through Shimmy) and gymnasium's registry.
+"""From a name to a gymnasium environment: dm_control (through Shimmy), Atari, and gymnasium's registry.
 
-dm_control and mujoco are imported only when a name asks for them.
+dm_control, mujoco and ale-py are imported only when a name asks for them.
 """
 
 import difflib
@@ -12,7 +12,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.wrappers import TransformAction
 
-from latentplan.driver import gl
+from latentplan.driver import atari, gl
+from latentplan.driver.images import is_image
 
 # Hafner et al. 2019 (PlaNet), appendix A: control steps per decision.
 PAPER_ACTION_REPEAT = {"cartpole": 8, "reacher": 4, "cheetah": 4, "finger": 2, "ball_in_cup": 4, "walker": 2}
@@ -38,10 +39,10 @@ class Task(NamedTuple):
         suite: where it comes from.
         domain: dm_control's domain, or the module to import before the gymnasium id is known ("" if none).
         task: dm_control's task, or the gymnasium id.
-        action_repeat: control steps per decision, as in PlaNet's paper; 1 for gymnasium.
+        action_repeat: control steps per decision, as in PlaNet's paper; 4 for Atari, as published; 1 for gymnasium.
     """
 
-    suite: Literal["dm_control", "gymnasium"]
+    suite: Literal["dm_control", "atari", "gymnasium"]
     domain: str
     task: str
     action_repeat: int
@@ -51,21 +52,25 @@ def parse(name: str, *, rendering: bool = False) -> Task:
     """Finds the task that `name` means.
 
     Args:
-        name: "walker_walk", "cup_catch", "Pendulum-v1", or "my_package.my_module:MyEnv-v0".
+        name: "walker_walk", "cup_catch", "Pendulum-v1", "ALE/Pong-v5", or "my_package.my_module:MyEnv-v0".
         rendering: whether its frames will be rendered; decides on the OpenGL back end that dm_control loads.
 
     Returns:
         The task. Nothing is built yet.
 
     Raises:
-        ValueError: no such name (the nearest ones are offered), or the module cannot be imported.
+        ValueError: no such name (the nearest ones are offered), or the module or ale-py cannot be imported.
         GLUnavailable: dm_control does not load without the OpenGL back end that is missing.
     """
     if is_gymnasium(name):
         module, _, env_id = name.rpartition(":")
         _import_module(name, module)
+        if is_atari(name):
+            atari.register(name)
         if env_id not in gymnasium.registry:
             raise _unknown(name, env_id, [])
+        if is_atari(name):
+            return Task("atari", module, env_id, atari.ACTION_REPEAT)
         return Task("gymnasium", module, env_id, 1)
     tasks = _dm_control_tasks(rendering)
     if name not in tasks:
@@ -75,8 +80,13 @@ def parse(name: str, *, rendering: bool = False) -> Task:
 
 
 def is_gymnasium(name: str) -> bool:
-    """Whether `name` is one for gymnasium's registry: "module:Id", or an id that is registered already."""
-    return ":" in name or name in gymnasium.registry
+    """Whether `name` is one for gymnasium's registry: "module:Id", a game, or an id that is registered already."""
+    return ":" in name or is_atari(name) or name in gymnasium.registry
+
+
+def is_atari(name: str) -> bool:
+    """Whether `name` is an Atari game: "ALE/Pong-v5", or "module:ALE/Pong-v5"."""
+    return name.rpartition(":")[2].startswith(atari.PREFIX)
 
 
 def dm_control_names() -> tuple[str, ...]:
@@ -123,30 +133,33 @@ def load_dm_control(task: Task, *, image_size: int | None = None, camera: int = 
 
 
 def load_gymnasium(task: Task, *, pixels: bool, fast: bool = False) -> gymnasium.Env:
-    """Builds a registered gymnasium environment, with `render` giving RGB frames where `pixels`.
+    """Builds a registered gymnasium environment.
 
     Args:
         task: from `parse`.
-        pixels: whether frames will be rendered.
+        pixels: whether frames are needed. Then what is observed is an image, or `render` gives RGB frames.
         fast: whether they have less detail, where MuJoCo renders them; see `FAST_RENDERING`.
 
     Raises:
-        ValueError: pixels are asked for and the environment cannot render them.
+        ValueError: pixels are asked for, and the environment neither observes nor renders them.
     """
     if not pixels:
         return gymnasium.make(task.task, disable_env_checker=True)
-    no_frames = (
-        f"obs: {task.task} has no render mode 'rgb_array', so it gives no pixels. Use obs=state, or add the mode."
-    )
     modes = _render_modes(task.task)
-    if modes is not None and "rgb_array" not in modes:
-        raise ValueError(no_frames)
+    renders = modes is None or "rgb_array" in modes
     try:
-        env = gymnasium.make(task.task, render_mode="rgb_array", disable_env_checker=True)
+        options: dict[str, Any] = {"render_mode": "rgb_array"} if renders else {}
+        env = gymnasium.make(task.task, disable_env_checker=True, **options)
     except TypeError as error:
-        if "render_mode" not in str(error):
+        if not renders or "render_mode" not in str(error):
             raise
-        raise ValueError(no_frames) from error
+        renders, env = False, gymnasium.make(task.task, disable_env_checker=True)
+    if not renders and not is_image(env.observation_space):
+        raise ValueError(
+            f"obs: {task.task} has no render mode 'rgb_array' and observes no image (uint8 from 0 to 255, [height, "
+            f"width] or [height, width, 1 or 3]) but {env.observation_space}, so it gives no pixels. "
+            "Use obs=state, or add the mode."
+        )
     if fast and hasattr(env.unwrapped, "mujoco_renderer"):
         _render_fast(env.unwrapped.model)  # type: ignore[attr-defined]
     return env
@@ -221,13 +234,11 @@ def _import_module(name: str, module: str) -> None:
 
 
 def _unknown(name: str, wanted: str, dm_control: list[str]) -> ValueError:
-    if not dm_control and ":" not in name:
-        dm_control = list(dm_control_names())
     near = [*_nearest(wanted, dm_control), *_nearest(wanted, list(gymnasium.registry))]
     offer = f"Nearest: {', '.join(near)}." if near else "Nothing is near it."
     return ValueError(
         f"env: unknown environment {name!r}. {offer} Expected a dm_control task (walker_walk, cup_catch), "
-        "a gymnasium id (Pendulum-v1) or module:Id."
+        "a gymnasium id (Pendulum-v1), an Atari game (ALE/Pong-v5) or module:Id."
     )
 
 

@@ -89,6 +89,21 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
     return path
 
 
+def newest_frame(observation: np.ndarray) -> np.ndarray:
+    """The newest frame of observations that may be stacked, to be looked at.
+
+    Args:
+        observation: [..., height, width, channels], any numbers; 3 n channels are n frames in colour, others grey ones.
+            (So three grey frames are seen as one in colour: what moves is coloured, what stands is grey.)
+
+    Returns:
+        [..., height, width, 3], of the same numbers.
+    """
+    if observation.shape[-1] % 3 == 0:
+        return observation[..., -3:]
+    return np.repeat(observation[..., -1:], 3, -1)
+
+
 def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
     """Writes a picture [height, width, 3], uint8, whole or not at all."""
     path = Path(path)
@@ -200,8 +215,8 @@ def _run(command: list[str], data: bytes, path: Path) -> None:
 
 def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:
     shape = np.shape(open_loop.true_observation)
-    if len(shape) != ndim or (ndim == 5 and (not shape[-1] or shape[-1] % 3)):
-        expected = "[B, T, height, width, 3 n]" if ndim == 5 else "[B, T, n]"
+    if len(shape) != ndim or (ndim == 5 and not shape[-1]):
+        expected = "[B, T, height, width, channels]" if ndim == 5 else "[B, T, n]"
         raise ValueError(f"open_loop: expected observations {expected}, got {list(shape)}; use {instead} for these")
     if not 0 <= context <= shape[1]:
         raise ValueError(f"context: expected 0 to {shape[1]} steps, got {context}; it counts the observed steps")
@@ -214,8 +229,8 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     _check(open_loop, context, row, ndim=5, instead="open_loop_plot")
     if scale < 1:
         raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
-    true = np.asarray(open_loop.true_observation[row], np.float32)[..., -3:]  # of stacked frames the newest
-    model = np.clip(np.asarray(open_loop.predicted_observation, np.float32)[row, ..., -3:], 0, 1)
+    true = newest_frame(np.asarray(open_loop.true_observation[row], np.float32))
+    model = np.clip(newest_frame(np.asarray(open_loop.predicted_observation, np.float32)[row]), 0, 1)
     kinds = np.stack([true, model, (model - true + 1) / 2])
     pixels = _enlarge(np.clip(np.rint(255 * kinds), 0, 255).astype(np.uint8), scale)
     around = ((0, 0), (0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))

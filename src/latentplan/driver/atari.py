@@ -1,0 +1,131 @@
+"""Atari games (ALE/Pong-v5), as DreamerV2 and DreamerV3 play them.
+
+What both codes agree on (danijar/dreamerv2 common/envs.py, danijar/dreamerv3 embodied/envs/atari.py, their
+configs.yaml): an action is held for 4 frames; each frame repeats the action of the one before with probability 0.25
+(sticky actions, Machado et al. 2018); the observation is the maximum of the last two frames, pixel by pixel, since many
+games draw their sprites in every other frame only; losing a life ends nothing; a game is cut off after 108,000 frames,
+27,000 decisions. Rewards are the game's, unclipped. Where they differ (no-ops, actions, colour, size):
+docs/environments.md.
+"""
+
+from dataclasses import dataclass
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+from gymnasium.wrappers import TimeLimit
+
+PREFIX = "ALE/"
+ACTION_REPEAT = 4
+"""Frames an action is held for."""
+
+FRAME_LIMIT = 108_000
+"""Frames of the longest episode: 30 minutes of the console, at 60 frames per second."""
+
+_NOOP = 0  # the first action, where a game has it
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtariConfig:
+    """How Atari games are played; of no meaning elsewhere."""
+
+    sticky_actions: float = 0.25
+    """Probability with which a frame repeats the action before, whatever is chosen. Atari 100k has 0."""
+
+    noops: int = 30
+    """Most frames of doing nothing that begin an episode; how many is drawn evenly from 0 to this. DreamerV3 had 0 when
+    it was published."""
+
+    all_actions: bool = False
+    """Choose among all 18 actions of the joystick, as DreamerV3, and not among those that the game uses."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that no game can have."""
+        if not 0 <= self.sticky_actions < 1:
+            raise ValueError(
+                f"atari.sticky_actions: expected a probability from 0 to below 1, got {self.sticky_actions}. "
+                "At 1 no action would ever reach the game; published are 0.25 and 0."
+            )
+        if self.noops < 0:
+            raise ValueError(f"atari.noops: expected at least 0 frames, got {self.noops}. 0 begins without any.")
+
+
+def register(name: str) -> None:
+    """Makes gymnasium know the games.
+
+    Args:
+        name: of the environment, for the message.
+
+    Raises:
+        ValueError: ale-py is not installed.
+    """
+    try:
+        import ale_py
+    except ImportError as error:
+        raise ValueError(
+            f"env: {name} needs the package ale-py, which cannot be imported ({error}). "
+            "Install the extra: pip install 'latentplan[atari]', or uv sync --extra atari."
+        ) from error
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else every emulator greets
+
+
+def load(env_id: str, config: AtariConfig, *, pixels: bool) -> gymnasium.Env:
+    """Builds a game in which one control step is one frame.
+
+    Args:
+        env_id: "ALE/Pong-v5"; `register` has been called.
+        config: how it is played.
+        pixels: observe the screen, uint8 [210, 160, 3] for most games; else the console's memory, uint8 [128].
+
+    Returns:
+        The environment. Neither the no-ops that begin an episode nor their rewards are counted.
+    """
+    env = gymnasium.make(
+        env_id,
+        obs_type="rgb" if pixels else "ram",
+        frameskip=1,
+        repeat_action_probability=config.sticky_actions,
+        full_action_space=config.all_actions,
+        max_num_frames_per_episode=0,  # it would count the no-ops, too
+        render_mode="rgb_array" if pixels else None,
+        disable_env_checker=True,
+    )
+    env = TimeLimit(NoopStart(env, config.noops), FRAME_LIMIT)
+    return MaxOfTwoFrames(env) if pixels else env
+
+
+class NoopStart(gymnasium.Wrapper):
+    """Begins each episode with a random number of frames, 0 to `noops`, in which nothing is done.
+
+    None in games that cannot do nothing: Backgammon and VideoCheckers, unless all actions are allowed.
+    """
+
+    def __init__(self, env: gymnasium.Env, noops: int):
+        super().__init__(env)
+        idles = env.unwrapped.get_action_meanings()[_NOOP] == "NOOP"  # type: ignore[attr-defined]
+        self._noops = noops if idles else 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Resets, waits, and gives the last frame of waiting."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        for _ in range(self.np_random.integers(self._noops + 1)):
+            observation, _, terminated, truncated, info = self.env.step(_NOOP)
+            if terminated or truncated:
+                observation, info = self.env.reset(options=options)
+        return observation, info
+
+
+class MaxOfTwoFrames(gymnasium.Wrapper):
+    """Observes, pixel by pixel, the larger of this frame and the one before; the first frame as it is."""
+
+    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+        """Resets, and forgets the frames of the last episode."""
+        self._before, info = self.env.reset(**kwargs)
+        return self._before, info
+
+    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+        """One frame."""
+        frame, reward, terminated, truncated, info = self.env.step(action)
+        brighter = np.maximum(frame, self._before)
+        self._before = frame
+        return brighter, reward, terminated, truncated, info
