@@ -19,6 +19,20 @@ def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     return jnp.expm1(jnp.maximum(x, 0.0)) - jnp.expm1(jnp.maximum(-x, 0.0))
 
 
+def symexp_bins(limit: float, num_bins: int) -> Float[Array, "K"]:
+    """Bins that lie evenly on a symlog scale, each with its exact opposite (Dreamer V3, `heads.py`).
+
+    Args:
+        limit: largest symlog value. Dreamer V3 has 20.
+        num_bins: K, odd.
+
+    Returns:
+        [K], increasing, from symexp(-limit) to symexp(limit).
+    """
+    lower = symexp(jnp.linspace(-limit, 0.0, (num_bins + 1) // 2))
+    return jnp.concatenate([lower, -lower[-2::-1]])  # mirrored, as rounding alone would make the mean of all several
+
+
 def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Array, "*batch K"]:
     """Weights of the two bins around a value, whose mean it is (Bellemare et al. 2017; Dreamer V3, eq. 10).
 

@@ -39,7 +39,10 @@ def test_folders_tell_what_was_chosen(choices, folder):
     ("choices", "message"),
     [
         ({"planner": "random"}, "planner: expected cem, icem, mppi, gradient, shooting, policy, got 'random'"),
-        ({"agent": "dreamer"}, "agent: expected planet, tdmpc, tdmpc2, got 'dreamer'"),
+        (
+            {"agent": "dreamer"},
+            "agent: expected planet, dreamer_v1, dreamer_v2, dreamer_v3, tdmpc, tdmpc2, got 'dreamer'",
+        ),
         ({"size": "1M"}, "size: expected no --size, as planet has only one, got '1M'"),
         ({"agent": "tdmpc2", "size": "2M"}, "size: expected 1M, 5M, 19M, 48M, 317M, got '2M'"),
     ],

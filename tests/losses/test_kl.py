@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentplan import distributions
-from latentplan.losses.kl import free_nats
-from latentplan.types import Gaussian
+from latentplan.losses.kl import at_least, balanced, free_nats
+from latentplan.types import Gaussian, OneHot
 
 
 def test_only_what_exceeds_the_allowance_counts_and_per_step():
@@ -35,3 +35,29 @@ def test_below_the_allowance_neither_posterior_nor_prior_gets_a_gradient_and_abo
         np.testing.assert_array_equal(leaf, 0.0)
     for leaf in jax.tree.leaves(jax.grad(loss)(pair, 3.0)):
         assert np.all(np.asarray(leaf) != 0.0)
+
+
+def test_the_balanced_kl_teaches_each_side_by_its_weight():
+    """Dreamer V2 algorithm 2: 0.8 and 0.2 of the plain KL's gradients, side by side."""
+    p, q = (OneHot(jnp.asarray(np.random.default_rng(i).normal(size=(5, 2, 3)), jnp.float32)) for i in (0, 1))
+    kl = distributions.kl_divergence
+
+    def weighed(p, q):
+        dynamics, representation = balanced(kl, p, q)
+        return jnp.sum(0.8 * dynamics + 0.2 * representation)
+
+    plain = jax.grad(lambda p, q: jnp.sum(kl(p, q)), (0, 1))(p, q)
+    found = jax.grad(weighed, (0, 1))(p, q)
+    np.testing.assert_allclose(found[0].logits, 0.2 * plain[0].logits, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found[1].logits, 0.8 * plain[1].logits, rtol=1e-5, atol=1e-7)
+    for each in balanced(kl, p, q):
+        np.testing.assert_allclose(each, kl(p, q), rtol=1e-6)
+
+
+def test_free_nats_of_the_mean_or_of_every_step():
+    kl = jnp.array([0.5, 3.5])
+    np.testing.assert_allclose(at_least(kl, 1.0, averaged=True), 2.0)  # the mean is above it
+    np.testing.assert_allclose(at_least(kl, 1.0, averaged=False), 2.25)  # (1 + 3.5) / 2
+    np.testing.assert_allclose(at_least(kl, 3.0, averaged=True), 3.0)
+    np.testing.assert_array_equal(jax.grad(lambda x: at_least(x, 3.0, averaged=True))(kl), [0.0, 0.0])
+    np.testing.assert_array_equal(jax.grad(lambda x: at_least(x, 1.0, averaged=False))(kl), [0.0, 0.5])

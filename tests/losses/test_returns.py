@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.losses.returns import lambda_returns
+from latentplan.losses.returns import Range, lambda_returns, track_range
 
 
 def random_rollout(seed=0, shape=(7, 3)):
@@ -54,3 +54,24 @@ def test_gradients_reach_rewards_and_values_by_their_weights():
 def test_lambda_is_a_share():
     with pytest.raises(ValueError, match=r"lam: expected 0 to 1, got 1\.5"):
         lambda_returns(*random_rollout(), 1.5)
+
+
+def test_lambda_may_differ_from_step_to_step():
+    reward, discount, value = random_rollout(shape=(3,))
+    lam = jnp.array([0.5, 0.0, 0.9])
+    r, g, v = (np.asarray(x, np.float64) for x in (reward, discount, value))
+    last = r[2] + g[2] * v[2]
+    middle = r[1] + g[1] * v[1]  # lambda 0: the value alone
+    first = r[0] + g[0] * (0.5 * v[0] + 0.5 * middle)
+    np.testing.assert_allclose(lambda_returns(reward, discount, value, lam), [first, middle, last], rtol=1e-5)
+
+
+def test_the_range_of_returns_follows_their_percentiles():
+    returns = jnp.arange(101.0)  # percentiles 5 and 95
+    range_ = track_range(Range(jnp.float32(0), jnp.float32(0)), returns, 0.1)
+    np.testing.assert_allclose(range_, (0.5, 9.5), rtol=1e-5)
+    np.testing.assert_allclose(range_.scale, 9.0, rtol=1e-5)
+    for _ in range(200):
+        range_ = track_range(range_, returns, 0.1)
+    np.testing.assert_allclose(range_, (5.0, 95.0), rtol=1e-4)
+    np.testing.assert_allclose(track_range(range_, jnp.zeros(10), 1.0).scale, 1.0)  # never below 1

@@ -1,4 +1,4 @@
-"""The GRU against NumPy."""
+"""The recurrent cells against NumPy, and the block-diagonal one against a dense one."""
 
 import jax
 import jax.numpy as jnp
@@ -77,3 +77,68 @@ def test_bfloat16_computes_near_float32_and_returns_float32():
     assert np.any(np.asarray(got != expected))
     np.testing.assert_allclose(got, expected, atol=0.05)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(network.init(jax.random.key(0))))
+
+
+def randomised(network):
+    rng = np.random.default_rng(0)
+    params = network.init(jax.random.key(0))
+    return jax.tree.map(lambda x: x + jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
+
+
+def test_the_normed_cell_is_numpys():
+    """Dreamer V2's: one LayerNorm over all three parts, the reset after the product, an update gate biased by -1."""
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=0, activation="elu", cell="normed")
+    params = randomised(network)
+    rng = np.random.default_rng(1)
+    x, h = rng.normal(size=(6, INPUTS)), rng.normal(size=(6, SIZE))
+    cell = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params["gru"])
+    parts = np.concatenate([x, h], -1) @ cell["parts"]["kernel"] + cell["parts"]["bias"]
+    parts = (parts - parts.mean(-1, keepdims=True)) / np.sqrt(parts.var(-1, keepdims=True) + 1e-3)
+    reset, candidate, update = np.split(parts * cell["norm"]["scale"] + cell["norm"]["bias"], 3, -1)
+    update = sigmoid(update - 1)
+    expected = update * np.tanh(sigmoid(reset) * candidate) + (1 - update) * h
+    got = step(network, params, jnp.asarray(x, jnp.float32), jnp.asarray(h, jnp.float32))
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def block_diagonal(kernel):
+    blocks, rows, columns = kernel.shape
+    whole = np.zeros((blocks * rows, blocks * columns))
+    for i, block in enumerate(kernel):
+        whole[i * rows : (i + 1) * rows, i * columns : (i + 1) * columns] = block
+    return whole
+
+
+def test_the_block_cell_is_a_dense_one_with_block_diagonal_matrices():
+    """Dreamer V3's `_core`, with its groups written out as whole matrices."""
+    blocks, size, hidden, stoch, action_size = 2, 6, 4, 3, 2
+    network = make_recurrent_step(
+        stoch, action_size, size, hidden=hidden, layers=1, activation="silu", norm="rms", cell="block", blocks=blocks
+    )
+    params = randomised(network)
+    exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    rng = np.random.default_rng(1)
+    s, a, h = rng.normal(size=(5, stoch)), 2 * rng.normal(size=(5, action_size)), rng.normal(size=(5, size))
+
+    def activate(x, name):
+        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-4) * exact[name]["scale"]
+        return x * sigmoid(x)
+
+    inputs = [h, s, a / np.maximum(1, np.abs(a))]
+    linear = lambda x, p: x @ p["kernel"] + p["bias"]  # noqa: E731
+    shared = [activate(linear(x, exact[f"Dense_{i}"]), f"RMSNorm_{i}") for i, x in enumerate(inputs)]
+    groups = [np.concatenate([part, *shared], -1) for part in np.split(h, blocks, -1)]
+    x = np.concatenate(groups, -1) @ block_diagonal(exact["hidden"]["kernel"]) + exact["hidden"]["bias"]
+    x = activate(x, "RMSNorm_3") @ block_diagonal(exact["gru"]["kernel"]) + exact["gru"]["bias"]
+    width = size // blocks  # each block holds its own reset, candidate and update
+    parts = x.reshape(5, blocks, 3, width)
+    reset, candidate, update = (parts[:, :, i].reshape(5, size) for i in range(3))
+    update = sigmoid(update - 1)
+    expected = update * np.tanh(sigmoid(reset) * candidate) + (1 - update) * h
+    got = network.apply(params, *(jnp.asarray(x, jnp.float32) for x in (s, a, h)))
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_blocks_that_do_not_divide_the_state_are_refused():
+    with pytest.raises(ValueError, match=r"model\.deter: expected a multiple of model\.blocks = 4, got 6"):
+        make_recurrent_step(3, 2, 6, hidden=4, layers=1, activation="silu", cell="block", blocks=4)

@@ -213,7 +213,7 @@ def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
     if kind == "gaussian":
         mean = make_mlp(input_size, 1, **sizes)
         return Network(mean.init, lambda params, x: Gaussian(mean.apply(params, x), jnp.float32(1.0)))
-    bins = transforms.symexp(jnp.linspace(-20.0, 20.0, NUM_BINS))
+    bins = transforms.symexp_bins(20.0, NUM_BINS)
     logits = make_mlp(input_size, NUM_BINS, output_scale=0.0, **sizes)
     return Network(logits.init, lambda params, x: TwoHot(logits.apply(params, x), bins))
 
