@@ -1,0 +1,257 @@
+"""Losses of actor and critic against NumPy on fixed dreams, REINFORCE against finite differences, gradient flow."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from agents.dreamers import small
+from agents.windows import SPEC, make_batch, noisy
+from latentplan.agents import dreamer_v1, dreamer_v2, dreamer_v3
+from latentplan.agents.dreaming import BehaviourConfig, Dream, Lesson, make_critic_loss
+from latentplan.losses.returns import Range
+from latentplan.models.actor import make_actor
+from latentplan.models.world_model import feature, make_scalar_head, make_world_model
+from latentplan.nets.network import Network
+from latentplan.types import Gaussian, OneHot, TwoHot
+
+H, N, F, A = 4, 3, 2, 2
+RNG = np.random.default_rng(0)
+ACTING, VALUING, SLOW = (RNG.normal(size=shape).astype("f") for shape in ((F, A), (F,), (F,)))
+STD = 0.7
+BINS = jnp.linspace(-10.0, 10.0, 21)
+
+ACTOR = Network(lambda key: ACTING, lambda params, x: Gaussian(x @ params, jnp.float32(STD)))
+CRITIC = Network(lambda key: VALUING, lambda params, x: Gaussian((x @ params)[..., None], jnp.float32(1.0)))
+
+
+def two_hot_logits(x, params):
+    """Logits [..., 21] that depend on one number per step."""
+    return -((np.asarray(BINS) - (x @ params)[..., None]) ** 2) / 8
+
+
+TWO_HOT_CRITIC = Network(lambda key: VALUING, lambda params, x: TwoHot(two_hot_logits(x, params), BINS))
+
+
+def a_dream(seed=0):
+    rng = np.random.default_rng(seed)
+    return Dream(
+        beliefs=None,
+        features=jnp.asarray(rng.normal(size=(H + 1, N, F)), jnp.float32),
+        actions=jnp.asarray(rng.uniform(-1, 1, (H, N, A)), jnp.float32),
+        reward=jnp.asarray(rng.normal(size=(H + 1, N)), jnp.float32),
+        discount=jnp.asarray(rng.uniform(0.5, 1, (H + 1, N)), jnp.float32),
+    )
+
+
+@pytest.fixture
+def dreams(monkeypatch):
+    """Every version dreams the same."""
+    for module in (dreamer_v1, dreamer_v2, dreamer_v3):
+        monkeypatch.setattr(module, "make_dream", lambda *args: lambda *inputs: a_dream())
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), a_dream())
+
+
+ENDED = np.array([False, True, False])
+
+
+def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
+    config = dreamer_v1.DreamerV1Config(behaviour=BehaviourConfig(horizon=H, lam=0.8))
+    loss = dreamer_v1.make_actor_loss(config, None, ACTOR, CRITIC)
+    found, (_, lesson) = loss(ACTING, None, VALUING, None, jnp.asarray(ENDED), jax.random.key(0))
+    r, g, v = dreams.reward, dreams.discount, dreams.features @ VALUING
+    # Steps 1..H: V_H = v_H, and V_t = r_t + g_t ((1 - lam) v_{t+1} + lam V_{t+1}) down to 1.
+    returns, later = {}, v[H]
+    for t in range(H - 1, 0, -1):
+        later = returns[t] = r[t] + g[t] * (0.2 * v[t + 1] + 0.8 * later)
+    weight = {1: 1.0 - ENDED}
+    for t in range(2, H):
+        weight[t] = weight[t - 1] * g[t - 1]
+    expected = -np.mean([weight[t] * returns[t] for t in range(1, H)])
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(lesson.returns, [returns[t] for t in range(1, H)], rtol=1e-4)
+    np.testing.assert_array_equal(lesson.features, dreams.features[1:H].astype("f"))
+
+
+@pytest.mark.parametrize(("gradient", "share"), [("dynamics", 1.0), ("reinforce", 0.0), ("both", 0.3)])
+def test_dreamer_v2s_actor_loss_is_numpys(dreams, gradient, share):
+    config = dreamer_v2.DreamerV2Config(
+        behaviour=BehaviourConfig(horizon=H, lam=0.8, discount=0.9, entropy_scale=0.05),
+        actor_gradient=gradient,
+        dynamics_share=0.3,
+    )
+    loss = dreamer_v2.make_actor_loss(config, None, ACTOR, CRITIC, discrete=False)
+    found, (_, lesson) = loss(ACTING, None, SLOW, None, jnp.asarray(ENDED), jax.random.key(0))
+    r, g, v = dreams.reward, dreams.discount.copy(), dreams.features @ SLOW
+    g[0] = 0.9 * (1 - ENDED)  # known, not predicted
+    returns, later = np.zeros((H, N)), v[H]
+    for t in range(H - 1, -1, -1):
+        later = returns[t] = r[t] + g[t] * (0.2 * v[t + 1] + 0.8 * later)
+    weight = np.cumprod(np.concatenate([np.ones((1, N)), g[:-2]]), 0)
+    mean = dreams.features[:-2] @ ACTING
+    log_prob = stats.norm.logpdf(dreams.actions[:-1], mean, STD).sum(-1)
+    entropy = A * stats.norm.entropy(0, STD)
+    objective = share * returns[1:] + (1 - share) * log_prob * (returns[1:] - v[:-2]) + 0.05 * entropy
+    np.testing.assert_allclose(found, -np.mean(weight[:-1] * objective), rtol=1e-4)
+    np.testing.assert_allclose(lesson.weight, weight, rtol=1e-5)
+
+
+def test_the_gaussian_critics_loss_is_numpys():
+    dream = a_dream()
+    lesson = Lesson(dream.features[:-1], dream.reward[:-1], dream.discount[:-1])
+    found = make_critic_loss(CRITIC)(VALUING, lesson)
+    log_prob = stats.norm.logpdf(dream.reward[:-1], dream.features[:-1] @ VALUING, 1.0)
+    np.testing.assert_allclose(found, -np.mean(dream.discount[:-1] * log_prob), rtol=1e-5)
+
+
+def cross_entropy(logits, target):
+    """-log p of the two nearest of bins that are 1 apart, from -10."""
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    low = np.clip(np.floor(target), -10, 9).astype(int)
+    share = target - low
+    pick = lambda i: np.take_along_axis(log_p, (i + 10)[..., None], -1)[..., 0]  # noqa: E731
+    return -((1 - share) * pick(low) + share * pick(low + 1))
+
+
+def softmax_mean(logits):
+    p = np.exp(logits)
+    return (p / p.sum(-1, keepdims=True)) @ np.asarray(BINS)
+
+
+def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch):
+    steps, batch_size = 3, 1  # N = 3 starts
+    beliefs = jnp.asarray(RNG.normal(size=(steps, batch_size, F)), jnp.float32)
+    monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
+    monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
+    config = small("dreamer_v3", horizon=H)
+    loss = dreamer_v3.make_loss(config, None, ACTOR, TWO_HOT_CRITIC)
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:batch_size]).swapaxes(0, 1), make_batch(length=steps))
+    reward = np.array([0.3, -0.4, 0.8])
+    last, terminal = np.array([False, False, True]), np.array([False, False, True])
+    batch = batch._replace(
+        reward=jnp.asarray(reward[:, None], jnp.float32),
+        is_last=jnp.asarray(last[:, None]),
+        is_terminal=jnp.asarray(terminal[:, None]),
+    )
+    before = Range(jnp.float32(-5.0), jnp.float32(5.0))
+    params = {"actor": ACTING, "critic": VALUING}
+    found, (metrics, after) = loss(params, SLOW, before, batch, jax.random.key(0))
+
+    logits = two_hot_logits(dreams.features, VALUING.astype(float))
+    v, r, g = softmax_mean(logits), dreams.reward, dreams.discount
+    returns, later = np.zeros((H, N)), v[H]
+    for t in range(H - 1, -1, -1):  # a reward belongs to the action before it
+        later = returns[t] = r[t + 1] + g[t + 1] * (0.05 * v[t + 1] + 0.95 * later)
+    weight = np.cumprod(g, 0)[:-1]
+    low, high = np.percentile(returns, [5, 95])
+    scale = max(1, (5 + 0.01 * (high - 5)) - (-5 + 0.01 * (low + 5)))
+    np.testing.assert_allclose(after.scale, scale, rtol=1e-5)
+    log_prob = stats.norm.logpdf(dreams.actions, dreams.features[:-1] @ ACTING, STD).sum(-1)
+    objective = log_prob * (returns - v[:-1]) / scale + 3e-4 * A * stats.norm.entropy(0, STD)
+    np.testing.assert_allclose(metrics["actor_loss"], -np.mean(weight * objective), rtol=1e-4)
+    slow = softmax_mean(two_hot_logits(dreams.features, SLOW.astype(float)))[:-1]
+    errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
+    np.testing.assert_allclose(metrics["critic_loss"], np.mean(weight * errors), rtol=1e-4)
+
+    # Replayed: from the last step, which is terminal, so nothing counts after its reward.
+    seen, ahead = np.asarray(beliefs, np.float64)[:, 0], returns[0]
+    gamma = 1 - 1 / 333
+    second = reward[2]
+    first = reward[1] + gamma * (0.05 * ahead[1] + 0.95 * second)
+    goals = np.array([first, second])
+    logits = two_hot_logits(seen[:-1], VALUING.astype(float))
+    slow = softmax_mean(two_hot_logits(seen[:-1], SLOW.astype(float)))
+    errors = cross_entropy(logits, goals) + cross_entropy(logits, slow)
+    np.testing.assert_allclose(metrics["replay_critic_loss"], errors.mean(), rtol=1e-4)
+    total = metrics["actor_loss"] + metrics["critic_loss"] + 0.3 * metrics["replay_critic_loss"]
+    np.testing.assert_allclose(found, total, rtol=1e-5)
+
+
+def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch):
+    """Three choices that earn 1, -2 and 3: the mean of many draws against finite differences."""
+    count, worth, theta = 100_000, np.array([1.0, -2.0, 3.0]), np.array([0.2, -0.1, 0.4])
+    softmax = lambda x: np.exp(x) / np.exp(x).sum()  # noqa: E731
+    choice = np.random.default_rng(1).choice(3, count, p=softmax(theta))
+    reward = np.zeros((3, count))
+    reward[1] = worth[choice]
+    dream = Dream(
+        beliefs=None,
+        features=jnp.zeros((3, count, 1)),
+        actions=jnp.asarray(np.eye(3)[np.stack([choice, choice])], jnp.float32),
+        reward=jnp.asarray(reward, jnp.float32),
+        discount=jnp.zeros((3, count)),  # one decision and no more
+    )
+    monkeypatch.setattr(dreamer_v2, "make_dream", lambda *args: lambda *inputs: dream)
+    actor = Network(None, lambda params, x: OneHot(jnp.broadcast_to(params, (*x.shape[:-1], 1, 3))))
+    critic = Network(None, lambda params, x: Gaussian(jnp.full((*x.shape[:-1], 1), 0.5), jnp.float32(1.0)))
+    config = dreamer_v2.DreamerV2Config(behaviour=BehaviourConfig(horizon=2))
+    loss = dreamer_v2.make_actor_loss(config, None, actor, critic, discrete=True)
+    ended = jnp.zeros(count, bool)
+    gradient = jax.grad(lambda x: loss(x, None, None, None, ended, jax.random.key(0))[0])(jnp.asarray(theta))
+    expected = [softmax(theta + e) @ worth - softmax(theta - e) @ worth for e in 1e-4 * np.eye(3)]
+    np.testing.assert_allclose(-gradient, np.array(expected) / 2e-4, atol=0.02)
+
+
+# Which loss teaches what
+
+
+def moved(gradient):
+    """The parts that a gradient is not zero for."""
+    return {name for name, part in gradient.items() if any(np.any(x != 0) for x in jax.tree.leaves(part))}
+
+
+MODEL = {"encoder", "dynamics", "decoder", "reward", "terminal"}
+
+
+def test_dreamer_v3s_losses_teach_their_own_parts_alone():
+    config = small("dreamer_v3", units=8, horizon=3)
+    model = make_world_model(config.model, SPEC)
+    size = feature(model.initial((1,))).shape[-1]
+    actor = make_actor(config.actor, size, SPEC)
+    critic = make_scalar_head(size, "two_hot", hidden=8, layers=2, activation="silu", norm="rms")
+    loss = dreamer_v3.make_loss(config, model, actor, critic)
+    keys = jax.random.split(jax.random.key(0), 3)
+    params = model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
+    params, slow = noisy(params), noisy(params["critic"], seed=1)
+    batch = jax.tree.map(lambda x: jnp.swapaxes(jnp.asarray(x), 0, 1), make_batch())
+    zeros = Range(jnp.float32(0), jnp.float32(0))
+
+    def parts(params):
+        total, (metrics, _) = loss(params, slow, zeros, batch, jax.random.key(1))
+        names = ("actor_loss", "critic_loss", "replay_critic_loss")
+        terms = {name: metrics[name] for name in names}
+        own = total - terms["actor_loss"] - terms["critic_loss"] - 0.3 * terms["replay_critic_loss"]
+        return terms | {"model": own}
+
+    gradients = jax.jit(jax.jacrev(parts))(params)
+    assert moved(gradients["actor_loss"]) == {"actor"}
+    assert moved(gradients["critic_loss"]) == {"critic"}
+    assert moved(gradients["replay_critic_loss"]) == {"critic", "encoder", "dynamics"}
+    flat = lambda x: np.concatenate([np.ravel(y) for y in jax.tree.leaves(x)])  # noqa: E731
+    model_gradient = {name: np.abs(flat(part)).max() for name, part in gradients["model"].items()}
+    assert min(model_gradient[name] for name in MODEL) > 1e-3
+    assert max(model_gradient[name] for name in ("actor", "critic")) < 1e-4 * max(model_gradient.values())
+
+
+@pytest.mark.parametrize("version", ["dreamer_v1", "dreamer_v2"])
+def test_what_the_critic_learns_from_has_no_gradient(version):
+    """The actor's loss reaches the actor through the model; what is handed to the critic reaches nobody."""
+    module = {"dreamer_v1": dreamer_v1, "dreamer_v2": dreamer_v2}[version]
+    config = small(version, units=8, horizon=3)
+    model = make_world_model(config.model, SPEC)
+    size = feature(model.initial((1,))).shape[-1]
+    actor = make_actor(config.actor, size, SPEC)
+    critic = make_scalar_head(size, "gaussian", hidden=8, layers=2, activation="elu")
+    extra = {"discrete": False} if version == "dreamer_v2" else {}
+    loss = module.make_actor_loss(config, model, actor, critic, **extra)
+    keys = jax.random.split(jax.random.key(0), 3)
+    acting, params, valuing = (noisy(x.init(key)) for x, key in zip((actor, model, critic), keys, strict=True))
+
+    def terms(acting):
+        total, (_, lesson) = loss(acting, params, valuing, model.initial((4,)), jnp.zeros(4, bool), jax.random.key(1))
+        return total, jax.tree.map(jnp.sum, lesson)
+
+    to_actor, to_lesson = jax.jit(jax.jacrev(terms))(acting)
+    assert any(np.any(x != 0) for x in jax.tree.leaves(to_actor))
+    assert all(np.all(x == 0) for x in jax.tree.leaves(to_lesson))
