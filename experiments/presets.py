@@ -212,23 +212,64 @@ def _planet_debug(bare: Experiment) -> Experiment:
     )
 
 
-def _stacked(environment: EnvConfig) -> EnvConfig:
-    """For agents without memory: three frames at once, where they see frames."""
-    return replace(environment, frame_stack=3) if environment.obs == "pixels" else environment
+def _stacked(bare: Experiment) -> EnvConfig:
+    """For agents without memory: three frames at once, where they see frames; TD-MPC's camera where it has its own."""
+    if bare.environment.obs != "pixels":
+        return bare.environment
+    return replace(bare.environment, frame_stack=3, camera=2 if bare.env.startswith("quadruped_") else 0)
+
+
+_TDMPC: dict[str, Any] = {
+    "action_repeat": 4,
+    "env_steps": 500_000,
+    "num_iterations": 6,
+    "latent": 50,
+    "learning_rate": 1e-3,
+    "batch_size": 512,
+}
+_TDMPC_PIXELS = {"env_steps": 100_000, "num_iterations": 8, "learning_rate": 3e-4, "batch_size": 256}
+_TDMPC_DOMAINS: dict[str, dict[str, Any]] = {
+    "cartpole": {"action_repeat": 8},
+    "finger": {"action_repeat": 2},
+    "walker": {"action_repeat": 2},
+    "humanoid": {"action_repeat": 2, "env_steps": 3_000_000, "num_iterations": 12, "latent": 100},
+    "dog": {
+        "action_repeat": 2,
+        "env_steps": 5_000_000,
+        "num_iterations": 8,
+        "latent": 100,
+        "learning_rate": 3e-4,
+        "batch_size": 2048,
+    },
+}
 
 
 def _tdmpc_paper(bare: Experiment) -> Experiment:
-    """TD-MPC (arXiv 2203.04955, table 5; cfgs/default.yaml)."""
-    pixels = bare.environment.obs == "pixels"
-    agent = TDMPCConfig()
+    """TD-MPC (arXiv 2203.04955, table 5): cfgs/default.yaml, over it pixels.yaml, over that tasks/DOMAIN.yaml.
+
+    From pixels, iterations and env_steps are those of the code's first release (commit 060b366), for the 100k
+    benchmark; step size and batches those since commit 752db36, which plans with 6 iterations and goes on to 3M
+    env_steps. Replay holds what such a run collects, and 1M records at most.
+    """
+    pixels, agent = bare.environment.obs == "pixels", TDMPCConfig()
+    chosen = _TDMPC | (_TDMPC_PIXELS if pixels else {}) | _TDMPC_DOMAINS.get(bare.env.partition("_")[0], {})
+    repeat = None if is_gymnasium(bare.env) else chosen["action_repeat"]
     return replace(
         bare,
-        environment=replace(_stacked(bare.environment), image_size=84),
-        run=RunConfig(env_steps=500_000, seed_decisions=5000, updates_per_decision=1.0),
+        environment=replace(_stacked(bare), image_size=84, action_repeat=repeat),
+        run=RunConfig(env_steps=chosen["env_steps"], seed_decisions=5000, updates_per_decision=1.0, eval_every=20),
         replay=ReplayConfig(
-            capacity=1_000_000, batch_size=256 if pixels else 512, batch_length=6, priority_exponent=0.6
+            capacity=min(chosen["env_steps"], 1_000_000) if pixels else 1_000_000,
+            batch_size=chosen["batch_size"],
+            batch_length=6,
+            priority_exponent=0.6,
         ),
-        agent_config=replace(agent, optimizer=replace(agent.optimizer, learning_rate=3e-4 if pixels else 1e-3)),
+        agent_config=replace(
+            agent,
+            model=replace(agent.model, latent=chosen["latent"]),
+            planner=replace(agent.planner, num_iterations=chosen["num_iterations"]),  # type: ignore[call-arg]
+            optimizer=replace(agent.optimizer, learning_rate=chosen["learning_rate"]),
+        ),
     )
 
 
@@ -237,7 +278,7 @@ def _tdmpc_cpu(bare: Experiment) -> Experiment:
     paper, agent = _tdmpc_paper(bare), TDMPCConfig()
     return replace(
         paper,
-        environment=replace(_stacked(bare.environment), render_quality="fast"),
+        environment=replace(_stacked(bare), render_quality="fast"),
         run=replace(paper.run, env_steps=100_000, seed_decisions=1000, eval_every=10, eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6, priority_exponent=0.6),
         agent_config=replace(
@@ -265,11 +306,14 @@ def _tdmpc_debug(bare: Experiment) -> Experiment:
 
 
 def _tdmpc2_paper(bare: Experiment) -> Experiment:
-    """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py)."""
+    """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py).
+
+    Its code goes on to 10M decisions (--env-steps 20000000); it evaluates as often as here, every 50,000.
+    """
     return replace(
         bare,
-        environment=replace(_stacked(bare.environment), action_repeat=None if is_gymnasium(bare.env) else 2),
-        run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0),
+        environment=replace(_stacked(bare), action_repeat=None if is_gymnasium(bare.env) else 2),
+        run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0, eval_every=100),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
         agent_config=TDMPC2Config(model=TOLDConfig(predict_terminal=is_gymnasium(bare.env))),
     )
@@ -281,7 +325,7 @@ def _tdmpc2_cpu(bare: Experiment) -> Experiment:
     model = TOLDConfig(predict_terminal=is_gymnasium(bare.env), **SIZES["tdmpc2"]["1M"])
     return replace(
         paper,
-        environment=replace(_stacked(bare.environment), render_quality="fast"),
+        environment=replace(_stacked(bare), render_quality="fast"),
         run=replace(paper.run, env_steps=100_000, eval_every=10, eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=4),
         agent_config=TDMPC2Config(
@@ -297,7 +341,7 @@ def _tdmpc2_debug(bare: Experiment) -> Experiment:
     model = TOLDConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
     return replace(
         planet,
-        environment=_stacked(planet.environment),
+        environment=_stacked(planet),
         run=replace(planet.run, updates_per_decision=0.1),
         replay=replace(planet.replay, batch_length=4),
         agent_config=TDMPC2Config(

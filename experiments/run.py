@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main(argv: list[str]) -> int:
@@ -92,10 +93,54 @@ def parse(argv: list[str], console):
     console.print(why, highlight=False, soft_wrap=True)
     default = make_preset(preset, known.env, known.obs, known.planner, known.agent, known.size)
     default = dataclasses.replace(default, preset=known.preset)
-    experiment = tyro.cli(
-        Experiment, args=argv, default=default, description=__doc__, config=(tyro.conf.AvoidSubcommands,)
-    )
+    try:
+        experiment = tyro.cli(
+            Experiment, args=argv, default=default, description=__doc__, config=(tyro.conf.AvoidSubcommands,)
+        )
+    except SystemExit as exit:
+        for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
+            console.print(line, highlight=False, soft_wrap=True, style="red")
+        raise
     return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
+
+
+def others_settings(argv: list[str], agent: str, planner: str) -> list[str]:
+    """A line for each option that is a setting of another agent or planner than the chosen one.
+
+    Args:
+        argv: the command line.
+        agent: the chosen one.
+        planner: the chosen one.
+
+    Returns:
+        Which options they are, and who has them.
+    """
+    from latentplan.agents import AGENTS
+    from latentplan.planners import PLANNERS
+
+    chosen = {"agent": agent, "planner": planner}
+    registries: dict[str, dict[str, Any]] = {"agent": AGENTS, "planner": PLANNERS}
+    lines = []
+    for option in (word.partition("=")[0] for word in argv if word.startswith("--")):
+        kind = "planner" if option.startswith("--planner.") else "agent"
+        setting = option.removeprefix("--").removeprefix("planner.").replace("-", "_")
+        having = [name for name, entry in registries[kind].items() if _has(entry.config(), setting)]
+        if having and chosen[kind] not in having:
+            found = " or ".join(having)
+            lines.append(
+                f"{option}: expected a setting of --{kind} {chosen[kind]}, got one of {found}; "
+                f"choose --{kind} {found}, or leave it out"
+            )
+    return lines
+
+
+def _has(config, setting: str) -> bool:
+    """Whether a config has a field, `part.field` in a nested one; or without no_, as switches are turned off."""
+    *path, name = setting.split(".")
+    for part in path:
+        config = getattr(config, part, None)
+    names = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    return bool(names & {name, name.removeprefix("no_")})
 
 
 def open_logdir(logdir: Path, experiment) -> None:

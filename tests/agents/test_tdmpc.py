@@ -21,6 +21,7 @@ from latentplan.agents.tdmpc import (
 )
 from latentplan.models.told import Latent, make_told
 from latentplan.planners.mppi import MPPIConfig
+from latentplan.types import EnvSpec
 
 CONFIG = TDMPCConfig(
     model=replace(TDMPCConfig().model, latent=6, hidden=8, encoder_hidden=8), policy_std=0.0
@@ -142,6 +143,9 @@ def test_the_horizon_grows_and_the_floor_of_the_std_falls():
     assert least[0] >= 0.5 and least[1] >= 0.275 - 1e-6 and least[2] < 0.275
     first = outputs[0].info["elite_return"]
     assert not np.allclose(first, outputs[2].info["elite_return"])
+    for output, counted in zip(outputs, (1, 2, 3), strict=True):  # what did not count starts the next plan at zero
+        moved = np.any(np.asarray(output.warm_start) != 0, -1)
+        np.testing.assert_array_equal(moved, np.arange(3) < counted)
 
 
 def test_the_papers_figures():
@@ -162,8 +166,52 @@ def test_the_papers_figures():
     assert (experiment.replay.capacity, experiment.replay.batch_size, experiment.replay.batch_length) == (10**6, 512, 6)
     assert (experiment.replay.priority_exponent, experiment.replay.importance_exponent) == (0.6, 0.4)
     assert (experiment.run.seed_decisions, experiment.run.updates_per_decision) == (5000, 1.0)
-    assert experiment.environment.action_repeat is None  # PlaNet's, which TD-MPC shares
-    assert presets.make_preset("paper", "walker_walk", "pixels", agent="tdmpc").replay.batch_size == 256
+    assert experiment.run.eval_every * 1000 == 20_000  # env_steps of an episode
+
+
+@pytest.mark.parametrize(
+    ("env", "repeat", "env_steps", "iterations", "latent", "rate", "batch"),
+    [
+        ("reacher_easy", 4, 500_000, 6, 50, 1e-3, 512),
+        ("cartpole_swingup", 8, 500_000, 6, 50, 1e-3, 512),
+        ("finger_spin", 2, 500_000, 6, 50, 1e-3, 512),
+        ("walker_walk", 2, 500_000, 6, 50, 1e-3, 512),
+        ("humanoid_run", 2, 3_000_000, 12, 100, 1e-3, 512),
+        ("dog_run", 2, 5_000_000, 8, 100, 3e-4, 2048),
+    ],
+)
+def test_the_papers_figures_by_task(env, repeat, env_steps, iterations, latent, rate, batch):
+    """cfgs/tasks of TD-MPC's code, over its cfgs/default.yaml."""
+    experiment = presets.make_preset("paper", env, "state", agent="tdmpc")
+    config = experiment.agent_config
+    assert (experiment.environment.action_repeat, experiment.run.env_steps) == (repeat, env_steps)
+    assert (config.planner.num_iterations, config.model.latent) == (iterations, latent)
+    assert (config.optimizer.learning_rate, experiment.replay.batch_size) == (rate, batch)
+
+
+def test_the_papers_figures_from_pixels():
+    """cfgs/pixels.yaml of TD-MPC's code, and its `enc`, `NormalizeImg` and `RandomShiftsAug`."""
+    experiment = presets.make_preset("paper", "cartpole_swingup", "pixels", agent="tdmpc")
+    config, environment, replay = experiment.agent_config, experiment.environment, experiment.replay
+    assert (environment.image_size, environment.frame_stack, environment.action_repeat) == (84, 3, 8)
+    assert (config.model.conv_depth, config.model.latent, config.planner.num_iterations) == (32, 50, 8)
+    assert (config.optimizer.learning_rate, replay.batch_size, config.loss.shift) == (3e-4, 256, 84 // 21)
+    assert experiment.run.env_steps == replay.capacity == 100_000
+    assert presets.make_preset("paper", "quadruped_run", "pixels", agent="tdmpc").environment.camera == 2
+    model = make_told(config.model, EnvSpec((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125))
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(model.world.init, jax.random.key(0))["encoder"])
+    kernels = [shapes[f"_Conv_{i}"]["kernel"] for i in range(4)]
+    assert kernels == [(7, 7, 9, 32), (5, 5, 32, 32), (3, 3, 32, 32), (3, 3, 32, 32)]
+    assert shapes["Dense_0"]["kernel"] == (3 * 3 * 32, 50) and len(shapes) == 5
+
+
+def test_pixels_go_from_0_to_1():
+    spec = EnvSpec((40, 40, 3), "uint8", action_size=1, action_repeat=1, max_decisions=None)
+    world = make_told(CONFIG.model, spec).world
+    image = np.linspace(0, 255, 40 * 40 * 3).astype(np.uint8).reshape(40, 40, 3)
+    seen = world.preprocess(image, jax.random.key(0))
+    np.testing.assert_allclose(seen, image.reshape(-1) / 255, rtol=1e-6)
+    np.testing.assert_allclose(world.postprocess(seen), image / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

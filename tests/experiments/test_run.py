@@ -193,6 +193,31 @@ def test_more_elites_than_candidates_names_both(main, tmp_path, capsys):
     assert "num_elites" in printed and "num_candidates" in printed
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            ["--agent", "tdmpc2", "--loss.free-nats", "1"],
+            "--loss.free-nats: expected a setting of --agent tdmpc2, got one of planet; choose --agent planet, or",
+        ),
+        (
+            ["--planner", "mppi", "--planner.noise-beta=2"],
+            "--planner.noise-beta: expected a setting of --planner mppi, got one of icem; choose --planner icem, or",
+        ),
+        (["--model.num_q", "3"], "--model.num_q: expected a setting of --agent planet, got one of tdmpc or tdmpc2;"),
+        (["--planner", "policy", "--planner.no-warm-start"], "got one of cem or icem or mppi or gradient or shooting;"),
+        (["--agent", "tdmpc", "--model.nobody-has-this"], ""),
+    ],
+)
+def test_settings_of_others_are_told(capsys, tmp_path, arguments, expected):
+    with pytest.raises(SystemExit) as exit:
+        run.main([*STATE, *arguments, "--logdir", str(tmp_path / "run")])
+    printed = capsys.readouterr()
+    assert exit.value.code == 2 and expected in printed.out
+    assert "Unrecognized options" in printed.err and "--help" in printed.err  # the rest of the parser's help
+    assert printed.out.count("expected a setting") == bool(expected)
+
+
 def test_logdir_that_is_a_file_is_refused(main, tmp_path):
     (tmp_path / "file").write_text("mine")
     status, printed = main([*STATE, "--logdir", str(tmp_path / "file")])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentplan.nets import conv
-from latentplan.nets.conv import embed_size, make_conv_decoder, make_conv_encoder
+from latentplan.nets.conv import embed_size, make_conv_decoder, make_conv_encoder, make_shallow_encoder
 
 # (height, width, channels in, channels out, kernel size), as in the encoder and decoder with depth 2, and odd ones.
 CONVS = [(64, 64, 3, 2, 4), (31, 31, 2, 4, 4), (14, 14, 4, 8, 4), (6, 6, 8, 16, 4), (9, 12, 2, 3, 5)]
@@ -186,3 +186,47 @@ def test_the_encoder_sees_the_edge(size):
     for edge in (image.at[-1].set(1.0), image.at[:, -1].set(1.0)):
         assert jnp.max(jnp.abs(embed(edge) - embed(image))) > 1e-6
     assert embed(image).shape == (4 * 2 ** (int(np.log2(size)) - 3),)
+
+
+# TD-MPC's and TD-MPC2's encoders.
+
+
+def numpy_conv(x, layer, stride):
+    """[N, height, width, in] by einsum over all windows, in float64."""
+    kernel = np.asarray(layer["kernel"], np.float64)
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel.shape[:2], (1, 2))[:, ::stride, ::stride]
+    return np.einsum("nijcab,abcf->nijf", windows, kernel) + np.asarray(layer["bias"], np.float64)
+
+
+@pytest.mark.parametrize(("version", "image_size", "positions"), [(1, 84, 3), (2, 64, 4)])
+def test_shallow_encoders_are_numpys(version, image_size, positions):
+    encoder = make_shallow_encoder(image_size, 9, 5, depth=4, version=version)
+    params = jax.tree.map(lambda x: x + 0.05 * draw(*x.shape), encoder.init(jax.random.key(0)))
+    image = np.random.default_rng(2).uniform(size=(2, image_size, image_size, 9))
+    x = image
+    for i, stride in enumerate((2, 2, 2, 3 - version)):
+        x = numpy_conv(x, params[f"_Conv_{i}"], stride)
+        x = x if version == 2 and i == 3 else np.maximum(x, 0)
+    assert x.shape == (2, positions, positions, 4)
+    expected = x.reshape(2, -1) @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])
+    np.testing.assert_allclose(encoder.apply(params, image.reshape(2, -1)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_tdmpc2s_encoder_needs_no_linear_layer_at_its_own_size_and_tdmpcs_always_has_one():
+    names = [set(parameter_shapes(make_shallow_encoder(64, 9, 512, depth=32, version=v))) for v in (1, 2)]
+    assert names[0] - names[1] == {"Dense_0"} and len(names[1]) == 4
+
+
+def test_shallow_encoders_start_as_their_papers_code_does():
+    """Orthogonal with ReLU's gain for TD-MPC; PyTorch's uniform, within 1 / sqrt(fan in), for TD-MPC2."""
+    first, second = (make_shallow_encoder(64, 9, 50, depth=16, version=v).init(jax.random.key(0)) for v in (1, 2))
+    for i in range(4):
+        kernel = np.asarray(first[f"_Conv_{i}"]["kernel"]).reshape(-1, 16)
+        np.testing.assert_allclose(kernel.T @ kernel, 2 * np.eye(16), atol=1e-5)
+        assert not np.any(first[f"_Conv_{i}"]["bias"])
+        layer = second[f"_Conv_{i}"]
+        limit = np.prod(layer["kernel"].shape[:3]) ** -0.5
+        for values in layer.values():
+            assert 0.6 * limit < np.abs(values).max() <= limit
+    dense = np.asarray(first["Dense_0"]["kernel"])
+    np.testing.assert_allclose(dense.T @ dense, np.eye(50), atol=1e-5)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from latentplan.nets.mlp import _softplus, make_gaussian_mlp, make_mlp
-from latentplan.nets.network import ACTIVATIONS
+from latentplan.nets.network import ACTIVATIONS, mish
 
 SIZES = {"hidden": 6, "activation": "relu"}
 NUMPY_ACTIVATIONS = {
@@ -47,6 +47,18 @@ def test_mlp_is_numpys_with_a_linear_output(layers, activation):
     got = network.apply(params, jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(got, y, rtol=1e-4, atol=1e-5)
     assert np.min(got) < 0
+
+
+def test_mish_and_its_slope_are_numpys_far_from_zero_too():
+    x = np.concatenate([np.linspace(-100, 100, 401), np.linspace(-3, 3, 61)])
+    u = np.exp(x)
+    expected = x * np.tanh(np.log1p(u))
+    slope = np.tanh(np.log1p(u)) + x * u / (1 + u) / np.cosh(np.log1p(u)) ** 2
+    values, slopes = jax.vmap(jax.value_and_grad(mish))(jnp.asarray(x, jnp.float32))
+    np.testing.assert_allclose(values, expected, rtol=2e-6, atol=1e-9)
+    np.testing.assert_allclose(slopes, slope, rtol=1e-5, atol=1e-6)
+    _, moved = jax.jvp(jax.grad(mish), (jnp.float32(0.5),), (jnp.float32(1.0),))  # second derivatives pass, too
+    np.testing.assert_allclose(moved, (jax.grad(mish)(0.51) - jax.grad(mish)(0.49)) / 0.02, rtol=1e-3)
 
 
 def test_gaussian_mlp_is_numpys_with_a_softplus_std_above_its_floor():

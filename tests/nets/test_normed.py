@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
+from latentplan.nets.normed import _bernoulli, make_ensemble, make_normed_mlp, simnorm
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32)
 
@@ -41,6 +41,16 @@ def test_dropout_happens_with_a_key_only_and_keeps_the_mean():
     assert not np.allclose(draws[0], draws[1]) and not np.allclose(draws[0], without)
     error = np.abs(draws.mean(0) - without).mean()
     assert error < 0.25 * draws.std(0).mean()  # four standard errors of a mean of 200 are 0.28
+
+
+@pytest.mark.parametrize("probability", [0.99, 0.3, 1 - 1e-9])
+def test_two_draws_of_one_word_have_the_probability_and_are_apart(probability):
+    drawn = np.asarray(_bernoulli(jax.random.key(0), probability, (333, 301)))
+    assert drawn.shape == (333, 301) and drawn.dtype == bool
+    error = 5 * np.sqrt(probability * (1 - probability) / drawn.size) + 2**-16
+    np.testing.assert_allclose(drawn.mean(), probability, atol=error)
+    pairs = drawn.reshape(-1)[:-1].reshape(-1, 2)
+    np.testing.assert_allclose(pairs.all(-1).mean(), probability**2, atol=2 * error)
 
 
 def test_an_ensemble_is_its_members_and_a_part_of_it_is_a_part():

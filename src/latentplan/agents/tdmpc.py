@@ -15,7 +15,7 @@ from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import sum_of_rewards
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, PlanOutput, TrainState
 
 _LARGEST = 1e4  # a step's error counts for at most so much
 _LEAST_PRIORITY = 1e-6
@@ -223,20 +223,32 @@ def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> P
         action = _act(model, params, belief.now, config.policy_std, key)
         return jnp.min(model.scalar.mean(model.q(params["q"], belief.now, action)), 0)
 
+    def horizon_of(params: Params) -> Array:
+        horizon = schedule.first_horizon + params["progress"] * (last - schedule.first_horizon)
+        return jnp.clip(horizon.astype(jnp.int32), 1, last)
+
     objective = sum_of_rewards(
         model.world.imagine_step,
         lambda params, belief: model.world.reward(params, belief).mean[..., 0],
         discount=config.loss.discount,
         value=value,
-        horizon_of=lambda params: schedule.first_horizon + params["progress"] * (last - schedule.first_horizon),
+        horizon_of=horizon_of,
     )
     spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
     policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
     options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}
-    if isinstance(config.planner, MPPIConfig):
-        fall = config.planner.min_std - schedule.first_std
-        options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
-    return make_planner(config.planner, spec.action_size, objective, **options)
+    if not isinstance(config.planner, MPPIConfig):
+        return make_planner(config.planner, spec.action_size, objective, **options)
+    fall = config.planner.min_std - schedule.first_std
+    options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
+    mppi = make_planner(config.planner, spec.action_size, objective, **options)
+
+    def plan(params: Params, belief: Latent, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        planned = mppi(params, belief, key, warm_start)
+        counted = jnp.arange(last)[:, None] < horizon_of(params)  # the rest was not chosen
+        return planned._replace(warm_start=jnp.where(counted, planned.warm_start, 0.0))
+
+    return plan
 
 
 def make_model_loss(config: TDMPCConfig, model: TOLD):

@@ -54,7 +54,8 @@ class TOLDConfig:
     activation: str = "mish"
     """Of the hidden layers."""
     norm: Literal["layer", "none"] = "layer"
-    """layer: a LayerNorm before every activation. none: as in TD-MPC, only in the first of Q-functions."""
+    """layer: a LayerNorm before every activation. none: TD-MPC's networks, normalised only in the first layer of
+    Q-functions; its convolutions, on pixels from 0 to 1."""
     dtype: str = "float32"
     """Of the products: float32 or bfloat16. Parameters are float32."""
 
@@ -143,7 +144,7 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
     """
     if spec.discrete:
         raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
-    encoder = _make_encoder(config, spec)
+    encoder, lowest = _make_encoder(config, spec), 0.0 if config.norm == "none" else -0.5
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
     sizes: dict[str, Any] = {
         "norm": config.norm,
@@ -205,8 +206,8 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
     world = WorldModel(
         init=init,
         initial=initial,
-        preprocess=_preprocess,
-        postprocess=lambda flat: flat.reshape(*flat.shape[:-1], *spec.observation_shape) + 0.5 * spec.is_pixels,
+        preprocess=lambda observation, key: _preprocess(observation, lowest),
+        postprocess=lambda flat: flat.reshape(*flat.shape[:-1], *spec.observation_shape) - lowest * spec.is_pixels,
         encode=lambda params, observation: encoder.apply(params["encoder"], observation),
         observe_step=observe_step,
         imagine_step=imagine_step,
@@ -314,15 +315,17 @@ def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
         raise ValueError(
             f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64"
         )
-    conv = make_shallow_encoder(shape[0], shape[2], config.latent, depth=config.conv_depth, dtype=config.dtype)
+    version: Literal[1, 2] = 1 if config.norm == "none" else 2
+    conv = make_shallow_encoder(
+        shape[0], shape[2], config.latent, depth=config.conv_depth, version=version, dtype=config.dtype
+    )
     if not config.simplex:
         return conv
     return conv._replace(apply=lambda params, x: simnorm(conv.apply(params, x), config.simplex))
 
 
-def _preprocess(observation: Array, key: Key) -> Array:
-    """Pixels to [-0.5, 0.5], flat; state vectors as they are."""
-    del key
+def _preprocess(observation: Array, lowest: float) -> Array:
+    """Pixels to [lowest, lowest + 1], flat; state vectors as they are."""
     if observation.dtype == jnp.uint8:
-        return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 - 0.5
+        return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 + lowest
     return jnp.asarray(observation, jnp.float32)

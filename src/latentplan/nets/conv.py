@@ -10,6 +10,7 @@ elsewhere `lax.conv` is used. Tests hold the two against each other, values and 
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -170,17 +171,31 @@ def _conv_unit(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_gather, default=_unit_conv)
 
 
+def _uniform(limit: float) -> Callable[..., Array]:
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -limit, limit)
+
+
+_CONV_INITS: dict[str, Callable[[int], tuple[Callable[..., Array], Callable[..., Array]]]] = {
+    "glorot": lambda fan_in: (jax.nn.initializers.glorot_uniform(), jax.nn.initializers.zeros),  # TensorFlow's default
+    "orthogonal": lambda fan_in: (jax.nn.initializers.orthogonal(2**0.5), jax.nn.initializers.zeros),
+    "uniform": lambda fan_in: (_uniform(fan_in**-0.5), _uniform(fan_in**-0.5)),  # PyTorch's default
+}
+"""Name -> (values that one output is computed from) -> how kernel and bias start."""
+
+
 class _Conv(nn.Module):
     features: int
     size: int
     convolve: Callable[[Array, Array], Array]
     dtype: str
+    init_as: str = "glorot"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", jax.nn.initializers.glorot_uniform(), shape)
-        bias = self.param("bias", jax.nn.initializers.zeros, (self.features,))
+        kernel_init, bias_init = _CONV_INITS[self.init_as](math.prod(shape[:-1]))
+        kernel = self.param("kernel", kernel_init, shape)
+        bias = self.param("bias", bias_init, (self.features,))
         dtype = jnp.dtype(self.dtype)
         return self.convolve(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
@@ -232,17 +247,22 @@ class _ShallowEncoder(nn.Module):
     channels: int
     depth: int
     output_size: int
+    version: int
     dtype: str
 
     @nn.compact
     def __call__(self, flat: Array) -> Array:
-        lead = flat.shape[:-1]
+        lead, first = flat.shape[:-1], self.version == 1
         x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
-        for size, apply in ((7, conv2d), (5, conv2d), (3, conv2d)):
-            x = nn.relu(_Conv(self.depth, size, apply, self.dtype)(x))
-        x = _Conv(self.depth, 3, _conv_unit, self.dtype)(x)
-        x = x.reshape(*lead, -1)
-        return (x if x.shape[-1] == self.output_size else dense(self.output_size, self.dtype)(x)).astype(jnp.float32)
+        init_as = "orthogonal" if first else "uniform"
+        for size in (7, 5, 3):
+            x = nn.relu(_Conv(self.depth, size, conv2d, self.dtype, init_as)(x))
+        x = _Conv(self.depth, 3, conv2d if first else _conv_unit, self.dtype, init_as)(x)
+        x = (nn.relu(x) if first else x).reshape(*lead, -1)
+        if first or x.shape[-1] != self.output_size:
+            orthogonal = jax.nn.initializers.orthogonal()
+            x = nn.Dense(self.output_size, dtype=jnp.dtype(self.dtype), kernel_init=orthogonal)(x)
+        return x.astype(jnp.float32)
 
 
 def _num_layers(image_size: int) -> int:
@@ -311,21 +331,32 @@ def make_conv_decoder(
 
 
 def make_shallow_encoder(
-    image_size: int, channels: int, output_size: int, *, depth: int, dtype: str = "float32"
+    image_size: int,
+    channels: int,
+    output_size: int,
+    *,
+    depth: int,
+    version: Literal[1, 2] = 2,
+    dtype: str = "float32",
 ) -> Network:
-    """TD-MPC2's convolutions (`common/layers.py`): kernels 7, 5 and 3 with stride 2 and ReLU, then 3 with stride 1.
+    """TD-MPC's and TD-MPC2's convolutions: kernels 7, 5 and 3 with stride 2 and ReLU, then one of 3.
 
-    A linear layer follows unless what comes out has the size that is asked for: 16 x depth at 64 x 64.
+    TD-MPC's last one has stride 2 and ReLU, too, and a linear layer follows; weights start orthogonal, the
+    convolutions' times sqrt(2) (`enc` and `orthogonal_init` in its `algorithm/helper.py`). TD-MPC2's last one has
+    stride 1 and nothing behind it (`conv` in its `common/layers.py`), but here a linear layer where its 16 x depth
+    outputs at 64 x 64 are not the size that is asked for; kernels and biases start as PyTorch has them, uniform within
+    1 / sqrt(fan in).
 
     Args:
-        image_size: of the square image, at least 40.
+        image_size: of the square image, at least 40. TD-MPC has 84, TD-MPC2 64.
         channels: of the image.
         output_size: of the result.
-        depth: channels of every convolution.
+        depth: channels of every convolution; both have 32.
+        version: 1 for TD-MPC's, 2 for TD-MPC2's.
         dtype: of the products.
 
     Returns:
         Network whose apply maps flat images [..., image_size^2 * channels] to [..., output_size], float32.
     """
-    encoder = _ShallowEncoder(image_size, channels, depth, output_size, dtype)
+    encoder = _ShallowEncoder(image_size, channels, depth, output_size, version, dtype)
     return from_linen(encoder, image_size * image_size * channels)

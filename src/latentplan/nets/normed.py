@@ -1,5 +1,6 @@
 """TD-MPC's and TD-MPC2's networks: layer normalisation before activations, simplicial outputs, dropout, ensembles."""
 
+import math
 from typing import Any
 
 import jax
@@ -30,7 +31,7 @@ class _NormedMLP(nn.Module):
         for layer in range(self.layers):
             x = nn.Dense(self.hidden, dtype=dtype, kernel_init=init)(x)
             if layer == 0 and self.dropout and dropout_key is not None:
-                kept = jax.random.bernoulli(dropout_key, 1 - self.dropout, x.shape)
+                kept = _bernoulli(dropout_key, 1 - self.dropout, x.shape)
                 x = jnp.where(kept, x / (1 - self.dropout), 0.0).astype(dtype)
             if self.norm == "layer" or (self.norm == "first" and layer == 0):
                 x = nn.LayerNorm(1e-5, dtype=dtype)(x)
@@ -40,6 +41,13 @@ class _NormedMLP(nn.Module):
         if self.simplex:
             x = simnorm(nn.LayerNorm(1e-5, dtype=dtype)(x).astype(jnp.float32), self.simplex)
         return x.astype(jnp.float32)
+
+
+def _bernoulli(key: Key, probability: float, shape: tuple[int, ...]) -> Array:
+    """Draws bool [shape], two from each random word, since their time counts; the probability is one of 2^16."""
+    words = jax.random.bits(key, (math.ceil(math.prod(shape) / 2),), "uint32")
+    levels = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: math.prod(shape)]
+    return (levels < min(round(probability * 2**16), 2**16 - 1)).reshape(shape)
 
 
 def simnorm(x: Array, size: int) -> Array:
