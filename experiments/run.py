@@ -79,19 +79,20 @@ def _run(argv: list[str], console) -> int:
 def parse(argv: list[str], console):
     """The experiment a command line asks for: its preset, changed by its flags."""
     import tyro
-    from presets import Experiment, make_preset, resolve_preset
+    from presets import PROTOCOLS, Experiment, make_preset, resolve_preset
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--env", default="walker_walk")
     early.add_argument("--preset", default="auto")
     early.add_argument("--obs", default="pixels")
-    early.add_argument("--agent", default="planet")
+    early.add_argument("--agent", default="")
     early.add_argument("--planner", default="")
     early.add_argument("--size", default="")
     known, _ = early.parse_known_args(argv)
     preset, why = resolve_preset(known.preset)
     console.print(why, highlight=False, soft_wrap=True)
-    default = make_preset(preset, known.env, known.obs, known.planner, known.agent, known.size)
+    agent = known.agent or PROTOCOLS.get(preset, "planet")
+    default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
     default = dataclasses.replace(default, preset=known.preset)
     try:
         experiment = tyro.cli(

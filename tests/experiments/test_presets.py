@@ -1,7 +1,16 @@
 """What the presets promise."""
 
+import typing
+
+import jax
+import numpy as np
 import presets
 import pytest
+from rich.console import Console
+from run import parse
+
+from latentplan.agents import AGENTS
+from latentplan.types import EnvSpec
 
 
 @pytest.mark.parametrize(("preset", "quality"), [("paper", "full"), ("cpu", "fast"), ("debug", "fast")])
@@ -57,3 +66,87 @@ def test_a_debug_run_is_short_whatever_the_environment():
     assert presets.make_preset("debug", "CartPole-v1", "state").environment.action_repeat == 2
     game = presets.make_preset("debug", "ALE/Pong-v5", "pixels")
     assert game.run.env_steps < 20_000 and game.environment.action_repeat is None  # the game's own, 4 frames
+
+
+@pytest.mark.parametrize(("protocol", "agent"), presets.PROTOCOLS.items())
+def test_a_protocols_name_chooses_its_agent(protocol, agent):
+    experiment = parse(["--env", "walker_walk", "--preset", protocol], Console(quiet=True))
+    assert (experiment.agent, experiment.preset) == (agent, protocol)
+    assert isinstance(experiment.agent_config, AGENTS[agent].config)
+
+
+def test_every_protocol_is_a_choice_of_the_command_line():
+    choices = {*typing.get_args(presets.Preset)}
+    assert choices == {"auto", *(name for each in presets.PRESETS.values() for name in each)}
+
+
+def test_dreamers_protocols_are_the_published_ones():
+    """danijar/dreamer, danijar/dreamerv2 and danijar/dreamerv3, each with its action repeat, replay ratio and sizes."""
+    make = lambda name, obs="pixels": presets.make_preset(  # noqa: E731
+        name, "walker_walk", obs, agent=presets.PROTOCOLS[name]
+    )
+    v1 = make("dreamer-v1")
+    config = v1.agent_config
+    assert (v1.environment.action_repeat, v1.run.updates_per_decision, v1.run.seed_decisions) == (2, 0.2, 2500)
+    assert (v1.replay.batch_size, v1.replay.batch_length) == (50, 50)
+    assert (config.model.deter, config.model.stoch, config.model.hidden, config.model.activation) == (
+        200,
+        30,
+        200,
+        "elu",
+    )
+    assert (config.model.reward_layers, config.critic.layers, config.actor.layers, config.actor.hidden) == (
+        2,
+        3,
+        4,
+        400,
+    )
+    assert (config.loss.free_nats, config.loss.free_nats_averaged, config.action_noise) == (3.0, True, 0.3)
+    rates = config.optimizer
+    assert (rates.model_rate, rates.actor_rate, rates.critic_rate, rates.clip_norm) == (6e-4, 8e-5, 8e-5, 100)
+    assert (config.behaviour.horizon, config.behaviour.discount, config.behaviour.lam) == (15, 0.99, 0.95)
+
+    v2 = make("dreamer-v2-dmc")
+    config = v2.agent_config
+    assert (v2.environment.action_repeat, v2.run.updates_per_decision, v2.run.seed_decisions) == (2, 0.2, 500)
+    assert (v2.replay.batch_size, v2.replay.batch_length, config.target_every) == (16, 50, 100)
+    assert (config.model.deter, config.model.hidden, config.model.stoch, config.model.classes) == (200, 200, 32, 32)
+    assert (config.model.conv_depth, config.model.reward_layers, config.model.cell) == (48, 4, "normed")
+    assert (config.loss.dynamics_scale, config.loss.representation_scale, config.loss.free_nats) == (0.8, 0.2, 1.0)
+    assert (config.optimizer.model_rate, config.optimizer.eps, config.optimizer.weight_decay) == (3e-4, 1e-5, 1e-6)
+    assert (config.behaviour.entropy_scale, config.actor.kind, config.actor.min_std) == (1e-4, "truncated_normal", 0.1)
+
+    atari = presets.make_preset("dreamer-v2-atari", "ALE/Pong-v5", "pixels", agent="dreamer_v2")
+    config = atari.agent_config
+    assert atari.environment.grayscale and atari.environment.image_size == 64
+    assert (atari.run.updates_per_decision, config.behaviour.discount, config.behaviour.entropy_scale) == (
+        1 / 16,
+        0.999,
+        1e-3,
+    )
+    assert (config.model.deter, config.loss.terminal_scale, config.loss.rewards) == (600, 5.0, "tanh")
+    assert (config.loss.dynamics_scale, config.loss.representation_scale) == (0.08, 0.02)
+
+    arxiv = make("dreamerv3-arxiv2", "state")
+    assert (arxiv.environment.action_repeat, arxiv.run.updates_per_decision) == (2, 0.5)
+    nature, pixels = make("dreamerv3-nature", "state"), make("dreamerv3-nature")
+    assert (nature.environment.action_repeat, nature.run.updates_per_decision) == (1, 1.0)
+    assert pixels.run.updates_per_decision == 0.25
+    for experiment, deter, hidden, classes in ((arxiv, 2048, 256, 16), (nature, 512, 64, 4), (pixels, 8192, 1024, 64)):
+        config = experiment.agent_config
+        assert (config.model.deter, config.model.hidden, config.model.classes) == (deter, hidden, classes)
+        assert config.actor.hidden == config.critic.hidden == config.model.reward_hidden == hidden
+        assert (experiment.replay.batch_size, experiment.replay.batch_length) == (16, 64)
+        assert (config.optimizer.learning_rate, config.optimizer.clip, config.optimizer.eps) == (4e-5, 0.3, 1e-20)
+        assert (config.behaviour.horizon, config.behaviour.entropy_scale, config.critic.replay_scale) == (15, 3e-4, 0.3)
+
+
+@pytest.mark.parametrize("size", presets.SIZES["dreamer_v3"])
+def test_dreamer_v3s_sizes_have_about_their_names_parameters(size):
+    """From pixels; the names are rounded, and count what the paper's larger decoder has besides."""
+    experiment = presets.make_preset("paper", "walker_walk", "pixels", agent="dreamer_v3", size=size)
+    spec = EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=1000)
+    agent = AGENTS["dreamer_v3"].make(experiment.agent_config, spec)
+    params = jax.eval_shape(agent.init, jax.random.key(0)).params
+    count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert 0.5 < count / (1e6 * float(size.removesuffix("M"))) < 1.3
