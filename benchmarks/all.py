@@ -24,6 +24,8 @@ CPU = {
     "planner_quality": ("planner_quality.py",),
     "update": ("update.py", "--sizes", "paper", "cpu"),
     "update-tdmpc2": ("update.py", "--sizes", "tdmpc2-5M", "--obs", "state"),
+    "update-dreamer_v3": ("update.py", "--sizes", "dreamer_v3-1M", "dreamer_v3-12M", "--obs", "state"),
+    "imagine": ("imagine.py", "--gradient"),
     "env": ("env.py", "--picture", "results/benchmarks/render_quality.png"),
     "loop": ("loop.py",),
 }
@@ -32,6 +34,7 @@ GPU = {
     "planner-bfloat16": ("planner.py", "--sizes", "paper", "--dtype", "bfloat16"),
     "update": ("update.py", "--rounds", "10", "--parts"),
     "update-bfloat16": ("update.py", "--rounds", "10", "--dtype", "bfloat16"),
+    "imagine": ("imagine.py", "--gradient", "--rounds", "20"),
     "env": ("env.py",),
     "loop": ("loop.py", "--preset", "paper"),
     "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),

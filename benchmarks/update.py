@@ -1,6 +1,6 @@
 """How long one update takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
 
-python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters
+python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters, Dreamer V3
 python benchmarks/update.py --parts          and what the update is made of
 python benchmarks/update.py --peer torch     beside the same update in plain PyTorch
 """
@@ -19,12 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 import operations
 import operations_told
+import operations_traced
 from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 from presets import make_preset
 
+from latentplan.agents import AGENTS
 from latentplan.agents.planet import make_planet
 from latentplan.agents.tdmpc2 import make_tdmpc2
 from latentplan.driver.compilation import compiled
@@ -38,7 +40,7 @@ SPECS = {
 }
 
 
-SIZES = ["paper", "cpu", "tdmpc2-5M"]
+SIZES = ["paper", "cpu", "tdmpc2-5M", "dreamer_v3-1M", "dreamer_v3-12M"]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -62,6 +64,9 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     for sizes in options.sizes:
         if sizes == "tdmpc2-5M":
             yield from told_cases(options, peer)
+            continue
+        if sizes.startswith("dreamer"):
+            yield from dreamer_cases(options, *sizes.split("-"))
             continue
         for obs in options.obs:
             preset, spec = make_preset(sizes, "", obs), SPECS[obs]
@@ -99,6 +104,20 @@ def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     for implementation, call in calls.items():
         labels = {"sizes": "tdmpc2-5M", "obs": "state", "part": "update", "implementation": implementation}
         yield Case(labels, call, count, {"updates": 1})
+
+
+def dreamer_cases(options: Namespace, agent: str, size: str) -> Iterator[Case]:
+    """Dreamer's update: model, imagination, actor and critic, at the published batch of 16 x 64."""
+    for obs in options.obs:
+        preset, spec = make_preset("paper", "walker_walk", obs, agent=agent, size=size), SPECS[obs]
+        config: Any = preset.agent_config
+        config = replace(config, model=replace(config.model, dtype=options.dtype))
+        batch = random_batch(spec, preset.replay.batch_size, preset.replay.batch_length)
+        built = AGENTS[agent].make(config, spec)
+        key = jax.random.key(0)
+        count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), batch, key)
+        labels = {"sizes": f"{agent}-{size}", "obs": obs, "part": "update", "implementation": "latentplan"}
+        yield Case(labels, update_call(built, batch), count, {"updates": 1})
 
 
 def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:

@@ -16,6 +16,7 @@ TINY = {
     "planner": "--sizes cpu --beliefs 2 --candidates 20 --iterations 1 --rounds 2",
     "planner_quality": "--planner cem icem --budgets 40 200 --cases 2 --problems quadratic",
     "update": "--sizes cpu tdmpc2-5M --obs state --rounds 1",
+    "imagine": "--sizes dreamer_v3-1M --starts 4 --rounds 1",
     "env": "--tasks cartpole_swingup --workers 1 --rounds 1",
 }
 
