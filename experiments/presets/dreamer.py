@@ -150,6 +150,7 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
         replay=ReplayConfig(capacity=110_000, batch_size=16, batch_length=32),
         agent_config=replace(
             config,
+            model=replace(config.model, conv="world_models", conv_depth=16),
             behaviour=replace(config.behaviour, starts=8),
             optimizer=LaPropConfig(learning_rate=3e-4),
         ),

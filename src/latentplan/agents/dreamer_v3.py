@@ -86,8 +86,8 @@ def model_config(**sizes: Any) -> WorldModelConfig:
     published: dict[str, Any] = {
         "deter": 8192, "hidden": 1024, "stoch": 32, "classes": 64, "layers": 1, "prior_layers": 2,
         "cell": "block", "unimix": 0.01, "conv_activation": "silu", "conv_norm": "rms", "image_bits": 0,
-        "conv_depth": 64, "reward": "two_hot", "reward_hidden": 1024, "reward_layers": 1, "vector_hidden": 1024,
-        "vector_layers": 3, "vector_output": "activated", "predict_terminal": True,
+        "conv": "dreamer_v3", "conv_depth": 64, "reward": "two_hot", "reward_hidden": 1024, "reward_layers": 1,
+        "vector_hidden": 1024, "vector_layers": 3, "vector_output": "activated", "predict_terminal": True,
         "pixel_std": 0.5**0.5, "vector_std": 0.5**0.5,  # -log p is then the squared error
     }  # fmt: skip
     return WorldModelConfig(**(published | NETWORKS | sizes))

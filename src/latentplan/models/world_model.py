@@ -13,6 +13,8 @@ from latentplan.models.rnn import make_rnn
 from latentplan.models.rssm import make_rssm
 from latentplan.models.ssm import make_ssm
 from latentplan.nets.conv import IMAGE_SIZES, embed_size, make_conv_decoder, make_conv_encoder
+from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repeating_decoder
+from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Network
 from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, TwoHot, WorldModel
@@ -31,6 +33,8 @@ NUM_BINS = 255  # of a two-hot number
 class WorldModelConfig(DynamicsConfig):
     """The whole model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
 
+    conv: Literal["world_models", "dreamer_v3"] = "world_models"
+    """Convolutions: of World Models, as PlaNet, Dreamer V1 and V2 have them, or of Dreamer V3."""
     conv_depth: int = 32
     """Channels of the first convolution; each further one has twice as many."""
     conv_norm: Literal["none", "layer", "rms"] = "none"
@@ -88,13 +92,24 @@ class _Observations(NamedTuple):
 
 def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
     size, width, channels = shape
-    if size != width or size not in IMAGE_SIZES:
+    sizes: dict[str, Any] = {"depth": config.conv_depth, "norm": config.conv_norm}
+    sizes |= {"activation": config.conv_activation, "dtype": config.dtype}
+    if config.conv == "dreamer_v3":
+        if size != width or size % SIDE:
+            raise ValueError(
+                f"observation_shape: expected square images of a multiple of {SIDE} pixels, got {shape}; "
+                "render or resize to 64 (--image-size 64)"
+            )
+        if config.conv_depth % 2 or config.deter % 8:
+            raise ValueError(
+                "model.conv_depth, model.deter: expected multiples of 2 and 8 with model.conv dreamer_v3, "
+                f"got {config.conv_depth} and {config.deter}"
+            )
+    elif size != width or size not in IMAGE_SIZES:
         raise ValueError(
             f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
             "render or resize to 64 (--image-size 64)"
         )
-    sizes: dict[str, Any] = {"depth": config.conv_depth, "norm": config.conv_norm}
-    sizes |= {"activation": config.conv_activation, "dtype": config.dtype}
 
     def preprocess(image: Array, key: Key) -> Array:
         if config.image_bits:
@@ -106,9 +121,18 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     def postprocess(flat: Array) -> Array:
         return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
 
-    encoder = make_conv_encoder(size, channels, **sizes)
-    decoder = make_conv_decoder(feature_size, size, channels, **sizes)
-    embed = embed_size(size, config.conv_depth)
+    if config.conv == "dreamer_v3":
+        sizes |= {"weights": config.weights}
+        stoch = config.stoch_size
+        encoder = make_pooled_encoder(size, channels, **sizes)
+        decoder = make_repeating_decoder(
+            stoch, feature_size - stoch, size, channels, hidden=config.vector_hidden, **sizes
+        )
+        embed = pooled_size(size, config.conv_depth)
+    else:
+        encoder = make_conv_encoder(size, channels, **sizes)
+        decoder = make_conv_decoder(feature_size, size, channels, **sizes)
+        embed = embed_size(size, config.conv_depth)
     return _Observations(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
 
 

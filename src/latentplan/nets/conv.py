@@ -167,7 +167,16 @@ def deconv2d(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_deconv_phases, default=_deconv_lax)
 
 
-def _conv_unit(x: Array, kernel: Array) -> Array:
+def conv_unit(x: Array, kernel: Array) -> Array:
+    """Convolution with stride 1 and no padding.
+
+    Args:
+        x: [N, height, width, in].
+        kernel: [size, size, in, out].
+
+    Returns:
+        [N, height - size + 1, width - size + 1, out].
+    """
     return jax.lax.platform_dependent(x, kernel, cpu=_gather, default=_unit_conv)
 
 
@@ -257,7 +266,7 @@ class _ShallowEncoder(nn.Module):
         init_as = "orthogonal" if first else "uniform"
         for size in (7, 5, 3):
             x = nn.relu(_Conv(self.depth, size, conv2d, self.dtype, init_as)(x))
-        x = _Conv(self.depth, 3, conv2d if first else _conv_unit, self.dtype, init_as)(x)
+        x = _Conv(self.depth, 3, conv2d if first else conv_unit, self.dtype, init_as)(x)
         x = (nn.relu(x) if first else x).reshape(*lead, -1)
         if first or x.shape[-1] != self.output_size:
             orthogonal = jax.nn.initializers.orthogonal()

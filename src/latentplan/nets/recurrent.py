@@ -44,7 +44,7 @@ class _NormedGRU(nn.Module):
         return gated(reset, candidate, update, h)
 
 
-class _BlockLinear(nn.Module):
+class BlockLinear(nn.Module):
     """A linear layer whose matrix is block-diagonal."""
 
     size: int
@@ -127,8 +127,8 @@ class _BlockRecurrentStep(nn.Module):
         shared = jnp.concatenate(inputs, -1)[..., None, :]
         shared = jnp.broadcast_to(shared, (*lead, self.blocks, shared.shape[-1]))
         x = jnp.concatenate([in_blocks(h).astype(shared.dtype), shared], -1).reshape(*lead, -1)
-        x = activate(_BlockLinear(self.size, self.blocks, self.weights, self.dtype, name="hidden")(x))
-        parts = _BlockLinear(3 * self.size, self.blocks, self.weights, self.dtype, name="gru")(x)
+        x = activate(BlockLinear(self.size, self.blocks, self.weights, self.dtype, name="hidden")(x))
+        parts = BlockLinear(3 * self.size, self.blocks, self.weights, self.dtype, name="gru")(x)
         reset, candidate, update = (y.reshape(*lead, -1) for y in jnp.split(in_blocks(parts), 3, -1))
         return gated(reset, candidate, update, h)
 
