@@ -95,13 +95,14 @@ def write_tables(out: Path, readme: Path) -> None:
     drawn = [f"curves/{file.name}" for file in sorted(curves.glob("*.png"))]
     drawn += [f"runs/{file.name}" for file in sorted((out / "runs").glob("*-open-loop.png"))]
     pictures = "\n".join(f"![{Path(file).stem}]({file})\n" for file in drawn)
-    (out / "README.md").write_text(f"{head}{summary(kept)}\n{of_runs(kept)}\n{pictures}")
+    tables = summary(kept) + of_acting(kept)
+    (out / "README.md").write_text(f"{head}{tables}\n{of_runs(kept)}\n{pictures}")
     text = readme.read_text()
     if any(text.count(mark) != 1 for mark in MARKS):
         raise ValueError(f"readme: expected {readme} to hold each of the lines {MARKS} once; put them back")
     before, rest = text.split(MARKS[0])
     shown = "\n".join(f"![{name}](results/curves/{name}.png)\n" for name in names)
-    readme.write_text(f"{before}{MARKS[0]}\n{summary(kept)}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+    readme.write_text(f"{before}{MARKS[0]}\n{tables}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
 def summary(runs: list[dict[str, Any]]) -> str:
@@ -156,6 +157,19 @@ def of_runs(runs: list[dict[str, Any]]) -> str:
             f"{run['hardware']} | `{run['command']}` |"
         )
     return "\n".join(lines) + "\n"
+
+
+def of_acting(runs: list[dict[str, Any]]) -> str:
+    """One row per model that was acted with in several ways, by `experiments/evaluate.py --act`."""
+    import aggregate
+
+    lines = ["\n| one model, acted with by | return | episodes | env_steps | run |", "|---|---|---|---|---|"]
+    for run in runs:
+        for way, found in run.get("acting", {}).items():
+            how = "its policy" if way == "policy" else f"{way}, its critic at a plan's end"
+            interval = _shown(aggregate.interval([found["returns"]]))
+            lines.append(f"| {how} | {interval} | {len(found['returns'])} | {found['env_steps']:,} | {run['name']} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
 def _points(points: dict[int, float]) -> str:

@@ -39,7 +39,7 @@ def read_run(logdir: Path) -> dict[str, Any]:
     Returns:
         Provenance (command, commit, hardware, versions, seed, config) and the curves `evaluations`, `collected` and
         `learned`: one dictionary per line of metrics.jsonl, names without their group, `minutes` of wall-clock time
-        from the run's start, all sittings together.
+        from the run's start, all sittings together. Where ways of acting were compared, `acting` holds their returns.
 
     Raises:
         ValueError: the folder holds no run, its config cannot be read, or nothing was evaluated yet.
@@ -56,7 +56,10 @@ def read_run(logdir: Path) -> dict[str, Any]:
     }
     if not curves["evaluations"]:
         raise ValueError(f"{metrics}: expected at least one evaluation, got none; let the run go on")
-    return {"name": logdir.name, **_provenance(config, sittings), **curves, "seconds": _seconds(rows), "config": config}
+    acting = logdir / "acting.json"
+    ways = {"acting": json.loads(acting.read_text())} if acting.is_file() else {}
+    about = {"name": logdir.name, **_provenance(config, sittings)}
+    return about | curves | ways | {"seconds": _seconds(rows), "config": config}
 
 
 def _provenance(config: dict[str, Any], sittings: list[dict[str, Any]]) -> dict[str, Any]:

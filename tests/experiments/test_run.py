@@ -13,8 +13,10 @@ import evaluate
 import numpy as np
 import pytest
 import run
+import runs
 from rich.console import Console
 
+import results
 from latentplan.driver.episodes import read_episode
 from latentplan.driver.logging import read_metrics
 
@@ -160,6 +162,32 @@ def test_evaluate_reports_and_films(straight, tmp_path, capsys):
     assert "mean and std over 2 episodes" in printed
     assert printed.count("20 decisions") == 2
     assert film.stat().st_size > 1000
+
+
+def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path, capsys):
+    """From the run to a row of the results: one model, two ways to act."""
+    logdir = tmp_path / "dreamer"
+    arguments = [*STATE, "--agent", "dreamer_v3", "--logdir", str(logdir)]
+    assert main([*arguments, "--env-steps", "600"])[0] == 0
+    status, printed = main([*arguments, "--env-steps", "1000"])
+    assert status == 0 and "resumed at 600 env_steps" in printed, printed
+    acting = ["--logdir", str(logdir), "--episodes", "2", "--act", "policy", "planner", "--planner", "mppi"]
+    assert evaluate.main(acting) == 0, capsys.readouterr()
+    printed = capsys.readouterr().out
+    assert "acting by policy" in printed and "acting by mppi" in printed
+    run_ = runs.read_run(logdir)
+    assert run_["acting"].keys() == {"policy", "mppi"}
+    assert [len(found["returns"]) for found in run_["acting"].values()] == [2, 2]
+    assert run_["acting"]["policy"]["returns"] != run_["acting"]["mppi"]["returns"]
+    table = results.of_acting([run_])
+    assert "| mppi, its critic at a plan's end | " in table and "| 2 | 1,000 | dreamer |" in table
+    assert evaluate.main([*acting[:2], "--episodes", "1"]) == 0  # as it was trained
+    assert "acting by" not in capsys.readouterr().out
+
+
+def test_acting_by_a_policy_needs_one(straight, capsys):
+    assert evaluate.main(["--logdir", str(straight[0]), "--act", "policy"]) == 2
+    assert "act: expected an agent with a policy of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
