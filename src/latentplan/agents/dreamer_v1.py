@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from latentplan.agents.dreamer_acting import make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
     CriticConfig,
@@ -16,9 +17,7 @@ from latentplan.agents.dreaming import (
     make_critic,
     make_critic_loss,
     make_dream,
-    make_dreamer,
     make_model_loss,
-    make_objective,
     split,
     starts_of,
     summary,

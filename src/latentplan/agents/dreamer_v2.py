@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
+from latentplan.agents.dreamer_acting import make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
     CriticConfig,
@@ -21,9 +22,7 @@ from latentplan.agents.dreaming import (
     make_critic,
     make_critic_loss,
     make_dream,
-    make_dreamer,
     make_model_loss,
-    make_objective,
     split,
     starts_of,
     summary,

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
+from latentplan.agents.dreamer_acting import make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
     ModelLossConfig,
     make_dream,
-    make_dreamer,
     make_model_loss,
-    make_objective,
     starts_of,
 )
 from latentplan.agents.optimizers import adaptive_clip, laprop

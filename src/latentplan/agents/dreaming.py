@@ -1,7 +1,7 @@
-"""What all versions of Dreamer share: the model's loss, imagination with the actor inside, and acting."""
+"""What all versions of Dreamer learn by: the model's loss, imagination with the actor inside, the critic's loss."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -9,16 +9,11 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
-from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.kl import at_least, balanced
 from latentplan.models.rollout import imagine_with, observe
 from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head
 from latentplan.nets.network import Network
-from latentplan.planners import PlannerConfig, make_planner
-from latentplan.planners.objectives import Evaluate, sum_of_rewards
-from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
 
 REWARDS: dict[str, Callable[[Array], Array]] = {"as they are": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
 
@@ -245,92 +240,3 @@ def summary(losses: dict[str, Array], gradients: dict[str, Params]) -> dict[str,
     metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients.items()}
     finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
     return metrics | {"loss": losses["model"], "finite": finite.astype(jnp.float32)}
-
-
-def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
-    """What a plan is worth: predicted rewards, then the critic at its end.
-
-    Args:
-        model: the world model.
-        critic: from features to a value's distribution; its parameters are `params["critic"]`.
-        config: discount.
-        value_has_reward: whether a value counts the reward for getting to its step, as in Dreamer V1 and V2. Then it is
-            taken off, as the plan has counted it.
-
-    Returns:
-        Evaluate.
-    """
-
-    def value(params: Params, belief: Belief, key: Key) -> Array:
-        del key
-        worth = critic.apply(params["critic"], feature(belief)).mean[..., 0]
-        if not value_has_reward:
-            return worth
-        after = config.discount if model.terminal is None else jax.nn.sigmoid(-model.terminal(params, belief))
-        return (worth - model.reward(params, belief).mean[..., 0]) / jnp.maximum(after, 0.1)
-
-    return sum_of_rewards(
-        model.imagine_step,
-        lambda params, belief: model.reward(params, belief).mean[..., 0],
-        discount=1.0 if model.terminal else config.discount,  # what is learned to continue holds the discount
-        value=value,
-        continues=(lambda params, belief: jax.nn.sigmoid(-model.terminal(params, belief))) if model.terminal else None,
-    )
-
-
-def make_dreamer(
-    *,
-    init: Callable[[Key], TrainState],
-    update: Callable[..., tuple[TrainState, dict[str, Array]]],
-    model: WorldModel,
-    actor: Network,
-    objective: Evaluate,
-    planner: PlannerConfig,
-    action_noise: float,
-    behaviour: BehaviourConfig,
-    spec: EnvSpec,
-) -> Agent:
-    """An agent that acts by its actor, or plans with its model and critic.
-
-    The actor's actions are drawn while collecting, and their mode is taken at evaluation. Planners are given candidates
-    that the actor draws.
-
-    Args:
-        init: of the train state; its params hold the model's, "actor" and "critic".
-        update: as `Agent.update`.
-        model: the world model.
-        actor: from features to distributions over actions.
-        objective: what a plan is worth.
-        planner: a `PolicyConfig` acts by the actor, any other plans.
-        action_noise: std of the exploration noise; of discrete actions, the share of random ones.
-        behaviour: horizon and discount.
-        spec: of the environment.
-
-    Returns:
-        Agent.
-    """
-
-    def policy(pick: Callable[[Any, Key], Array]) -> Callable[[Params, Belief, Key], Array]:
-        def act(params: Params, belief: Belief, key: Key) -> Array:
-            return jnp.clip(pick(actor.apply(params["actor"], feature(belief)), key), -1.0, 1.0)
-
-        return act
-
-    def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
-        propose = propose_by(policy(pick), model.imagine_step, config.horizon)
-        return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
-
-    if isinstance(planner, PolicyConfig):
-        acting = build(planner, lambda distribution, key: distributions.mode(distribution))
-        collecting = build(replace(planner, horizon=1), distributions.sample)
-    else:
-        acting = collecting = build(planner, distributions.sample)
-    explore = random_choices(action_noise) if spec.discrete else gaussian_noise(action_noise)
-    return Agent(
-        init=init,
-        initial=make_initial(init, model, acting, spec.action_size),
-        act=make_act(model, acting, explore, collecting=collecting),
-        update=update,
-        open_loop=make_open_loop(model),
-        predict_ahead=make_predict_ahead(model, behaviour.horizon),
-    )
