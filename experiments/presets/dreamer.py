@@ -48,6 +48,7 @@ def dreamer_v1_paper(bare: Experiment) -> Experiment:
 
 def dreamer_v1_cpu(bare: Experiment) -> Experiment:
     """For two cores: PlaNet's cpu world model, a smaller actor and critic, imagined from 4 steps of a window."""
+    # A decision lasts up to four times as long as with the papers' action repeat, so 8 look as far ahead as 15.
     planet, config = planet_cpu(bare), DreamerV1Config()
     model: Any = planet.agent_config.model
     return replace(
@@ -60,8 +61,8 @@ def dreamer_v1_cpu(bare: Experiment) -> Experiment:
             loss=replace(config.loss, free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
             actor=replace(config.actor, hidden=200, layers=2),
             critic=replace(config.critic, hidden=200, layers=2),
-            behaviour=replace(config.behaviour, starts=4),
-            optimizer=replace(config.optimizer, model_rate=1e-3, actor_rate=3e-4, critic_rate=3e-4),
+            behaviour=replace(config.behaviour, horizon=8, starts=4),
+            optimizer=replace(config.optimizer, model_rate=1e-3, actor_rate=1e-4, critic_rate=3e-4),
         ),
     )
 
@@ -110,7 +111,7 @@ def dreamer_v2_cpu(bare: Experiment) -> Experiment:
             loss=replace(config.loss, free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
             actor=replace(config.actor, hidden=200, layers=2),
             critic=first.critic,
-            behaviour=replace(config.behaviour, starts=4),
+            behaviour=replace(config.behaviour, horizon=8, starts=4),
             optimizer=replace(first.optimizer, eps=1e-5, weight_decay=1e-6),
         ),
     )

@@ -40,7 +40,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
                 conv_depth=16,
                 conv_norm="layer",
                 layers=1,
-                pixel_std=0.05,
+                pixel_std=0.1,
                 vector_std=0.03,
                 predict_terminal=is_gymnasium(bare.env),
             ),
