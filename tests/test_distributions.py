@@ -215,3 +215,11 @@ def test_even_classes_over_symmetric_bins_mean_exactly_zero():
     bins = symexp_bins(20.0, 255)
     np.testing.assert_allclose(bins, symexp(jnp.linspace(-20.0, 20.0, 255)), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(TwoHot(jnp.zeros((3, 255)), bins).mean, np.zeros((3, 1)))
+
+
+def test_truncated_draws_have_a_gradient_even_where_the_noise_is_zero(monkeypatch):
+    """At a lower edge far in the tail, the smallest share would be erf^-1(-1)."""
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.zeros(shape))
+    draw = lambda m, s: jnp.sum(distributions.sample(TruncatedGaussian(m, s), jax.random.key(0)))  # noqa: E731
+    value, gradient = jax.value_and_grad(draw, (0, 1))(jnp.array([0.5]), jnp.array([0.12]))
+    assert -1.0 <= value <= 0.5 and np.all(np.isfinite(gradient))

@@ -8,6 +8,7 @@ from jax.scipy.stats import norm
 from latentplan.transforms import two_hot
 from latentplan.types import Array, Gaussian, Key, OneHot, TanhGaussian, TruncatedGaussian, TwoHot
 
+_LEAST = 2.0**-23
 _EDGE = 1e-6  # how near to -1 and 1 a squashed value's density is asked for
 
 Distribution = Gaussian | OneHot | TanhGaussian | TruncatedGaussian | TwoHot
@@ -42,7 +43,11 @@ def sample(distribution: Distribution, key: Key) -> Array:
     """
     if isinstance(distribution, TruncatedGaussian):
         mean, std = distribution
-        return mean + std * jax.random.truncated_normal(key, (-1.0 - mean) / std, (1.0 - mean) / std)
+        low, high = (jax.lax.erf((edge - mean) / (std * 2.0**0.5)) for edge in (-1.0, 1.0))
+        share = low + (high - low) * jax.random.uniform(key, mean.shape)
+        share = jnp.clip(share, -1.0 + _LEAST, 1.0 - _LEAST)  # at -1 itself the gradient would not be a number
+        drawn = mean + std * 2.0**0.5 * jax.lax.erf_inv(share)
+        return drawn + jax.lax.stop_gradient(jnp.clip(drawn, -1.0, 1.0) - drawn)
     drawn = _distrax(distribution).sample(seed=key)
     if isinstance(distribution, OneHot):
         probs = jax.nn.softmax(distribution.logits, -1)

@@ -1,5 +1,7 @@
 """Losses of actor and critic against NumPy on fixed dreams, REINFORCE against finite differences, gradient flow."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,13 +10,15 @@ from scipy import stats
 
 from agents.dreamers import small
 from agents.windows import SPEC, make_batch, noisy
+from latentplan import distributions
 from latentplan.agents import dreamer_v1, dreamer_v2, dreamer_v3
 from latentplan.agents.dreaming import BehaviourConfig, Dream, Lesson, make_critic_loss
 from latentplan.losses.returns import Range
 from latentplan.models.actor import make_actor
+from latentplan.models.rollout import imagine_with
 from latentplan.models.world_model import feature, make_scalar_head, make_world_model
 from latentplan.nets.network import Network
-from latentplan.types import Gaussian, OneHot, TwoHot
+from latentplan.types import Gaussian, OneHot, TwoHot, WorldModel
 
 H, N, F, A = 4, 3, 2, 2
 RNG = np.random.default_rng(0)
@@ -255,3 +259,39 @@ def test_what_the_critic_learns_from_has_no_gradient(version):
     to_actor, to_lesson = jax.jit(jax.jacrev(terms))(acting)
     assert any(np.any(x != 0) for x in jax.tree.leaves(to_actor))
     assert all(np.all(x == 0) for x in jax.tree.leaves(to_lesson))
+
+
+def test_choices_keep_their_whole_gradient_in_imagination():
+    """A one-hot action lies on the bounds, where clipping would halve what passes."""
+
+    def imagine_step(params, belief, action, key):
+        return action, None
+
+    model = WorldModel(None, None, None, None, None, None, imagine_step, None, None, None)
+    weights = jnp.array([1.0, -2.0, 3.0])
+
+    def worth(logits):
+        policy = lambda belief, key: distributions.sample(OneHot(logits[None]), key)  # noqa: E731
+        beliefs, _ = imagine_with(model, None, jnp.zeros(3), policy, jax.random.key(0), horizon=1)
+        return beliefs[-1] @ weights
+
+    logits = jnp.array([0.3, -0.1, 0.2])
+    exact = jax.grad(lambda x: jax.nn.softmax(x) @ weights)(logits)
+    np.testing.assert_allclose(jax.grad(worth)(logits), exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("version", "parts", "field"),
+    [
+        ("dreamer_v1", {"model": {"kind": "rnn"}}, "model.kind"),
+        ("dreamer_v2", {"model": {"kind": "rnn", "classes": 0, "cell": "gru"}}, "model.kind"),
+        ("dreamer_v1", {"behaviour": {"entropy_scale": 0.1}}, "behaviour.entropy_scale"),
+        ("dreamer_v2", {"actor": {"kind": "tanh_normal"}}, "actor.kind"),
+        ("dreamer_v3", {"actor": {"kind": "tanh_normal"}}, "actor.kind"),
+        ("dreamer_v3", {"behaviour": {"starts": 1}}, "behaviour.starts"),
+    ],
+)
+def test_parts_that_do_not_fit_a_version_are_refused(version, parts, field):
+    config = small(version)
+    with pytest.raises(ValueError, match=field):
+        replace(config, **{name: replace(getattr(config, name), **values) for name, values in parts.items()})

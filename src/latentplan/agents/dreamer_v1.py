@@ -12,6 +12,7 @@ from latentplan.agents.dreaming import (
     CriticConfig,
     Lesson,
     ModelLossConfig,
+    check_model,
     descend,
     join,
     make_critic,
@@ -58,6 +59,12 @@ class DreamerV1Config:
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
 
     def __post_init__(self) -> None:
+        check_model(self.model)
+        if self.behaviour.entropy_scale:
+            raise ValueError(
+                f"behaviour.entropy_scale: expected 0, as Dreamer V1 has no entropy bonus, "
+                f"got {self.behaviour.entropy_scale}; dreamer_v2 has one"
+            )
         if self.action_noise < 0:
             raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper has 0.3")
 

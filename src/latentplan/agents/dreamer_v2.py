@@ -17,6 +17,8 @@ from latentplan.agents.dreaming import (
     CriticConfig,
     Lesson,
     ModelLossConfig,
+    check_entropy,
+    check_model,
     descend,
     join,
     make_critic,
@@ -75,6 +77,8 @@ class DreamerV2Config:
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
 
     def __post_init__(self) -> None:
+        check_model(self.model)
+        check_entropy(self.actor)
         if self.action_noise < 0:
             raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
         if self.actor_gradient not in ("auto", "dynamics", "reinforce", "both"):
@@ -164,8 +168,9 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
 def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool):
     """What the actor minimises (Dreamer V2 eq. 6; `agent.py`, ActorCritic).
 
-    -w_t (rho log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + (1 - rho) V_lambda(s_{t+1}) + eta H(pi(s_t))), over
-    s_0..s_{H-2}; a value counts the reward for getting to its step, so the return after an action is the next step's.
+    -w_t ((1 - d) log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + d V_lambda(s_{t+1}) + eta H(pi(s_t))), with d the share
+    of dynamics, over s_0..s_{H-2}; a value counts the reward for getting to its step, so the return after an action is
+    the next step's.
 
     Args:
         config: of the agent.

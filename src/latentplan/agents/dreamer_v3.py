@@ -10,8 +10,11 @@ import optax
 from latentplan import distributions
 from latentplan.agents.dreamer_acting import make_dreamer, make_objective
 from latentplan.agents.dreaming import (
+    REWARDS,
     BehaviourConfig,
     ModelLossConfig,
+    check_entropy,
+    check_model,
     make_dream,
     make_model_loss,
     starts_of,
@@ -126,6 +129,13 @@ class DreamerV3Config:
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
 
     def __post_init__(self) -> None:
+        check_model(self.model)
+        check_entropy(self.actor)
+        if self.behaviour.starts == 1 and self.critic.replay_scale:
+            raise ValueError(
+                "behaviour.starts: expected 0 or at least 2, as replayed values are learned from transitions between "
+                "them, got 1; or set critic.replay_scale to 0"
+            )
         if self.action_noise < 0 or not 0 < self.return_rate <= 1:
             raise ValueError(
                 f"action_noise, return_rate: expected at least 0 and 0 < return_rate <= 1, "
@@ -267,12 +277,13 @@ def make_loss(config: DreamerV3Config, model, actor, critic):
         return total, (metrics, returns)
 
     def replay_loss(params: Params, slow_critic: Params, batch: Batch, beliefs: Any, imagined: Array) -> Array:
-        """Values of replayed steps: lambda-returns of real rewards, with imagined returns where TD-MPC has values."""
+        """Values of replayed steps: real rewards, bootstrapped by the returns imagined from each; no end is crossed."""
         ahead = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
         batch, beliefs = jax.tree.map(lambda x: x[-len(ahead) :], (batch, beliefs))
         live = behaviour.discount * (1.0 - batch.is_terminal[1:])
         share = behaviour.lam * (1.0 - batch.is_last[1:])
-        target = lambda_returns(batch.reward[1:], live, ahead[1:], share)
+        reward = REWARDS[config.loss.rewards](batch.reward)
+        target = lambda_returns(reward[1:], live, ahead[1:], share)
         error = critic_error(params["critic"], slow_critic, feature(beliefs)[:-1], target)
         return jnp.mean(jnp.where(batch.is_last[:-1], 0.0, error))
 

@@ -10,6 +10,7 @@ import optax
 
 from latentplan import distributions
 from latentplan.losses.kl import at_least, balanced
+from latentplan.models.actor import ActorConfig
 from latentplan.models.rollout import imagine_with, observe
 from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head
 from latentplan.nets.network import Network
@@ -29,9 +30,10 @@ class ModelLossConfig:
     dynamics_scale: float = 1.0
     """Weight of the KL for the prior. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
     representation_scale: float = 1.0
-    """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. Equal weights are the plain KL."""
+    """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. 1 and 1 have the plain
+    KL's gradient, and count it twice in the loss."""
     free_nats: float = 3.0
-    """KL that costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
+    """Of each of the two, what costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
     """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
     rewards: Literal["as they are", "tanh", "sign"] = "as they are"
@@ -89,13 +91,39 @@ class CriticConfig:
             )
 
 
+def check_model(model: WorldModelConfig) -> None:
+    """Refuses a model whose prior nothing would teach.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if model.kind == "rnn":
+        raise ValueError(
+            "model.kind: expected rssm or ssm, got 'rnn', whose predictions nothing but planet's observation "
+            "overshooting teaches"
+        )
+
+
+def check_entropy(actor: ActorConfig) -> None:
+    """Refuses an actor whose entropy is not known.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if actor.kind == "tanh_normal":
+        raise ValueError(
+            "actor.kind: expected truncated_normal or normal, got 'tanh_normal', whose entropy has no closed form; "
+            "dreamer_v1 needs none"
+        )
+
+
 class Dream(NamedTuple):
     """An imagined rollout from N beliefs; step 0 is where it starts.
 
     Attributes:
         beliefs: [H + 1, N, ...].
         features: [H + 1, N, F].
-        actions: [H, N, A], action t is taken at step t.
+        actions: [H, N, A], action t is taken at step t; as drawn, while the model is given them clipped to [-1, 1].
         reward: [H + 1, N], expected, for getting to each step.
         discount: [H + 1, N], what the future after each step counts.
     """

@@ -476,7 +476,7 @@ class _Run:
             raise NonFinite(
                 f"learn/{', learn/'.join(bad) or 'finite'}: expected finite numbers, got NaN or infinity within the "
                 f"last {self.progress.summed_updates} updates (at {self.progress.updates} updates); {kept}. "
-                "Lower --optimizer.learning-rate or --optimizer.clip-norm and look at the rewards' scale"
+                "Lower the step sizes or the clipping among --optimizer's settings and look at the rewards' scale"
             )
 
     def _counters(self) -> dict[str, int]:

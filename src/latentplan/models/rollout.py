@@ -74,7 +74,7 @@ def imagine_with(
         model: any WorldModel.
         params: its parameters.
         belief: [...], s_0.
-        policy: (belief [...], key) -> action [..., A]; the model is given it clipped to [-1, 1].
+        policy: (belief [...], key) -> action [..., A]; the model is given it clipped to [-1, 1], with its gradient.
         key: for policy and prior samples.
         horizon: H.
 
@@ -85,7 +85,8 @@ def imagine_with(
     def step(belief: Any, key: Key) -> tuple[Any, tuple[Any, Array]]:
         policy_key, model_key = jax.random.split(key)
         action = policy(belief, policy_key)
-        belief, _ = model.imagine_step(params, belief, jnp.clip(action, -1.0, 1.0), model_key)
+        bounded = action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)  # choices keep their gradient
+        belief, _ = model.imagine_step(params, belief, bounded, model_key)
         return belief, (belief, action)
 
     _, (later, actions) = jax.lax.scan(step, belief, jax.random.split(key, horizon))
