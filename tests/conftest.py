@@ -1,6 +1,7 @@
 """Fixtures that every test may use: tiny configurations, so that nothing takes long to compile."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 
 from jaxtyping import install_import_hook
 
@@ -15,6 +16,14 @@ import pytest
 
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.types import EnvSpec
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_compiled_programs() -> Iterator[None]:
+    """Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit."""
+    yield
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
