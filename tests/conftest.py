@@ -19,9 +19,16 @@ from latentplan.types import EnvSpec
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_compiled_programs() -> Iterator[None]:
-    """Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit."""
+def _forget_what_modules_leave() -> Iterator[None]:
+    """Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit.
+
+    What a module set in JAX's config, as the driver does when it compiles, is taken back, too.
+    """
+    before = dict(jax.config.values)
     yield
+    for name, value in before.items():
+        if jax.config.values[name] != value:
+            jax.config.update(name, value)
     jax.clear_caches()
     gc.collect()
 

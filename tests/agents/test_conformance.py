@@ -83,7 +83,6 @@ VARIANTS = {
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
 CASES = [(agent, variant, "state") for agent, variants in VARIANTS.items() for variant in variants]
 CASES += [("planet", "rssm", "pixels"), ("tdmpc", "told", "pixels"), ("tdmpc2", "told", "pixels")]
-CASES += [("dreamer_v3", "block", "pixels")]
 
 
 class Case:

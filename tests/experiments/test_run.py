@@ -225,8 +225,8 @@ def test_more_elites_than_candidates_names_both(main, tmp_path, capsys):
     ("arguments", "expected"),
     [
         (
-            ["--agent", "tdmpc2", "--loss.free-nats", "1"],
-            "--loss.free-nats: expected a setting of --agent tdmpc2, got one of planet; choose --agent planet, or",
+            ["--agent", "tdmpc2", "--loss.global-prior-scale", "1"],
+            "--loss.global-prior-scale: expected a setting of --agent tdmpc2, got one of planet; choose",
         ),
         (
             ["--planner", "mppi", "--planner.noise-beta=2"],
