@@ -2,21 +2,36 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-import jax
 import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreaming import BehaviourConfig
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.models.world_model import feature
+from latentplan.models.world_model import feature, going_on
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+
+
+class Dreaming(Protocol):
+    """What the configs of all versions have in common, as far as acting goes."""
+
+    @property
+    def planner(self) -> PlannerConfig:
+        """What acts."""
+
+    @property
+    def action_noise(self) -> float:
+        """Std of the exploration noise; of discrete actions, the share of random ones."""
+
+    @property
+    def behaviour(self) -> BehaviourConfig:
+        """What actor and critic learn from."""
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
@@ -32,21 +47,23 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
     Returns:
         Evaluate.
     """
+    continues = going_on(model)
 
     def value(params: Params, belief: Belief, key: Key) -> Array:
         del key
         worth = critic.apply(params["critic"], feature(belief)).mean[..., 0]
         if not value_has_reward:
             return worth
-        after = config.discount if model.terminal is None else jax.nn.sigmoid(-model.terminal(params, belief))
+        after = continues(params, belief) if continues else config.discount
+        # `sum_of_rewards` multiplies by `after` again; where hardly anything follows, what is left is small.
         return (worth - model.reward(params, belief).mean[..., 0]) / jnp.maximum(after, 0.1)
 
     return sum_of_rewards(
         model.imagine_step,
         lambda params, belief: model.reward(params, belief).mean[..., 0],
-        discount=1.0 if model.terminal else config.discount,  # what is learned to continue holds the discount
+        discount=1.0 if continues else config.discount,  # what is learned to continue holds the discount
         value=value,
-        continues=(lambda params, belief: jax.nn.sigmoid(-model.terminal(params, belief))) if model.terminal else None,
+        continues=continues,
     )
 
 
@@ -57,9 +74,7 @@ def make_dreamer(
     model: WorldModel,
     actor: Network,
     objective: Evaluate,
-    planner: PlannerConfig,
-    action_noise: float,
-    behaviour: BehaviourConfig,
+    config: Dreaming,
     spec: EnvSpec,
 ) -> Agent:
     """An agent that acts by its actor, or plans with its model and critic.
@@ -73,9 +88,7 @@ def make_dreamer(
         model: the world model.
         actor: from features to distributions over actions.
         objective: what a plan is worth.
-        planner: a `PolicyConfig` acts by the actor, any other plans.
-        action_noise: std of the exploration noise; of discrete actions, the share of random ones.
-        behaviour: horizon and discount.
+        config: of the agent. A `PolicyConfig` as its planner acts by the actor, any other plans.
         spec: of the environment.
 
     Returns:
@@ -92,17 +105,18 @@ def make_dreamer(
         propose = propose_by(policy(pick), model.imagine_step, config.horizon)
         return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
 
+    planner = config.planner
     if isinstance(planner, PolicyConfig):
         acting = build(planner, lambda distribution, key: distributions.mode(distribution))
         collecting = build(replace(planner, horizon=1), distributions.sample)
     else:
         acting = collecting = build(planner, distributions.sample)
-    explore = random_choices(action_noise) if spec.discrete else gaussian_noise(action_noise)
+    explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
     return Agent(
         init=init,
         initial=make_initial(init, model, acting, spec.action_size),
         act=make_act(model, acting, explore, collecting=collecting),
         update=update,
         open_loop=make_open_loop(model),
-        predict_ahead=make_predict_ahead(model, behaviour.horizon),
+        predict_ahead=make_predict_ahead(model, config.behaviour.horizon),
     )

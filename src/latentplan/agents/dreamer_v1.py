@@ -135,9 +135,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         model=model,
         actor=actor,
         objective=make_objective(model, critic, config.behaviour, value_has_reward=True),
-        planner=config.planner,
-        action_noise=config.action_noise,
-        behaviour=config.behaviour,
+        config=config,
         spec=spec,
     )
 

@@ -212,9 +212,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         model=model,
         actor=actor,
         objective=make_objective(model, critic, config.behaviour, value_has_reward=False),
-        planner=config.planner,
-        action_noise=config.action_noise,
-        behaviour=config.behaviour,
+        config=config,
         spec=spec,
     )
 

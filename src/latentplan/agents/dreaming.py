@@ -12,7 +12,7 @@ from latentplan import distributions
 from latentplan.losses.kl import at_least, balanced
 from latentplan.models.actor import ActorConfig
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head
+from latentplan.models.world_model import WorldModelConfig, feature, going_on, make_scalar_head
 from latentplan.nets.network import Network
 from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
 
@@ -209,6 +209,7 @@ def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Ca
     Returns:
         (params, actor_params, starts [N, ...], key) -> Dream.
     """
+    continues = going_on(model)
 
     def dream(params: Params, actor_params: Params, starts: Belief, key: Key) -> Dream:
         def policy(belief: Belief, key: Key) -> Array:
@@ -217,12 +218,8 @@ def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Ca
 
         beliefs, actions = imagine_with(model, params, starts, policy, key, horizon=config.horizon)
         reward = model.reward(params, beliefs).mean[..., 0]
-        return Dream(beliefs, feature(beliefs), actions, reward, continues(params, beliefs, reward))
-
-    def continues(params: Params, beliefs: Belief, reward: Array) -> Array:
-        if model.terminal is None:
-            return jnp.full_like(reward, config.discount)
-        return jax.nn.sigmoid(-model.terminal(params, beliefs))
+        discount = continues(params, beliefs) if continues else jnp.full_like(reward, config.discount)
+        return Dream(beliefs, feature(beliefs), actions, reward, discount)
 
     return dream
 

@@ -14,7 +14,7 @@ from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
-from latentplan.models.world_model import WorldModelConfig, make_world_model
+from latentplan.models.world_model import WorldModelConfig, going_on, make_world_model
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import ObjectiveConfig, penalise_risk, sum_of_rewards
@@ -135,12 +135,11 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
-    goes_on = lambda params, belief: jax.nn.sigmoid(-model.terminal(params, belief))  # noqa: E731
     objective = sum_of_rewards(
         model.imagine_step,
         expected_reward,
         discount=config.objective.discount,
-        continues=goes_on if model.terminal else None,
+        continues=going_on(model),
     )
     if config.objective.risk_samples > 1:
         risk = config.objective
