@@ -112,6 +112,7 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
             "open_loop_*.png",
         ),
         ("The same as a film", "open_loop_*.mp4"),
+        ("The actor's dreams: a few steps seen, then it acts in the model, several times", "dream_*.*"),
         ("Evaluation episode", "evaluation_*.mp4"),
     ):
         found = sorted((logdir / "videos").glob(pattern))

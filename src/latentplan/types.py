@@ -239,6 +239,8 @@ class Agent(NamedTuple):
         open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
             imagined from the recorded actions.
         predict_ahead: (params, batch [B, T], key) -> AheadErrors: how wrong predictions are, by their distance.
+        dream: (params, batch [B, T], key, *, context, horizon) -> Dreamt: `context` steps observed, then `horizon`
+            more as the actor would have them. None for agents that learn no actor in imagination.
     """
 
     init: Callable[..., TrainState]
@@ -247,6 +249,7 @@ class Agent(NamedTuple):
     update: Callable[..., tuple[TrainState, dict[str, Array]]]
     open_loop: Callable[..., "OpenLoop"]
     predict_ahead: Callable[..., "AheadErrors"]
+    dream: Callable[..., "Dreamt"] | None = None
 
 
 class OpenLoop(NamedTuple):
@@ -262,6 +265,18 @@ class OpenLoop(NamedTuple):
     predicted_observation: Array | None
     true_reward: Array
     predicted_reward: Array
+
+
+class Dreamt(NamedTuple):
+    """What a model expects while an actor acts in it, in the environment's units.
+
+    Attributes:
+        observation: [B, T, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
+        reward: [B, T].
+    """
+
+    observation: Array | None
+    reward: Array
 
 
 class AheadErrors(NamedTuple):

@@ -326,6 +326,26 @@ def test_open_loop_shapes_and_units(case):
         np.testing.assert_allclose(prediction.true_observation, batch.observation, atol=1e-5)
 
 
+def test_an_actors_dreams_see_the_context_only(case):
+    dream = case.agent.dream
+    assert (dream is not None) == case.name.startswith("dreamer")
+    if dream is None:
+        return
+    batch, dream = case.batch(), jax.jit(dream, static_argnames=("context", "horizon"))
+    sees = lambda batch: dream(case.state.params, batch, jax.random.key(18), context=CONTEXT, horizon=4)  # noqa: E731
+    base = sees(batch)
+    assert base.observation.shape == (B, CONTEXT + 4, *case.spec.observation_shape)
+    assert base.reward.shape == (B, CONTEXT + 4)
+    chex.assert_tree_all_finite(base)
+    time = np.arange(T).reshape(1, T, *[1] * len(case.spec.observation_shape))
+    other = case.observation(B, T, seed=21)
+    later = batch._replace(
+        observation=np.where(time >= CONTEXT, other, batch.observation),
+        action=np.where(np.arange(T)[:, None] >= CONTEXT, np.float32(0.5), batch.action),
+    )
+    chex.assert_trees_all_equal(sees(later), base)
+
+
 def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
     batch, key = case.batch(), jax.random.key(17)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
+from PIL import Image
 
 from latentplan.driver import gl
 from latentplan.driver.env import EnvConfig, env_spec, make_env
@@ -120,6 +121,16 @@ def test_fast_frames_show_the_same_scene_with_less_detail(name):
     np.testing.assert_array_equal(first[2], reduced[2])  # reward and flags
     play(fast, seed=2, decisions=1)
     assert_same(play(fast, seed=1, decisions=1), reduced)
+
+
+def test_supersampled_frames_are_larger_ones_averaged_down():
+    large, small = (
+        make_env("cartpole_swingup", EnvConfig(image_size=size, supersample=factor)).reset(seed=0)[0]
+        for size, factor in ((64, 1), (32, 2))
+    )
+    assert small.shape == (32, 32, 3)
+    expected = Image.fromarray(large).resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(small, np.asarray(expected))
 
 
 def test_frames_are_not_drawn_over_each_other():

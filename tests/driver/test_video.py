@@ -11,14 +11,16 @@ import pytest
 
 from latentplan.driver.files import DiskFull
 from latentplan.driver.video import (
+    dream_video,
     newest_frame,
     open_loop_image,
     open_loop_plot,
     open_loop_video,
+    write_dreams,
     write_png,
     write_video,
 )
-from latentplan.types import OpenLoop
+from latentplan.types import Dreamt, OpenLoop
 
 BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
 
@@ -164,3 +166,24 @@ def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
     messages = []
     assert open_loop_plot(make_open_loop(shape=(6,)), context=3, report=messages.append) is None
     assert "latentplan[experiments]" in messages[0]
+
+
+def test_dreams_stand_side_by_side_and_mark_the_context():
+    frames = np.stack([np.full((12, 8, 8, 3), level, np.float32) for level in (0.0, 0.5, 7.0)])
+    film = dream_video(Dreamt(frames, np.zeros((3, 12), np.float32)), context=3)
+    assert film.shape == (12, 12, 36, 3)
+    np.testing.assert_array_equal(film[2, 0, ::12], [BLUE] * 3)
+    np.testing.assert_array_equal(film[3, 0, ::12], [ORANGE] * 3)
+    np.testing.assert_array_equal(film[5, 6, 6::12, 0], [0, 128, 255])
+
+
+def test_dreams_are_written_as_a_film_or_a_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    for name, shape in (("pixels", (8, 8, 3)), ("state", (5,))):
+        numbers = np.random.default_rng(0).random((4, 12, *shape), np.float32)
+        dreamt = Dreamt(numbers, numbers.reshape(4, 12, -1)[..., 0])
+        write_dreams(tmp_path, name, dreamt, context=3, fps=10, report=print)
+    assert sorted(os.listdir(tmp_path)) == ["dream_pixels.mp4", "dream_state.png"]
+    shown, _ = play(tmp_path / "dream_pixels.mp4", 264, 1056)
+    assert len(shown) == 12
+    assert len(np.unique(imageio.imread(tmp_path / "dream_state.png").reshape(-1, 3), axis=0)) > 10

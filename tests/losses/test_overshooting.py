@@ -289,7 +289,8 @@ def loop_loss(config: LossConfig) -> float:
                 per_reward[d - 1].append(log_reward)
                 per_both[d - 1].append(stats.norm.logpdf(o, 2 * s, 0.7) + config.reward_scale * log_reward)
     beta = [config.overshooting_beta[min(d, len(config.overshooting_beta) - 1)] for d in range(distance)]
-    total = -np.mean(plain) + sum(w * np.mean(x) for w, x in zip(beta, per_kl, strict=False)) / distance
+    total = (config.dynamics_scale - 1) * np.mean(per_kl[0])
+    total += -np.mean(plain) + sum(w * np.mean(x) for w, x in zip(beta, per_kl, strict=False)) / distance
     if config.overshooting_reward_scale and distance > 1:
         total -= config.overshooting_reward_scale * np.mean([np.mean(x) for x in per_reward[1:distance]])
     if decoded:
@@ -307,6 +308,8 @@ def agent_loss(config: LossConfig) -> tuple[float, dict]:
     [
         {},
         {"free_nats": 0.0},
+        {"dynamics_scale": 5.0, "free_nats": 0.3},
+        {"dynamics_scale": 2.0, "overshooting_distance": 3},
         {"reward_scale": 2.0, "global_prior_scale": 0.1, "free_nats": 0.5},
         {"overshooting_distance": 3, "free_nats": 0.0},
         {"overshooting_distance": 4, "overshooting_beta": (2.0, 0.5, 0.25), "free_nats": 0.3},

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreaming import BehaviourConfig
-from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.agents.prediction import make_dream, make_open_loop, make_predict_ahead
 from latentplan.models.world_model import feature, going_on
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
@@ -119,4 +119,5 @@ def make_dreamer(
         update=update,
         open_loop=make_open_loop(model),
         predict_ahead=make_predict_ahead(model, config.behaviour.horizon),
+        dream=make_dream(model, policy(distributions.sample)),
     )

@@ -11,7 +11,7 @@ from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.elbo import ElboTerms, elbo
-from latentplan.losses.kl import free_nats
+from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, going_on, make_world_model
@@ -41,6 +41,9 @@ class LossConfig:
     """Weight of a termination's log-likelihood, where it is predicted. PlaNet predicts none; as much as a reward's."""
     free_nats: float = 3.0
     """KL per step that costs nothing, in nats."""
+    dynamics_scale: float = 1.0
+    """Weight of the KL's gradient to the prior, when that to the posterior has 1. Above 1, dynamics are learned faster
+    than beliefs are made predictable (KL balancing, Dreamer V2, algorithm 2); PlaNet has none."""
     global_prior_scale: float = 0.0
     """Weight of KL(posterior || N(0, 1)). PlaNet's first release had 0.1."""
     overshooting_distance: int = 1
@@ -61,6 +64,10 @@ class LossConfig:
             raise ValueError(
                 f"loss.overshooting_beta: expected one or more weights >= 0, got {self.overshooting_beta}; "
                 "give one weight per distance, the last holds for the rest"
+            )
+        if self.dynamics_scale < 1:
+            raise ValueError(
+                f"loss.dynamics_scale: expected at least 1 (the plain KL), got {self.dynamics_scale}; PlaNet has 1"
             )
         for name in (
             "reward_scale",
@@ -182,8 +189,8 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
 
     loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + 1/D sum_d beta_d E[max(0, KL_d - free nats)]
     (PlaNet eq. 3 and 7), E over the steps of the batch; for distance d over those whose start lies in
-    the same window and episode. D = 1 is the plain ELBO. Where terminations are predicted, the log-likelihood of
-    whether each step was one joins the reward's.
+    the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds (a - 1) KL(stop(q) || p). Where
+    terminations are predicted, the log-likelihood of whether each step was one joins the reward's.
 
     Args:
         config: of the agent.
@@ -240,6 +247,9 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward)
             total = extra - jnp.mean(fit)
             metrics |= more
+        if losses.dynamics_scale > 1:
+            dynamics, _ = balanced(model.divergence, posteriors, priors)
+            total += (losses.dynamics_scale - 1) * jnp.mean(free_nats(dynamics, losses.free_nats))
         if model.terminal:
             error = optax.sigmoid_binary_cross_entropy(model.terminal(params, beliefs), batch.is_terminal)
             metrics["terminal_nll"] = jnp.mean(error)

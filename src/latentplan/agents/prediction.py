@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
-from latentplan.models.rollout import imagine, observe, previous_beliefs
-from latentplan.types import AheadErrors, Batch, Key, OpenLoop, Params, WorldModel
+from latentplan.models.rollout import imagine, imagine_with, observe, previous_beliefs
+from latentplan.types import AheadErrors, Array, Batch, Belief, Dreamt, Key, OpenLoop, Params, WorldModel
 
 
 def make_open_loop(model: WorldModel) -> Callable:
@@ -25,19 +25,57 @@ def make_open_loop(model: WorldModel) -> Callable:
         pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
         time_major = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
         observation = model.preprocess(time_major.observation, pixel_key)
-        seen = jax.tree.map(lambda x: x[:context], time_major)
-        initial = model.initial(time_major.reward.shape[1:])
-        embeds = model.encode(params, observation[:context])
-        beliefs, _ = observe(model, params, initial, seen.action, embeds, seen.is_first, filter_key)
-        last = jax.tree.map(lambda x: x[-1], beliefs)
+        beliefs, last = _seen(model, params, time_major, observation, filter_key, context)
         future, _ = imagine(model, params, last, time_major.action[context:], imagine_key)
         whole = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), beliefs, future)
-        predicted = None if model.decode is None else model.postprocess(model.decode(params, whole).mean)
-        reward = model.reward(params, whole).mean[..., 0]
+        predicted, reward = _expected(model, params, whole)
         result = OpenLoop(model.postprocess(observation), predicted, time_major.reward, reward)
         return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), result)
 
     return open_loop
+
+
+def make_dream(model: WorldModel, policy: Callable[[Params, Belief, Key], Array]) -> Callable:
+    """What an actor learns from, to be looked at: a few steps of an episode, then the actor in the model.
+
+    Args:
+        model: any world model.
+        policy: (params, belief [...], key) -> action [..., A].
+
+    Returns:
+        `Agent.dream`: (params, batch [B, T], key, *, context, horizon) -> Dreamt [B, context + horizon].
+    """
+
+    def dream(params: Params, batch: Batch, key: Key, *, context: int, horizon: int) -> Dreamt:
+        pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
+        time_major = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
+        observation = model.preprocess(time_major.observation, pixel_key)
+        beliefs, last = _seen(model, params, time_major, observation, filter_key, context)
+        act = lambda belief, key: policy(params, belief, key)  # noqa: E731
+        future, _ = imagine_with(model, params, last, act, imagine_key, horizon=horizon)
+        whole = jax.tree.map(
+            lambda a, b: jnp.concatenate([a, b[1:]]), beliefs, future
+        )  # future begins with the last one
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), Dreamt(*_expected(model, params, whole)))
+
+    return dream
+
+
+def _seen(
+    model: WorldModel, params: Params, batch: Batch, observation: Array, key: Key, context: int
+) -> tuple[Belief, Belief]:
+    """Beliefs of the first `context` steps of [T, B], and the last of them."""
+    seen = jax.tree.map(lambda x: x[:context], batch)
+    embeds = model.encode(params, observation[:context])
+    initial = model.initial(batch.reward.shape[1:])
+    beliefs, _ = observe(model, params, initial, seen.action, embeds, seen.is_first, key)
+    return beliefs, jax.tree.map(lambda x: x[-1], beliefs)
+
+
+def _expected(model: WorldModel, params: Params, beliefs: Belief) -> tuple[Array | None, Array]:
+    """The expected observation, where a model decodes one, and reward, in the environment's units."""
+    observation = None if model.decode is None else model.postprocess(model.decode(params, beliefs).mean)
+    return observation, model.reward(params, beliefs).mean[..., 0]
 
 
 def make_predict_ahead(model: WorldModel, distance: int) -> Callable:

@@ -54,6 +54,10 @@ class EnvConfig:
     """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
     shadows, several times faster where no GPU renders."""
 
+    supersample: int = 1
+    """dm_control draws frames this many times as wide and high, and they are averaged down: small frames then show
+    where between two pixels a thin body lies."""
+
     atari: AtariConfig = field(default_factory=AtariConfig)
     """How Atari games (ALE/...) are played."""
 
@@ -74,6 +78,8 @@ class EnvConfig:
             raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
         if self.render_quality not in ("full", "fast"):
             raise ValueError(f"render_quality: expected 'full' or 'fast', got {self.render_quality!r}.")
+        if self.supersample < 1:
+            raise ValueError(f"supersample: expected at least 1, which is none, got {self.supersample}.")
 
 
 def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
@@ -109,7 +115,7 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     if task.suite == "dm_control":
         if pixels:
             gl.check_backend()
-        size = config.image_size if pixels else None
+        size = config.image_size * config.supersample if pixels else None
         env = suites.load_dm_control(task, image_size=size, camera=config.camera, fast=fast)
     elif task.suite == "atari":
         env = atari.load(task.task, config.atari, pixels=pixels)

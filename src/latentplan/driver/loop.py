@@ -48,6 +48,7 @@ from latentplan.types import Agent, Batch, EnvSpec, Params, TrainState
 
 WORKER_RESTARTS = 3
 FPS = 15.0  # of the films, in decisions per second
+DREAMS = 4  # of an actor, side by side
 _ALLOWANCE = 2**30  # bytes, for what comes and goes beside learning: acting, films, compiling
 
 
@@ -205,6 +206,7 @@ class _Run:
         self.add = compiled(self.replay.add, donate_argnums=0)
         self.act: dict[str, Callable] = {}  # by mode
         self.open_loop = compiled(agent.open_loop, static_argnames="context")
+        self.dream = None if agent.dream is None else compiled(agent.dream, static_argnames=("context", "horizon"))
         self.predict_ahead = compiled(agent.predict_ahead)
         self.checkpoints = Checkpoints(logdir / "checkpoints", keep=config.keep_checkpoints)
         self.metrics = MetricsLog(logdir)
@@ -431,14 +433,22 @@ class _Run:
         self._log("evaluated", values)
 
     def _pictures(self, episode: Batch, key: jax.Array) -> dict[str, float]:
-        """A film of an evaluation episode and its prediction from its first steps; returns the prediction's errors."""
+        """An evaluation episode as a film, its prediction from its first steps, the actor's dreams from there.
+
+        Returns the prediction's errors.
+        """
         context, length = self.config.open_loop_context, self.config.open_loop_length
         if len(episode.reward) <= context:
             return {}
         window = jax.tree.map(lambda x: jnp.asarray(x[:length])[None], episode)
-        predicted = jax.device_get(self.open_loop(self.train_state.params, window, key, context=context))
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
+        params = self.train_state.params
+        predicted = jax.device_get(self.open_loop(params, window, key, context=context))
         errors = video.write_open_loop(directory, name, predicted, context=context, fps=FPS, report=self.say)
+        if self.dream is not None:
+            several = jax.tree.map(lambda x: jnp.repeat(x, DREAMS, 0), window)
+            dreamt = jax.device_get(self.dream(params, several, key, context=context, horizon=length - context))
+            video.write_dreams(directory, name, dreamt, context=context, fps=FPS, report=self.say)
         if self.spec.is_pixels:
             video.write_video(directory / f"evaluation_{name}.mp4", video.newest_frame(episode.observation), FPS)
         return errors

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from latentplan.driver.files import atomic_path
-from latentplan.types import OpenLoop
+from latentplan.types import Dreamt, OpenLoop
 
 _BORDER = 2  # pixels around a frame
 _CONTEXT = (66, 133, 244)  # blue: the model has seen this frame
@@ -48,6 +48,26 @@ def write_open_loop(
         squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
         errors["open_loop/observation_mse"] = float(squared.mean())
     return errors
+
+
+def write_dreams(
+    directory: Path, name: str, dreamt: Dreamt, *, context: int, fps: float, report: Callable[[str], None]
+) -> None:
+    """Writes what an actor does in its model (pixels: a film with the dreams side by side; state vectors: a plot).
+
+    Args:
+        directory: where to; made if needed.
+        name: of the file, after "dream_".
+        dreamt: NumPy arrays [B, T, ...].
+        context: steps that were observed.
+        fps: of the film.
+        report: told where no picture can be made.
+    """
+    directory.mkdir(exist_ok=True)
+    if dreamt.observation is not None and dreamt.observation.ndim == 5:
+        write_video(directory / f"dream_{name}.mp4", dream_video(dreamt, context=context), fps)
+    elif (plot := dream_plot(dreamt, context=context, report=report)) is not None:
+        write_png(directory / f"dream_{name}.png", plot)
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
@@ -178,22 +198,63 @@ def open_loop_plot(
     """
     if open_loop.predicted_observation is not None:
         _check(open_loop, context, row, ndim=3, instead="open_loop_image")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        report("open-loop plot skipped: matplotlib is not installed; it comes with latentplan[experiments]")
-        return None
     pairs = [(np.asarray(open_loop.true_reward)[row], np.asarray(open_loop.predicted_reward)[row])]
     if open_loop.predicted_observation is not None:
         true, model = np.asarray(open_loop.true_observation)[row], np.asarray(open_loop.predicted_observation)[row]
         pairs += list(zip(true.T, model.T, strict=True))
-    columns = min(4, len(pairs))
-    figure = Figure(figsize=(3.2 * columns, 2.2 * -(-len(pairs) // columns)), layout="constrained")
-    for index, (one, other) in enumerate(pairs):
-        axes = figure.add_subplot(-(-len(pairs) // columns), columns, index + 1)
-        axes.plot(one, color="black", label="true")
-        axes.plot(other, color="tab:orange", label="model")
+    lines = [{"true": true, "model": model} for true, model in pairs]
+    return _plot(lines, {"true": "black", "model": "tab:orange"}, context, report)
+
+
+def dream_video(dreamt: Dreamt, *, context: int) -> np.ndarray:
+    """Draws dreams side by side as a film, with frames coloured as in `open_loop_image`.
+
+    Args:
+        dreamt: pixels in [0, 1].
+        context: steps the model has seen.
+
+    Returns:
+        uint8 [T, height, width, 3], for `write_video`.
+    """
+    frames = np.clip(newest_frame(np.asarray(dreamt.observation, np.float32)), 0, 1)
+    return np.concatenate(list(_bordered(frames, context, 1)), axis=2)
+
+
+def dream_plot(dreamt: Dreamt, *, context: int, report: Callable[[str], None] = print) -> np.ndarray | None:
+    """Draws dreams of state vectors: one panel for the reward and one per dimension, one line per dream.
+
+    Args:
+        dreamt: state vectors; of a model without a decoder the reward alone is drawn.
+        context: steps the model has seen; a dotted line marks where they end.
+        report: called with a message where matplotlib is missing.
+
+    Returns:
+        uint8 [height, width, 3], for `write_png`; None where matplotlib is missing.
+    """
+    panels = [np.asarray(dreamt.reward)]
+    if dreamt.observation is not None:
+        panels += list(np.moveaxis(np.asarray(dreamt.observation), -1, 0))
+    lines = [{f"dream {i + 1}": values for i, values in enumerate(panel)} for panel in panels]
+    return _plot(lines, {}, context, report)
+
+
+def _plot(
+    panels: list[dict[str, np.ndarray]], colours: dict[str, str], context: int, report: Callable[[str], None]
+) -> np.ndarray | None:
+    """The reward's panel, then one per dimension of the observation; lines by name."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        report("plot of predictions skipped: matplotlib is not installed; it comes with latentplan[experiments]")
+        return None
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.2 * columns, 2.2 * rows), layout="constrained")
+    for index, lines in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for name, values in lines.items():
+            axes.plot(values, color=colours.get(name), label=name)
         axes.axvline(context - 0.5, color="tab:blue", linestyle=":")
         axes.set_title("reward" if index == 0 else f"observation {index - 1}", fontsize="small")
     figure.axes[0].legend(fontsize="small")
@@ -231,8 +292,12 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
         raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
     true = newest_frame(np.asarray(open_loop.true_observation[row], np.float32))
     model = np.clip(newest_frame(np.asarray(open_loop.predicted_observation, np.float32)[row]), 0, 1)
-    kinds = np.stack([true, model, (model - true + 1) / 2])
-    pixels = _enlarge(np.clip(np.rint(255 * kinds), 0, 255).astype(np.uint8), scale)
+    return _bordered(np.stack([true, model, (model - true + 1) / 2]), context, scale)
+
+
+def _bordered(frames: np.ndarray, context: int, scale: int) -> np.ndarray:
+    """Frames [K, T, height, width, 3] in [0, 1] as uint8, with borders that tell what was seen."""
+    pixels = _enlarge(np.clip(np.rint(255 * frames), 0, 255).astype(np.uint8), scale)
     around = ((0, 0), (0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     tiles = np.pad(pixels, around)
     inside = np.pad(np.ones(pixels.shape[2:4], bool), _BORDER)
