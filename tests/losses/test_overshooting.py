@@ -262,8 +262,8 @@ def kl(m, s, n, r):
     return np.log(r / s) + (s**2 + (m - n) ** 2) / (2 * r**2) - 0.5
 
 
-def loop_loss(config: LossConfig) -> float:
-    """The loss as written in the paper, one number at a time."""
+def loop_loss(config: LossConfig, weight: float = 1.0) -> float:
+    """The loss as written in the paper, one number at a time; `weight` is that of observations."""
     distance, decoded = config.overshooting_distance, config.observation_overshooting_distance or 0
     per_kl, per_reward, per_both = ([[] for _ in range(max(distance, decoded))] for _ in range(3))
     plain, to_normal = [], []
@@ -281,13 +281,13 @@ def loop_loss(config: LossConfig) -> float:
                     s = 0.8 * s + action
                 if d == 1:
                     posterior.append(0.5 * s + 0.5 * o)
-                    likelihood = stats.norm.logpdf(o, 2 * posterior[t], 0.7)
+                    likelihood = weight * stats.norm.logpdf(o, 2 * posterior[t], 0.7)
                     plain.append(likelihood + config.reward_scale * stats.norm.logpdf(r, -posterior[t], 1.0))
                     to_normal.append(max(0.0, kl(posterior[t], 0.4, 0.0, 1.0) - config.free_nats))
                 log_reward = stats.norm.logpdf(r, -s, 1.0)
                 per_kl[d - 1].append(max(0.0, kl(posterior[t], 0.4, s, 0.5) - config.free_nats))
                 per_reward[d - 1].append(log_reward)
-                per_both[d - 1].append(stats.norm.logpdf(o, 2 * s, 0.7) + config.reward_scale * log_reward)
+                per_both[d - 1].append(weight * stats.norm.logpdf(o, 2 * s, 0.7) + config.reward_scale * log_reward)
     beta = [config.overshooting_beta[min(d, len(config.overshooting_beta) - 1)] for d in range(distance)]
     total = (config.dynamics_scale - 1) * np.mean(per_kl[0])
     total += -np.mean(plain) + sum(w * np.mean(x) for w, x in zip(beta, per_kl, strict=False)) / distance
@@ -298,9 +298,9 @@ def loop_loss(config: LossConfig) -> float:
     return total + config.global_prior_scale * np.mean(to_normal)
 
 
-def agent_loss(config: LossConfig) -> tuple[float, dict]:
+def agent_loss(config: LossConfig, updates: int = 0) -> tuple[float, dict]:
     loss = make_loss(PlaNetConfig(loss=config), noiseless_model())
-    return loss(None, jax.tree.map(jnp.asarray, RECORDED), jax.random.key(0))
+    return loss(None, jax.tree.map(jnp.asarray, RECORDED), jax.random.key(0), jnp.int32(updates))
 
 
 @pytest.mark.parametrize(
@@ -324,6 +324,16 @@ def test_the_agents_loss_is_the_loop_over_steps_rows_and_distances(changes):
     config = LossConfig(**changes)
     total, _ = agent_loss(config)
     np.testing.assert_allclose(total, loop_loss(config), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("updates", "weight"), [(0, 0.25), (50, 0.5), (100, 1.0), (200, 1.0)])
+@pytest.mark.parametrize(
+    "changes", [{}, {"overshooting_distance": 3}, {"observation_overshooting_distance": 2}], ids=str
+)
+def test_observations_weigh_less_at_first(changes, updates, weight):
+    config = LossConfig(**changes, observation_start=0.25, observation_ramp=100)
+    total, _ = agent_loss(config, updates)
+    np.testing.assert_allclose(total, loop_loss(config, weight), rtol=1e-5)
 
 
 def test_observation_overshooting_at_distance_one_is_the_likelihood_of_one_step_predictions():

@@ -111,7 +111,7 @@ def test_no_gradient_is_infinite_or_not_a_number(gradients):
 def gradient_of_whole_loss(built, nats: float):
     _, config, model, params = built
     loss = make_loss(PlaNetConfig(model=config, loss=LossConfig(free_nats=nats)), model)
-    return jax.jit(jax.grad(loss, has_aux=True))(params, BATCH_MAJOR, jax.random.key(0))
+    return jax.jit(jax.grad(loss, has_aux=True))(params, BATCH_MAJOR, jax.random.key(0), jnp.int32(0))
 
 
 def test_the_agents_whole_loss_teaches_everything(built):

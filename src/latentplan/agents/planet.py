@@ -37,6 +37,10 @@ class LossConfig:
 
     reward_scale: float = 10.0
     """Weight of the reward's log-likelihood."""
+    observation_start: float = 1.0
+    """Weight of the observation's log-likelihood at the first update. It rises to 1; PlaNet's is 1 throughout."""
+    observation_ramp: int = 0
+    """Updates over which it does, by the same factor in each."""
     terminal_scale: float = 10.0
     """Weight of a termination's log-likelihood, where it is predicted. PlaNet predicts none; as much as a reward's."""
     free_nats: float = 3.0
@@ -68,6 +72,16 @@ class LossConfig:
         if self.dynamics_scale < 1:
             raise ValueError(
                 f"loss.dynamics_scale: expected at least 1 (the plain KL), got {self.dynamics_scale}; PlaNet has 1"
+            )
+        if not 0 < self.observation_start <= 1 or self.observation_ramp < 0:
+            raise ValueError(
+                "loss.observation_start, loss.observation_ramp: expected 0 < start <= 1 and ramp >= 0 updates, "
+                f"got {self.observation_start} and {self.observation_ramp}"
+            )
+        if self.observation_start < 1 and not self.observation_ramp:
+            raise ValueError(
+                "loss.observation_ramp: expected a number of updates, as loss.observation_start is "
+                f"{self.observation_start}, got 0"
             )
         for name in (
             "reward_scale",
@@ -161,7 +175,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
-        (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
+        (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key, state.updates)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
@@ -190,14 +204,15 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
     loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + 1/D sum_d beta_d E[max(0, KL_d - free nats)]
     (PlaNet eq. 3 and 7), E over the steps of the batch; for distance d over those whose start lies in
     the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds (a - 1) KL(stop(q) || p). Where
-    terminations are predicted, the log-likelihood of whether each step was one joins the reward's.
+    terminations are predicted, the log-likelihood of whether each step was one joins the reward's. Early on the
+    observation's log-likelihood may weigh less (`observation_start`).
 
     Args:
         config: of the agent.
         model: the world model.
 
     Returns:
-        (params, batch [B, T], key) -> (loss in nats per step, metrics).
+        (params, batch [B, T], key, updates so far) -> (loss in nats per step, metrics).
     """
     losses = config.loss
     default_distance = 1 if config.model.kind == "rnn" else 0
@@ -211,7 +226,10 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
         )
 
-    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, dict[str, Array]]:
+    def observation_scale(updates: Array) -> Array:
+        return losses.observation_start ** jnp.maximum(1.0 - updates / max(losses.observation_ramp, 1), 0.0)
+
+    def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, dict[str, Array]]:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         if distance > len(batch.reward):
@@ -235,6 +253,8 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             "kl": jnp.mean(terms.kl),
             "kl_free_share": jnp.mean(terms.kl < losses.free_nats),
         }
+        scale = observation_scale(updates)
+        terms = terms._replace(observation=scale * terms.observation)
         if distance == 1 and not decoded:
             total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
         else:  # the KL of all distances takes the place of the ELBO's
@@ -244,7 +264,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             predicted = overshoot(
                 model.imagine_step, params, previous, actions, batch.is_first, overshoot_key, distance=distance
             )
-            extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward)
+            extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward, scale)
             total = extra - jnp.mean(fit)
             metrics |= more
         if losses.dynamics_scale > 1:
@@ -260,7 +280,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
             total += losses.global_prior_scale * jnp.mean(free_nats(to_normal, losses.free_nats))
         return total, metrics
 
-    def overshooting_loss(params, posteriors, predicted, observation, reward) -> tuple[Array, dict[str, Array]]:
+    def overshooting_loss(params, posteriors, predicted, observation, reward, scale) -> tuple[Array, dict[str, Array]]:
         latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], predicted)
         kl = latent_overshooting(model.divergence, posteriors, latent)
         per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
@@ -276,7 +296,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         if decoded:
             nearby = jax.tree.map(lambda x: x[:decoded], predicted)
             log_observation, log_reward = log_likelihoods(params, nearby.belief, observation[None], reward[None])
-            log_both = log_observation + losses.reward_scale * log_reward
+            log_both = scale * log_observation + losses.reward_scale * log_reward
             metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, nearby.valid))
             total += metrics["observation_overshooting_nll"]
         return total, metrics
