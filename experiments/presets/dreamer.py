@@ -57,7 +57,7 @@ def dreamer_v1_cpu(bare: Experiment) -> Experiment:
         replay=replace(planet.replay, batch_size=16),
         agent_config=replace(
             config,
-            model=replace(model, activation="elu"),
+            model=replace(model, activation="elu", pixel_std=0.1),
             loss=replace(config.loss, free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
             actor=replace(config.actor, hidden=200, layers=2),
             critic=replace(config.critic, hidden=200, layers=2),

@@ -17,6 +17,9 @@ def planet_paper(bare: Experiment) -> Experiment:
     return replace(bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=is_gymnasium(bare.env))))
 
 
+PIXEL_LOSS: dict[str, Any] = {"dynamics_scale": 5.0, "observation_start": 0.25, "observation_ramp": 3000}
+
+
 def planet_cpu(bare: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
@@ -27,7 +30,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
     )
     return replace(
         bare,
-        environment=replace(bare.environment, render_quality="fast", image_size=32),
+        environment=replace(bare.environment, render_quality="fast", image_size=32, supersample=2 if pixels else 1),
         run=RunConfig(
             env_steps=200_000,
             updates_per_episode=100 if pixels else 200,
@@ -40,11 +43,11 @@ def planet_cpu(bare: Experiment) -> Experiment:
                 conv_depth=16,
                 conv_norm="layer",
                 layers=1,
-                pixel_std=0.1,
+                pixel_std=0.05,
                 vector_std=0.03,
                 predict_terminal=is_gymnasium(bare.env),
             ),
-            loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0),
+            loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0, **(PIXEL_LOSS if pixels else {})),
             planner=CEMConfig(num_iterations=4, num_candidates=150, num_elites=15, warm_start=True, **plans),
         ),
     )
