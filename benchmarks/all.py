@@ -10,7 +10,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import harness
 
@@ -40,10 +39,7 @@ GPU = {
     "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),
 }
 PEERS = ("planner", "update", "planner-tdmpc2", "update-tdmpc2", "planner-bfloat16", "update-bfloat16")
-SHOWN = {  # columns in the README, where it does not show them all
-    "planner": ("sizes", "beliefs", "planner", "implementation", "ms", "plans/s", "GFLOP/s", "of ceiling"),
-    "update": ("sizes", "obs", "implementation", "ms", "GFLOP/s", "of ceiling"),
-}
+WHOLE = ("planner_quality", "planner_quality-trained", "loop")  # the README shows their tables, of others the ratios
 
 
 def main() -> int:
@@ -93,19 +89,15 @@ def write_tables() -> None:
     ]
     head = "# Benchmarks\n\nWritten by `python benchmarks/all.py`; the same numbers and more are in the JSON files.\n\n"
     (RESULTS / "README.md").write_text(head + "\n".join(whole))
-    short = [f"**{name}**\n\n{harness.render(_shortened(record))}" for name, record in records.items()]
+    short = [
+        f"**{name}** ([table](results/benchmarks/README.md#{name}))\n\n"
+        + (harness.render(record) if name.partition("-")[2] in WHOLE else harness.ratios(record))
+        for name, record in records.items()
+    ]
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(MARKS[0])
     after = rest.split(MARKS[1])[1]
     readme.write_text(before + MARKS[0] + "\n" + "\n".join(short) + "\n" + MARKS[1] + after)
-
-
-def _shortened(record: dict[str, Any]) -> dict[str, Any]:
-    columns = SHOWN.get(record["benchmark"])
-    if columns is None:
-        return record
-    rows = [{name: row[name] for name in columns if name in row} for row in record["rows"]]
-    return record | {"rows": rows}
 
 
 if __name__ == "__main__":

@@ -94,11 +94,13 @@ class Result(NamedTuple):
         rows: one dictionary per line of the table; numbers stay numbers.
         ratios: what the table comes to, by name; numbers.
         notes: sentences that have to be read with the numbers.
+        timed: whether the numbers are times, which other work on the machine changes.
     """
 
     rows: list[dict[str, Any]]
     ratios: dict[str, float]
     notes: Sequence[str] = ()
+    timed: bool = True
 
 
 def main(
@@ -138,7 +140,7 @@ def main(
         "rows": result.rows,
         "ratios": result.ratios,
         "notes": list(result.notes),
-        "other work": _other_work(before),
+        "other work": _other_work(before) if result.timed else None,
     }
     print(render(record))
     if options.json:
@@ -178,18 +180,19 @@ def _other_work(before: tuple[float, float, float] | None) -> float | None:
 
 
 def render(record: dict[str, Any]) -> str:
-    """A result as Markdown: the table, where it was measured, the ratios."""
+    """A result as Markdown: the table, where it was measured, the ratios, the notes."""
+    notes = "".join(f"- {note}\n" for note in record["notes"])
+    return f"{table(record['rows'])}\n\n{ratios(record)}{notes}"
+
+
+def ratios(record: dict[str, Any]) -> str:
+    """What a result comes down to, as Markdown: where it was measured, its ratios, what disturbed it."""
     hardware = record["hardware"]
-    lines = [
-        table(record["rows"]),
-        "",
-        f"{hardware['processor']}, {hardware['device']}; commit {_short(hardware['commit'])}",
-    ]
+    lines = [f"{hardware['processor']}, {hardware['device']}; commit {_short(hardware['commit'])}", ""]
     lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]
     if (other := record.get("other work")) is not None:
         disturbed = "; too much to trust the numbers" if other > TOLERATED else ""
         lines.append(f"- other work on the machine, of all its cores: {other:.0%}{disturbed}")
-    lines += [f"- {note}" for note in record["notes"]]
     return "\n".join(lines) + "\n"
 
 

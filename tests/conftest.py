@@ -19,12 +19,14 @@ from latentplan.types import EnvSpec
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _forget_what_modules_leave() -> Iterator[None]:
-    """Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit.
+def _compile_as_each_module_needs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Most programs run once, so they are compiled in a third less time; modules that train say `OPTIMIZED = True`.
 
-    What a module set in JAX's config, as the driver does when it compiles, is taken back, too.
+    Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit, so
+    they are forgotten; what a module set in JAX's config, as the driver does when it compiles, is taken back, too.
     """
     before = dict(jax.config.values)
+    jax.config.update("jax_disable_most_optimizations", not getattr(request.module, "OPTIMIZED", False))
     yield
     for name, value in before.items():
         if jax.config.values[name] != value:

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 from latentplan.agents.dreamer_v1 import DreamerV1Config
 from latentplan.agents.dreamer_v2 import DreamerV2Config
-from latentplan.agents.dreamer_v3 import CriticConfig as CriticV3Config
-from latentplan.agents.dreamer_v3 import DreamerV3Config
+from latentplan.agents.dreamer_v3 import CriticV3Config, DreamerV3Config
 from latentplan.agents.dreaming import CriticConfig
 from latentplan.planners.policy import PolicyConfig
 

@@ -12,9 +12,11 @@ import pytest
 
 from agents.dreamers import small
 from latentplan.agents import AGENTS
+from latentplan.agents.acting import random_choices
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.agents.tdmpc import TDMPCConfig
 from latentplan.agents.tdmpc2 import TDMPC2Config
+from latentplan.models.actor import ActorConfig
 from latentplan.models.told import TOLDConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
@@ -455,6 +457,9 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
         (lambda: LossConfig(overshooting_beta=()), "overshooting_beta"),
         (lambda: LossConfig(free_nats=-1.0), "free_nats"),
         (lambda: PlaNetConfig(action_noise=-0.1), "action_noise"),
+        (lambda: random_choices(1.5), "action_noise"),
+        (lambda: ActorConfig(min_std=0.0), "actor.min_std"),
+        (lambda: ActorConfig(kind="normal", min_std=1.0), "actor.min_std"),
         (lambda: WorldModelConfig(kind="lstm"), "model.kind"),
         (lambda: WorldModelConfig(activation="gelu"), "model.activation"),
         (lambda: WorldModelConfig(dtype="float64"), "model.dtype"),

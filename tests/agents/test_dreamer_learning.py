@@ -13,6 +13,7 @@ from latentplan.agents import AGENTS
 from latentplan.agents.dreamer_v3 import LaPropConfig
 from latentplan.agents.optimizers import AdamsConfig
 
+OPTIMIZED = True  # these train: see tests/conftest.py
 UPDATES, BATCH = 2000, 16
 ADAMS = AdamsConfig(model_rate=5e-3, actor_rate=2e-3, critic_rate=5e-3)
 

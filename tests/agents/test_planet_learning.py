@@ -14,6 +14,8 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.types import Batch, EnvSpec
 
+OPTIMIZED = True  # these train: see tests/conftest.py
+
 
 def tiny(kind="rssm", **loss):
     return PlaNetConfig(

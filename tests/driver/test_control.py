@@ -10,6 +10,8 @@ from latentplan.driver.workers import Workers
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 
+OPTIMIZED = True  # these train: see tests/conftest.py
+
 
 def test_planet_learns_to_balance_a_pole(tmp_path):
     env, env_config = "cartpole_balance", EnvConfig(obs="state")

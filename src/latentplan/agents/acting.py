@@ -32,7 +32,15 @@ def _noisy(action: Array, key: Key, std: Array | float) -> Array:
 
 
 def random_choices(share: float) -> Explore:
-    """Takes a uniform choice instead of the planned one, one-hot, in this share of decisions."""
+    """Takes a uniform choice instead of the planned one, one-hot, in this share of decisions.
+
+    Raises:
+        ValueError: a share above 1.
+    """
+    if share > 1:
+        raise ValueError(
+            f"action_noise: expected at most 1, as it is a share of the discrete actions here, got {share}"
+        )
 
     def explore(action: Array, key: Key, info: dict[str, Array]) -> Array:
         del info

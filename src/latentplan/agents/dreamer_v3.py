@@ -31,7 +31,7 @@ NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "tru
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticConfig:
+class CriticV3Config:
     """What values are predicted by, and how they are learned. Defaults: Dreamer V3 (`configs.yaml`)."""
 
     hidden: int = 1024
@@ -113,7 +113,7 @@ class DreamerV3Config:
         )
     )
     """What acts."""
-    critic: CriticConfig = field(default_factory=CriticConfig)
+    critic: CriticV3Config = field(default_factory=CriticV3Config)
     """What values are predicted by."""
     behaviour: BehaviourConfig = field(
         default_factory=lambda: BehaviourConfig(discount=1 - 1 / 333, entropy_scale=3e-4)

@@ -49,11 +49,12 @@ class ActorConfig:
             raise ValueError(
                 f"actor.hidden, actor.layers: expected at least 1 and 0, got {self.hidden} and {self.layers}"
             )
-        if not 0 < self.min_std < 1 or not self.init_std > 0:
+        if not self.min_std > 0 or not self.init_std > 0:
             raise ValueError(
-                f"actor.min_std, actor.init_std: expected 0 < min_std < 1 and a positive init_std, "
-                f"got {self.min_std} and {self.init_std}"
+                f"actor.min_std, actor.init_std: expected positive numbers, got {self.min_std} and {self.init_std}"
             )
+        if self.kind == "normal" and not self.min_std < 1:
+            raise ValueError(f"actor.min_std: expected less than 1, the greatest std of normal, got {self.min_std}")
         if not 0 <= self.unimix < 1:
             raise ValueError(f"actor.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
 
