@@ -171,6 +171,9 @@ def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path,
     assert main([*arguments, "--env-steps", "600"])[0] == 0
     status, printed = main([*arguments, "--env-steps", "1000"])
     assert status == 0 and "resumed at 600 env_steps" in printed, printed
+    assert main([*arguments[:-1], str(tmp_path / "whole"), "--env-steps", "1000"])[0] == 0
+    rows = timeless(logdir)  # with an evaluation at 600, where it ended first
+    assert all(row in rows for row in timeless(tmp_path / "whole"))
     acting = ["--logdir", str(logdir), "--episodes", "2", "--act", "policy", "planner", "--planner", "mppi"]
     assert evaluate.main(acting) == 0, capsys.readouterr()
     printed = capsys.readouterr().out
