@@ -151,7 +151,7 @@ def _embedded(file: Path) -> str:
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #222 }}
-img, video {{ max-width: 100%; display: block; margin: .5em 0 }}
+img, video {{ max-width: 100%; display: block; margin: .5em 0 }} video {{ max-height: 80vh }}
 th {{ text-align: left; padding-right: 1em; vertical-align: top }} td {{ font-family: monospace; font-size: 13px }}
 h2 {{ border-top: 1px solid #ccc; padding-top: .7em }}
 </style></head><body><h1>{title}</h1>
