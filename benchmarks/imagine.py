@@ -58,7 +58,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
         agent, _, size = sizes.partition("-")
         config: Any = make_preset("paper", "walker_walk", "state", agent=agent, size=size).agent_config
         model = make_world_model(replace(config.model, dtype=options.dtype), SPEC)
-        actor = make_actor(config.actor, feature(model.initial((1,))).shape[-1], SPEC)
+        actor = make_actor(config.actor, feature(model.initial((1,))).shape[-1], SPEC, dtype=options.dtype)
         dream, key = make_dream(model, actor, config.behaviour), jax.random.key(0)
         params, acting = compiled(model.init)(key), compiled(actor.init)(key)
         inputs = (params, acting, model.initial((options.starts,)), key)

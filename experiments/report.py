@@ -102,7 +102,7 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
         yield "<h3>What plans promise, and what comes</h3>"
         yield "<p>Promised above realised: the planner exploits the model's mistakes.</p>"
         yield _picture(figures.planned_and_realised(run), out / f"{name}-promise.png")
-    if figures.has(run, "planning/elite_return"):
+    if figures.has(run, "planning/elite_return") and len(run["evaluations"][-1]["planning/elite_return"]) > 1:
         yield "<h3>The planner's iterations</h3>"
         yield _picture(figures.planner_iterations(run), out / f"{name}-planner.png")
     yield _picture(figures.time_per_part(run), out / f"{name}-time.png")

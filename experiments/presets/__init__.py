@@ -8,6 +8,7 @@ import jax
 
 from latentplan.agents.dreamer_v3 import DreamerV3Config
 from latentplan.driver.env import EnvConfig
+from latentplan.driver.suites import is_atari, is_gymnasium
 from latentplan.planners import PLANNERS, planner_name
 from presets.dreamer import (
     DREAMER_V3_SIZES,
@@ -68,6 +69,7 @@ PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
 _FOR_ALL = ("paper", "cpu", "debug")
 PROTOCOLS = {name: agent for agent, each in PRESETS.items() for name in each if name not in _FOR_ALL}
 """A published protocol's name -> its agent: `--preset dreamerv3-arxiv2` chooses both."""
+_SUITES = {"dreamer-v2-atari": ("Atari",), "dreamerv3-nature": ("dm_control", "Atari")}
 
 
 def resolve_preset(preset: str) -> tuple[str, str]:
@@ -112,8 +114,18 @@ def make_preset(
     for name, value, known in checks:
         if value not in known:
             expected = ", ".join(x for x in known if x) or f"no --size, as {agent} has only one"
+            if name == "preset":
+                expected += f" (or a protocol's name: {', '.join(PROTOCOLS)})"
             raise ValueError(f"{name}: expected {expected}, got {value!r}")
-    bare = Experiment(env=env, agent=agent, preset=preset, size=size, environment=EnvConfig(obs=obs))  # type: ignore[arg-type]
+    _check_suite(preset, env)
+    camera = 2 if env.startswith("quadruped_") else 0  # as in the released codes of Dreamer and TD-MPC
+    bare = Experiment(
+        env=env,
+        agent=agent,  # type: ignore[arg-type]
+        preset=preset,  # type: ignore[arg-type]
+        size=size,
+        environment=EnvConfig(obs=obs, camera=camera),  # type: ignore[arg-type]
+    )
     experiment = PRESETS[agent][preset](bare)
     config: Any = experiment.agent_config
     if size and isinstance(config, DreamerV3Config):
@@ -122,13 +134,21 @@ def make_preset(
         config = replace(config, model=replace(config.model, **SIZES[agent][size]))
     if planner and planner != planner_name(config.planner):
         sizes = {"cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}.get(preset, {}).get(planner, {})
-        if agent != "planet":  # short plans, some of them the policy's
-            sizes = sizes | {"horizon": config.planner.horizon}
-        chosen = PLANNERS[planner].config(**sizes)
+        chosen = PLANNERS[planner].config(**sizes | {"horizon": config.planner.horizon})
         if agent != "planet" and hasattr(chosen, "policy_candidates"):
             chosen = replace(chosen, policy_candidates=min(24, chosen.num_candidates // 8))
         config = replace(config, planner=chosen)
     return replace(experiment, planner=planner_name(config.planner), agent_config=config)  # type: ignore[arg-type]
+
+
+def _check_suite(preset: str, env: str) -> None:
+    """Refuses a published protocol for an environment that it was not published for."""
+    suite = "Atari" if is_atari(env) else "gymnasium" if is_gymnasium(env) else "dm_control"
+    if preset in PROTOCOLS and suite not in (known := _SUITES.get(preset, ("dm_control",))):
+        raise ValueError(
+            f"preset: {preset} is a protocol for {' and '.join(known)}, got {env}; "
+            f"take --agent {PROTOCOLS[preset]} --preset paper or cpu, and change what has to differ"
+        )
 
 
 # The other planners at the cpu preset: as many evaluations as its CEM has (600), iCEM a fifth of them.

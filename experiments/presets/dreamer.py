@@ -9,9 +9,9 @@ from latentplan.agents.dreamer_v2 import DreamerV2Config
 from latentplan.agents.dreamer_v3 import DreamerV3Config, LaPropConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
-from latentplan.driver.suites import is_gymnasium
+from latentplan.driver.suites import is_atari, is_gymnasium
 from latentplan.planners.policy import PolicyConfig
-from presets.experiment import Experiment
+from presets.experiment import Experiment, eval_every
 from presets.planet import planet_cpu, planet_debug
 
 DREAMER_V3_SIZES: dict[str, dict[str, Any]] = {  # Dreamer V3's configs.yaml: hidden units, GRU, classes, channels
@@ -72,7 +72,7 @@ def dreamer_v2_dmc(bare: Experiment) -> Experiment:
     return replace(
         bare,
         environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
-        run=RunConfig(env_steps=1_000_000, seed_episodes=1, seed_decisions=500, updates_per_decision=0.2),
+        run=RunConfig(env_steps=1_000_000, seed_episodes=1, seed_decisions=1000, updates_per_decision=0.2),
         replay=ReplayConfig(capacity=1_000_000, batch_size=16, batch_length=50),
         agent_config=_with_terminal(DreamerV2Config(), bare),
     )
@@ -120,10 +120,16 @@ def dreamer_v2_cpu(bare: Experiment) -> Experiment:
 def dreamer_v3_nature(bare: Experiment) -> Experiment:
     """Dreamer V3, Nature 2025 (extended tables 2, 4, 5; `configs.yaml`): 1M from state, 200M from pixels."""
     pixels = bare.environment.obs == "pixels"
+    environment = replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 1)
+    env_steps, replayed = 1_100_000, 256 if pixels else 1024
+    if is_atari(bare.env):
+        own = replace(environment.atari, all_actions=True)
+        environment = replace(environment, atari=own, image_size=96 if pixels else 64, grayscale=pixels)
+        env_steps, replayed = 4 * 51_000_000, 32
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 1),
-        run=RunConfig(env_steps=1_100_000, seed_episodes=1, updates_per_decision=(256 if pixels else 1024) / 1024),
+        environment=environment,
+        run=RunConfig(env_steps=env_steps, seed_episodes=1, updates_per_decision=replayed / 1024),
         replay=ReplayConfig(capacity=500_000 if pixels else 5_000_000, batch_size=16, batch_length=64),
         agent_config=sized(DreamerV3Config(), "200M" if pixels else "1M"),
     )
@@ -147,7 +153,13 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
     return replace(
         bare,
         environment=replace(bare.environment, render_quality="fast", image_size=32),
-        run=RunConfig(env_steps=200_000, seed_decisions=500, updates_per_decision=0.5, eval_every=10, eval_episodes=5),
+        run=RunConfig(
+            env_steps=200_000,
+            seed_decisions=500,
+            updates_per_decision=0.5,
+            eval_every=eval_every(bare.env),
+            eval_episodes=5,
+        ),
         replay=ReplayConfig(capacity=110_000, batch_size=16, batch_length=32),
         agent_config=replace(
             config,

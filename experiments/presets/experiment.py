@@ -10,12 +10,18 @@ from latentplan.agents.planet import PlaNetConfig
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
+from latentplan.driver.suites import is_atari, is_gymnasium
 from latentplan.planners import planner_name
 
 Preset = Literal[
     "auto", "paper", "cpu", "debug", "dreamer-v1", "dreamer-v2-dmc", "dreamer-v2-atari", "dreamerv3-nature",
     "dreamerv3-arxiv2",
 ]  # fmt: skip
+
+
+def eval_every(env: str) -> int:
+    """Env_steps between evaluations on two cores: what gymnasium has beside Atari is learned in fewer."""
+    return 2_000 if is_gymnasium(env) and not is_atari(env) else 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +36,8 @@ class Experiment:
     """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu.
     A protocol's name chooses the agent, too."""
     size: str = ""
-    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, the others none."""
+    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, dreamer_v3 1M, 12M, 25M,
+    50M, 100M, 200M and 400M, the others none."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
     environment: Annotated[EnvConfig, tyro.conf.arg(name="")] = field(default_factory=EnvConfig)

@@ -9,7 +9,7 @@ from latentplan.driver.schedule import RunConfig
 from latentplan.driver.suites import is_atari, is_gymnasium
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
-from presets.experiment import Experiment
+from presets.experiment import Experiment, eval_every
 
 
 def planet_paper(bare: Experiment) -> Experiment:
@@ -34,7 +34,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
         run=RunConfig(
             env_steps=200_000,
             updates_per_episode=100 if pixels else 200,
-            eval_every=10,
+            eval_every=eval_every(bare.env),
             eval_episodes=3 if pixels else 5,
         ),
         replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
@@ -67,9 +67,9 @@ def planet_debug(bare: Experiment) -> Experiment:
             env_steps=12_000 if atari else 600 if gymnasium else 4000,
             seed_episodes=2,
             updates_per_episode=4,
-            eval_every=2,
+            eval_every=6_000 if atari else 300 if gymnasium else 2000,
             eval_episodes=1,
-            checkpoint_every=1,
+            checkpoint_every=2_000 if atari else 200 if gymnasium else 1000,
             open_loop_length=20,
         ),
         replay=ReplayConfig(capacity=1000, batch_size=4, batch_length=8),

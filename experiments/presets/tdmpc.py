@@ -11,7 +11,7 @@ from latentplan.driver.schedule import RunConfig
 from latentplan.driver.suites import is_gymnasium
 from latentplan.models.told import TOLDConfig
 from latentplan.planners.mppi import MPPIConfig
-from presets.experiment import Experiment
+from presets.experiment import Experiment, eval_every
 from presets.planet import planet_debug
 
 TDMPC2_SIZES: dict[str, dict[str, Any]] = {  # TD-MPC2's common/__init__.py
@@ -24,10 +24,8 @@ TDMPC2_SIZES: dict[str, dict[str, Any]] = {  # TD-MPC2's common/__init__.py
 
 
 def _stacked(bare: Experiment) -> EnvConfig:
-    """For agents without memory: three frames at once, where they see frames; TD-MPC's camera where it has its own."""
-    if bare.environment.obs != "pixels":
-        return bare.environment
-    return replace(bare.environment, frame_stack=3, camera=2 if bare.env.startswith("quadruped_") else 0)
+    """For agents without memory: three frames at once, where they see frames."""
+    return replace(bare.environment, frame_stack=3 if bare.environment.obs == "pixels" else 1)
 
 
 _TDMPC: dict[str, Any] = {
@@ -68,7 +66,7 @@ def tdmpc_paper(bare: Experiment) -> Experiment:
     return replace(
         bare,
         environment=replace(_stacked(bare), image_size=84, action_repeat=repeat),
-        run=RunConfig(env_steps=chosen["env_steps"], seed_decisions=5000, updates_per_decision=1.0, eval_every=20),
+        run=RunConfig(env_steps=chosen["env_steps"], seed_decisions=5000, updates_per_decision=1.0, eval_every=20_000),
         replay=ReplayConfig(
             capacity=min(chosen["env_steps"], 1_000_000) if pixels else 1_000_000,
             batch_size=chosen["batch_size"],
@@ -90,7 +88,9 @@ def tdmpc_cpu(bare: Experiment) -> Experiment:
     return replace(
         paper,
         environment=replace(_stacked(bare), render_quality="fast"),
-        run=replace(paper.run, env_steps=100_000, seed_decisions=1000, eval_every=10, eval_episodes=5),
+        run=replace(
+            paper.run, env_steps=100_000, seed_decisions=1000, eval_every=eval_every(bare.env), eval_episodes=5
+        ),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=6, priority_exponent=0.6),
         agent_config=replace(
             agent,
@@ -124,7 +124,7 @@ def tdmpc2_paper(bare: Experiment) -> Experiment:
     return replace(
         bare,
         environment=replace(_stacked(bare), action_repeat=None if is_gymnasium(bare.env) else 2),
-        run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0, eval_every=100),
+        run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0, eval_every=100_000),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
         agent_config=TDMPC2Config(model=TOLDConfig(predict_terminal=is_gymnasium(bare.env))),
     )
@@ -137,7 +137,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
     return replace(
         paper,
         environment=replace(_stacked(bare), render_quality="fast"),
-        run=replace(paper.run, env_steps=100_000, eval_every=10, eval_episodes=5),
+        run=replace(paper.run, env_steps=100_000, eval_every=eval_every(bare.env), eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=4),
         agent_config=TDMPC2Config(
             model=model,

@@ -1,5 +1,6 @@
 """Losses of actor and critic against NumPy on fixed dreams, REINFORCE against finite differences, gradient flow."""
 
+import re
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,7 @@ from scipy import stats
 from agents.dreamers import small
 from agents.windows import SPEC, make_batch, noisy
 from latentplan import distributions
-from latentplan.agents import dreamer_v1, dreamer_v2, dreamer_v3
+from latentplan.agents import AGENTS, dreamer_v1, dreamer_v2, dreamer_v3
 from latentplan.agents.dreaming import BehaviourConfig, Dream, Lesson, make_critic_loss
 from latentplan.losses.returns import Range
 from latentplan.models.actor import make_actor
@@ -195,6 +196,28 @@ def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch):
     gradient = jax.grad(lambda x: loss(x, None, None, None, ended, jax.random.key(0))[0])(jnp.asarray(theta))
     expected = [softmax(theta + e) @ worth - softmax(theta - e) @ worth for e in 1e-4 * np.eye(3)]
     np.testing.assert_allclose(-gradient, np.array(expected) / 2e-4, atol=0.02)
+
+
+@pytest.mark.parametrize("version", ["dreamer_v1", "dreamer_v2", "dreamer_v3"])
+def test_all_parts_compute_in_the_models_dtype(version):
+    """No matrix product of float32 is left in an update."""
+    config = small(version, units=8, horizon=3)
+    agent = AGENTS[version].make(replace(config, model=replace(config.model, dtype="bfloat16")), SPEC)
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    update = str(jax.make_jaxpr(agent.update)(state, make_batch(), jax.random.key(0)))
+    products = re.findall(r"(\w+)\[[^\]]*\] = dot_general", update.replace("\n", " "))
+    assert len(products) > 50 and set(products) == {"bf16"}
+
+
+def test_rewards_are_judged_in_the_units_that_are_learned():
+    config = small("dreamer_v2", units=8, horizon=3)
+    batch = make_batch()
+    batch = batch._replace(reward=np.full_like(batch.reward, 100.0))
+    for rewards, least, most in (("raw", 90, 110), ("tanh", 0, 3)):
+        agent = AGENTS["dreamer_v2"].make(replace(config, loss=replace(config.loss, rewards=rewards)), SPEC)
+        params = agent.init(jax.random.key(0)).params
+        errors = agent.predict_ahead(params, batch, jax.random.key(1)).reward_mae
+        assert least < np.asarray(errors)[0] < most
 
 
 # Which loss teaches what

@@ -226,7 +226,7 @@ def test_the_papers_figures():
     run = experiment.run
     assert (run.seed_episodes, run.seed_decisions, run.updates_per_decision) == (5, 1000, 1.0)
     assert experiment.environment.action_repeat == 2
-    assert run.eval_every * 500 == 50_000  # decisions of an episode
+    assert run.eval_every == 2 * 50_000  # decisions, of two env_steps each
     pixels = presets.make_preset("paper", "quadruped_run", "pixels", agent="tdmpc2").environment
     assert (pixels.image_size, pixels.frame_stack, pixels.camera) == (64, 3, 2)
     assert presets.make_preset("paper", "Pendulum-v1", "state", agent="tdmpc2").agent_config.model.predict_terminal

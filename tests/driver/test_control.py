@@ -21,7 +21,7 @@ def test_planet_learns_to_balance_a_pole(tmp_path):
         loss=LossConfig(free_nats=1.0),
         planner=CEMConfig(horizon=10, num_iterations=4, num_candidates=150, num_elites=15),
     )
-    config = RunConfig(env_steps=18_000, updates_per_episode=100, eval_every=100, eval_episodes=3)
+    config = RunConfig(env_steps=18_000, updates_per_episode=100, eval_every=100_000, eval_episodes=3)
     workers = Workers(env, env_config, 1)
     agent = make_planet(agent_config, workers.spec)
     replay = ReplayConfig(capacity=3000, batch_size=16, batch_length=16)

@@ -21,7 +21,7 @@ from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import Interrupted, NonFinite, train
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.rng import stream_key
-from latentplan.driver.schedule import Progress, RunConfig, next_phase, seeding
+from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding
 from latentplan.driver.workers import StepResult, WorkerDied
 from latentplan.types import Agent, AheadErrors, EnvSpec, OpenLoop, TrainState
 
@@ -31,9 +31,9 @@ CONFIG = RunConfig(
     env_steps=72,  # 6 episodes of 4 decisions of 3 control steps
     seed_episodes=2,
     updates_per_episode=3,
-    eval_every=2,
+    eval_every=24,
     eval_episodes=2,
-    checkpoint_every=2,
+    checkpoint_every=24,
     open_loop_context=2,
     open_loop_length=4,
 )
@@ -414,26 +414,50 @@ def _raise_at(kind, count):
 
 
 def test_random_episodes_go_on_until_replay_holds_a_window():
-    config = RunConfig(seed_episodes=2, updates_per_episode=3, eval_every=2, env_steps=1000)
+    config = RunConfig(seed_episodes=2, updates_per_episode=3, env_steps=1000)
     short = Progress(env_steps=20, episodes=2, records=10)
     assert next_phase(config, short, window=12) == "collect"
     assert seeding(config, short, window=12)
     assert next_phase(config, short._replace(episodes=3, records=15), window=12) == "learn"
 
 
-def test_evaluations_are_due_by_episodes_whatever_was_evaluated_before():
-    config = RunConfig(seed_episodes=2, updates_per_episode=0, eval_every=4, env_steps=1000)
+def test_evaluations_are_due_by_env_steps_whatever_was_evaluated_before():
+    config = RunConfig(seed_episodes=2, updates_per_episode=0, eval_every=40, env_steps=1000)
 
-    def phase(episodes, evaluated_at, env_steps=0):
+    def phase(env_steps, evaluated_at, episodes=2):
         return next_phase(config, Progress(env_steps, episodes, records=99, evaluated_at=evaluated_at), window=1)
 
-    assert phase(2, -1) == "evaluate"
-    assert phase(3, 2) == "collect"
-    assert phase(6, 2) == "evaluate"
-    assert phase(5, 2, env_steps=1000) == "evaluate"  # at the end
-    assert phase(5, 5, env_steps=1000) == "stop"
-    assert phase(6, 5) == "evaluate"  # an extended run evaluates when a straight one does
-    assert phase(15, 2) == "evaluate" and phase(15, 15) == "collect"  # once, however many were due
+    assert phase(50, -1, episodes=1) == "collect"  # random still
+    assert phase(20, -1) == "evaluate"
+    assert phase(30, 20) == "collect"
+    assert phase(41, 20) == "evaluate"
+    assert phase(1001, 990) == "evaluate"  # at the end
+    assert phase(1001, 1001) == "stop"
+    assert phase(85, 75) == "evaluate"  # an extended run evaluates when a straight one does
+    assert phase(155, 20) == "evaluate" and phase(155, 155) == "collect"  # once, however many were due
+
+
+def test_checkpoints_are_due_by_env_steps():
+    config = RunConfig(checkpoint_every=40)
+    due = [
+        checkpoint_due(config, Progress(now), Progress(saved)) for now, saved in ((39, 0), (45, 39), (79, 45), (80, 45))
+    ]
+    assert due == [False, True, False, True]
+
+
+def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
+    """A signal to the process group ends the environments' processes as well."""
+    monkeypatch.setattr(loop, "Workers", lambda *args: pytest.fail("the environments were started again"))
+    run_ = loop._Run(
+        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path, lambda kind, values: None, FakeWorkers(),
+    )  # fmt: skip
+
+    def phase(workers):
+        run_.stop.set()
+        raise WorkerDied(0, "was killed by SIGTERM")
+
+    with pytest.raises(Interrupted), run_:
+        run_._with_workers(phase)
 
 
 def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ def test_dreamers_protocols_are_the_published_ones():
 
     v2 = make("dreamer-v2-dmc")
     config = v2.agent_config
-    assert (v2.environment.action_repeat, v2.run.updates_per_decision, v2.run.seed_decisions) == (2, 0.2, 500)
+    assert (v2.environment.action_repeat, v2.run.updates_per_decision, v2.run.seed_decisions) == (2, 0.2, 1000)
     assert (v2.replay.batch_size, v2.replay.batch_length, config.target_every) == (16, 50, 100)
     assert (config.model.deter, config.model.hidden, config.model.stoch, config.model.classes) == (200, 200, 32, 32)
     assert (config.model.conv_depth, config.model.reward_layers, config.model.cell) == (48, 4, "normed")
@@ -139,6 +139,26 @@ def test_dreamers_protocols_are_the_published_ones():
         assert (experiment.replay.batch_size, experiment.replay.batch_length) == (16, 64)
         assert (config.optimizer.learning_rate, config.optimizer.clip, config.optimizer.eps) == (4e-5, 0.3, 1e-20)
         assert (config.behaviour.horizon, config.behaviour.entropy_scale, config.critic.replay_scale) == (15, 3e-4, 0.3)
+
+    game = presets.make_preset("dreamerv3-nature", "ALE/Pong-v5", "pixels", agent="dreamer_v3")
+    seen = game.environment
+    assert (seen.image_size, seen.grayscale, seen.atari.all_actions, seen.action_repeat) == (96, True, True, None)
+    assert (game.run.env_steps, game.run.updates_per_decision) == (204_000_000, 32 / 1024)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "env"),
+    [("dreamer-v2-dmc", "ALE/Pong-v5"), ("dreamer-v2-atari", "walker_walk"), ("dreamerv3-arxiv2", "CartPole-v1")],
+)
+def test_a_protocol_is_refused_where_it_was_not_published(protocol, env):
+    with pytest.raises(ValueError, match=f"preset: {protocol} is a protocol for .*, got {env}"):
+        presets.make_preset(protocol, env, "pixels", agent=presets.PROTOCOLS[protocol])
+
+
+def test_quadrupeds_are_seen_by_camera_2():
+    for agent, each in presets.PRESETS.items():
+        for name in each.keys() & {"paper", "cpu", "debug"}:
+            assert presets.make_preset(name, "quadruped_run", "pixels", agent=agent).environment.camera == 2
 
 
 @pytest.mark.parametrize("size", presets.SIZES["dreamer_v3"])

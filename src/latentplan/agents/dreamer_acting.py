@@ -8,14 +8,14 @@ import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
-from latentplan.agents.dreaming import BehaviourConfig
+from latentplan.agents.dreaming import REWARDS, BehaviourConfig, ModelLossConfig
 from latentplan.agents.prediction import make_dream, make_open_loop, make_predict_ahead
 from latentplan.models.world_model import feature, going_on
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
 
 
 class Dreaming(Protocol):
@@ -28,6 +28,10 @@ class Dreaming(Protocol):
     @property
     def action_noise(self) -> float:
         """Std of the exploration noise; of discrete actions, the share of random ones."""
+
+    @property
+    def loss(self) -> ModelLossConfig:
+        """What the model minimises."""
 
     @property
     def behaviour(self) -> BehaviourConfig:
@@ -111,13 +115,23 @@ def make_dreamer(
         collecting = build(replace(planner, horizon=1), distributions.sample)
     else:
         acting = collecting = build(planner, distributions.sample)
+
+    def as_learned(diagnose: Callable[..., Any]) -> Callable[..., Any]:
+        """With rewards in the units that the model predicts."""
+        squash = REWARDS[config.loss.rewards]
+
+        def given(params: Params, batch: Batch, key: Key, **options: Any) -> Any:
+            return diagnose(params, batch._replace(reward=squash(batch.reward)), key, **options)
+
+        return given
+
     explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
     return Agent(
         init=init,
         initial=make_initial(init, model, acting, spec.action_size),
         act=make_act(model, acting, explore, collecting=collecting),
         update=update,
-        open_loop=make_open_loop(model),
-        predict_ahead=make_predict_ahead(model, config.behaviour.horizon),
+        open_loop=as_learned(make_open_loop(model)),
+        predict_ahead=as_learned(make_predict_ahead(model, config.behaviour.horizon)),
         dream=make_dream(model, policy(distributions.sample)),
     )

@@ -92,7 +92,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     feature_size = feature(model.initial((1,))).shape[-1]
-    actor = make_actor(config.actor, feature_size, spec)
+    actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
     critic = make_critic(config.critic, feature_size, config.model)
     model_optimizer, actor_optimizer, critic_optimizer = make_adams(config.optimizer)
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)

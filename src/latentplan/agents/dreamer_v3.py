@@ -172,7 +172,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     """
     model = make_world_model(config.model, spec)
     feature_size = feature(model.initial((1,))).shape[-1]
-    actor = make_actor(config.actor, feature_size, spec)
+    actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
     critic = make_scalar_head(
         feature_size, "two_hot", hidden=config.critic.hidden, layers=config.critic.layers, dtype=config.model.dtype,
         **NETWORKS,

@@ -16,7 +16,7 @@ from latentplan.models.world_model import WorldModelConfig, feature, going_on, m
 from latentplan.nets.network import Network
 from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
 
-REWARDS: dict[str, Callable[[Array], Array]] = {"as they are": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
+REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class ModelLossConfig:
     """Of each of the two, what costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
     """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
-    rewards: Literal["as they are", "tanh", "sign"] = "as they are"
+    rewards: Literal["raw", "tanh", "sign"] = "raw"
     """What rewards are put through before they are learned. Dreamer V2 on Atari: tanh."""
 
     def __post_init__(self) -> None:

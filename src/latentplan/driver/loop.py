@@ -213,7 +213,7 @@ class _Run:
         self.progress = Progress()
         self.collector = ThreadPoolExecutor(1, "collector")
         self.ahead: Future | None = None  # with overlap: the collection that runs beside learning
-        self.saved_at: int | None = None
+        self.saved: Progress = self.progress
         self.started = time.monotonic()
 
     def __enter__(self) -> "_Run":
@@ -248,7 +248,7 @@ class _Run:
         tree, metadata = found
         self._take(tree)
         self.progress = Progress(**metadata["progress"])
-        self.saved_at = self._step()
+        self.saved = self.progress
         self.metrics.rewind(self.progress.metrics_bytes, self.say)
         for _, episode in load_episodes(self.logdir / "episodes", self.progress.episodes, self.spec, self.say):
             self.replay_state = add_episode(self.replay, self.add, self.replay_state, episode)
@@ -284,7 +284,7 @@ class _Run:
     def save(self) -> None:
         """Writes a checkpoint, unless this very state was saved already."""
         self._check_finite()
-        if self.saved_at == self._step():
+        if self.checkpoints.steps() and _step(self.saved) == _step(self.progress):
             return
         now = time.monotonic()
         seconds = self.progress.seconds + now - self.started
@@ -292,13 +292,8 @@ class _Run:
         self.started = now
         tree = {"train_state": self.train_state, "sums": self.sums, "acting": self.acting}
         tree["priorities"] = self.replay.priorities(self.replay_state)
-        self.checkpoints.save(self._step(), tree, {"progress": self.progress._asdict()})
-        self.saved_at = self._step()
-
-    def _step(self) -> int:
-        """A number that grows with every change of the counters."""
-        progress = self.progress
-        return 2 * progress.episodes + progress.updates + (progress.evaluated_at == progress.episodes)
+        self.checkpoints.save(_step(self.progress), tree, {"progress": self.progress._asdict()})
+        self.saved = self.progress
 
     # -- what comes next -----------------------------------------------------------------------------
 
@@ -315,7 +310,7 @@ class _Run:
                 elif phase == "evaluate":
                     self.evaluate()
                 else:
-                    if checkpoint_due(self.config, self.progress):
+                    if checkpoint_due(self.config, self.progress, self.saved):
                         self.save()
                     self.collect()
             self.save()
@@ -429,7 +424,7 @@ class _Run:
         with parts("write"):
             values |= self._pictures(episodes[0], open_loop_key)
         values |= parts.seconds() | {"time/evaluate": time.monotonic() - started}
-        self.progress = progress._replace(evaluated_at=progress.episodes)
+        self.progress = progress._replace(evaluated_at=progress.env_steps)
         self._log("evaluated", values)
 
     def _pictures(self, episode: Batch, key: jax.Array) -> dict[str, float]:
@@ -438,10 +433,12 @@ class _Run:
         Returns the prediction's errors.
         """
         context, length = self.config.open_loop_context, self.config.open_loop_length
+        directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
+        if self.spec.is_pixels:
+            video.write_video(directory / f"evaluation_{name}.mp4", video.newest_frame(episode.observation), FPS)
         if len(episode.reward) <= context:
             return {}
         window = jax.tree.map(lambda x: jnp.asarray(x[:length])[None], episode)
-        directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
         params = self.train_state.params
         predicted = jax.device_get(self.open_loop(params, window, key, context=context))
         errors = video.write_open_loop(directory, name, predicted, context=context, fps=FPS, report=self.say)
@@ -449,8 +446,6 @@ class _Run:
             several = jax.tree.map(lambda x: jnp.repeat(x, DREAMS, 0), window)
             dreamt = jax.device_get(self.dream(params, several, key, context=context, horizon=length - context))
             video.write_dreams(directory, name, dreamt, context=context, fps=FPS, report=self.say)
-        if self.spec.is_pixels:
-            video.write_video(directory / f"evaluation_{name}.mp4", video.newest_frame(episode.observation), FPS)
         return errors
 
     # -- small things --------------------------------------------------------------------------------
@@ -472,6 +467,7 @@ class _Run:
                 return phase(self.workers)
             except WorkerDied as error:
                 self.workers = None
+                self._stop_if_asked()  # a signal to the process group ends them, too
                 if attempt == WORKER_RESTARTS or error.traceback:  # what the environment raises, it raises again
                     raise
                 self.say(f"{error}; starting the environments again and repeating the episode")
@@ -511,6 +507,11 @@ class _Run:
     def _stop_if_asked(self) -> None:
         if self.stop.is_set():
             raise Interrupted
+
+
+def _step(progress: Progress) -> int:
+    """A number that grows with every change of the counters."""
+    return 2 * progress.episodes + progress.updates + (progress.evaluated_at == progress.env_steps)
 
 
 def _copy(params: Params) -> Params:

@@ -25,12 +25,12 @@ class RunConfig:
     updates_per_episode. TD-MPC2 has 1."""
     overlap: bool = False
     """Collect while learning: the next episodes act on the parameters from before these updates. PlaNet alternates."""
-    eval_every: int = 25
-    """Episodes between evaluations."""
+    eval_every: int = 25_000
+    """Evaluate after the first learning phase, then whenever another so many env_steps are collected."""
     eval_episodes: int = 10
     """Episodes per evaluation, without exploration noise."""
-    checkpoint_every: int = 5
-    """Episodes between checkpoints. After a kill, what came after the last one is done again."""
+    checkpoint_every: int = 5_000
+    """Save whenever another so many env_steps are collected. After a kill, what came after that is done again."""
     keep_checkpoints: int = 2
     """Checkpoints kept, newest first."""
     open_loop_context: int = 5
@@ -58,7 +58,7 @@ class Progress(NamedTuple):
         episodes: episodes collected.
         updates: gradient steps taken.
         records: records collected; an episode of n decisions has n + 1.
-        evaluated_at: episodes at the last evaluation; -1 before the first.
+        evaluated_at: env_steps at the last evaluation; -1 before the first.
         summed_updates: updates whose metrics are summed but not yet written.
         metrics_bytes: size of metrics.jsonl.
         seconds: wall-clock time of all sittings together.
@@ -101,7 +101,8 @@ def updates_due(config: RunConfig, progress: Progress, window: int) -> int:
 def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["learn", "evaluate", "collect", "stop"]:
     """Learn while updates are due, else evaluate if that is due, else collect, until `env_steps` are done.
 
-    Evaluations are due after the first learning phase, every `eval_every` episodes from then, and at the end.
+    Evaluations are due after the first learning phase, at every multiple of `eval_every` that was passed since the last
+    one, and at the end.
 
     Args:
         config: the schedule.
@@ -114,15 +115,16 @@ def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["l
     if progress.updates < updates_due(config, progress, window):
         return "learn"
     done = progress.env_steps >= config.env_steps
-    reached = (progress.episodes - config.seed_episodes) // config.eval_every
-    evaluated = (progress.evaluated_at - config.seed_episodes) // config.eval_every
-    regular = not seeding(config, progress, window) and (progress.evaluated_at < 0 or reached > evaluated)
-    if regular or (done and progress.evaluated_at != progress.episodes):
+    passed = progress.evaluated_at < 0 or _passed(config.eval_every, progress.evaluated_at, progress.env_steps)
+    if (passed and not seeding(config, progress, window)) or (done and progress.evaluated_at != progress.env_steps):
         return "evaluate"
     return "stop" if done else "collect"
 
 
-def checkpoint_due(config: RunConfig, progress: Progress) -> bool:
-    """Whether to save before the next collection: every `checkpoint_every` episodes after the seed episodes."""
-    ahead = progress.episodes - config.seed_episodes
-    return ahead >= 0 and ahead % config.checkpoint_every < config.num_envs
+def checkpoint_due(config: RunConfig, progress: Progress, saved: Progress) -> bool:
+    """Whether to save before the next collection: where a multiple of `checkpoint_every` was passed since `saved`."""
+    return _passed(config.checkpoint_every, saved.env_steps, progress.env_steps)
+
+
+def _passed(every: int, before: int, now: int) -> bool:
+    return now // every > before // every

@@ -39,8 +39,6 @@ class ActorConfig:
     """Of tanh_normal, the standard deviation before tanh at the start."""
     unimix: float = 0.0
     """Share of uniform probabilities that choices are mixed with. Dreamer V3 has 0.01."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the products."""
 
     def __post_init__(self) -> None:
         if self.kind not in ("tanh_normal", "truncated_normal", "normal"):
@@ -59,20 +57,21 @@ class ActorConfig:
             raise ValueError(f"actor.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
 
 
-def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec) -> Network:
+def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: str = "float32") -> Network:
     """Builds an actor.
 
     Args:
         config: sizes and kind.
         feature_size: F.
         spec: of the environment's actions.
+        dtype: of the products.
 
     Returns:
         Network whose apply maps features [..., F] to a distribution over actions [..., A], one-hot where
         `spec.discrete`.
     """
-    names = ("hidden", "layers", "activation", "norm", "weights", "dtype", "output_scale")
-    sizes: dict[str, Any] = {name: getattr(config, name) for name in names}
+    names = ("hidden", "layers", "activation", "norm", "weights", "output_scale")
+    sizes: dict[str, Any] = {name: getattr(config, name) for name in names} | {"dtype": dtype}
     if spec.discrete:
         return make_one_hot_mlp(feature_size, 1, spec.action_size, unimix=config.unimix, **sizes)
     network = make_mlp(feature_size, 2 * spec.action_size, **sizes)

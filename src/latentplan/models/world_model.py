@@ -36,7 +36,7 @@ class WorldModelConfig(DynamicsConfig):
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
     """Convolutions: of World Models, as PlaNet, Dreamer V1 and V2 have them, or of Dreamer V3."""
     conv_depth: int = 32
-    """Channels of the first convolution; each further one has twice as many."""
+    """Channels of the first convolution; each further one has twice as many. Dreamer V3: 2, 3, 4 and 4 times this."""
     conv_norm: Literal["none", "layer", "rms"] = "none"
     """What normalises the channels of every convolution but the last, before its activation. PlaNet has none."""
     conv_activation: Literal["relu", "elu", "silu"] = "relu"
