@@ -35,7 +35,7 @@ def config_of(version, name):
     config = replace(config, loss=replace(loss, reward_scale=10.0), behaviour=behaviour, optimizer=ADAMS)
     if version == "dreamer_v1":
         return replace(config, actor=replace(config.actor, init_std=1.0))
-    return replace(config, actor_gradient="both", dynamics_share=0.5, target_every=20)
+    return replace(config, target_every=20)
 
 
 @functools.cache
