@@ -23,7 +23,7 @@ from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding
 from latentplan.driver.workers import StepResult, WorkerDied
-from latentplan.types import Agent, AheadErrors, EnvSpec, OpenLoop, TrainState
+from latentplan.types import Agent, AheadErrors, Batch, EnvSpec, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
@@ -458,6 +458,17 @@ def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
 
     with pytest.raises(Interrupted), run_:
         run_._with_workers(phase)
+
+
+def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
+    run_ = loop._Run(
+        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path, lambda kind, values: None, FakeWorkers(),
+    )  # fmt: skip
+    run_.spec = SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8")
+    short = Batch(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 1)), *np.zeros((4, 2)))
+    with run_:
+        assert run_._pictures(short, stream_key(0, "evaluate")) == {}
+    assert [file.name for file in (tmp_path / "videos").iterdir()] == ["evaluation_000000000.mp4"]
 
 
 def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):

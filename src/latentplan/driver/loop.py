@@ -434,6 +434,7 @@ class _Run:
         """
         context, length = self.config.open_loop_context, self.config.open_loop_length
         directory, name = self.logdir / "videos", f"{self.progress.env_steps:09d}"
+        directory.mkdir(exist_ok=True)
         if self.spec.is_pixels:
             video.write_video(directory / f"evaluation_{name}.mp4", video.newest_frame(episode.observation), FPS)
         if len(episode.reward) <= context:
