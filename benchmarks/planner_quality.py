@@ -25,9 +25,11 @@ from runs import read_config
 from latentplan.driver.compilation import compiled, configure
 from latentplan.driver.provenance import from_dict
 from latentplan.planners import PLANNERS
+from latentplan.planners.gradient import GradientConfig
 
 BUDGETS = (120, 600, 3000)  # each a fifth of the next
 KEPT = ("horizon", "init_std", "warm_start")  # of a run's own planner, when another one takes its place
+SETTLED = {"choose": "mean"}  # MPPI is judged by what it settles on, not by an elite that it draws
 COMPARED = [name for name in PLANNERS if name != "policy"]  # a policy evaluates nothing
 PROBLEMS: dict[str, Callable[[], known_models.Problem]] = {
     "quadratic": known_models.quadratic,
@@ -77,7 +79,9 @@ def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tup
     found = {}
     for name in options.planner:
         for budget in options.budgets:
-            config = with_budget(configured(name, {"horizon": known_models.HORIZON, "warm_start": True}), budget)
+            config = with_budget(
+                configured(name, {"horizon": known_models.HORIZON, "warm_start": True, **SETTLED}), budget
+            )
             planner = PLANNERS[name].make(config, problem.action_size, problem.evaluate)
             found[name, budget] = np.asarray(compiled(lambda keys, p=planner: problem.score(p, keys))(keys))
             print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
@@ -100,7 +104,7 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
         seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
         for name in options.planner:
             for budget in options.budgets:
-                kept = {x: getattr(own.planner, x) for x in KEPT if hasattr(own.planner, x)}
+                kept = SETTLED | {x: getattr(own.planner, x) for x in KEPT if hasattr(own.planner, x)}
                 same = type(own.planner) is PLANNERS[name].config
                 planner = with_budget(own.planner if same else configured(name, kept), budget)
                 other = make(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
@@ -120,10 +124,11 @@ def configured(name: str, values: dict[str, Any]) -> Any:
 def with_budget(config: Any, budget: int) -> Any:
     """A planner's config, changed to evaluate at most so many sequences, and hardly fewer.
 
-    Rounds are few where there are few sequences: 4, or 10 from 2000 on. A tenth of a round's sequences are elites,
-    and at most an eighth are the policy's.
+    Rounds are few where there are few sequences: 4, or 10 from 2000 on; ascents have 19, to get anywhere. A tenth of
+    a round's sequences are elites, and at most an eighth are the policy's.
     """
-    rounds = {"num_iterations": 4 if budget < 2000 else 10} if hasattr(config, "num_iterations") else {}
+    count = 19 if isinstance(config, GradientConfig) else 4 if budget < 2000 else 10
+    rounds = {"num_iterations": count} if hasattr(config, "num_iterations") else {}
 
     def sized(candidates: int) -> Any:
         elites = {"num_elites": max(2, candidates // 10)} if hasattr(config, "num_elites") else {}

@@ -23,8 +23,9 @@ class Evaluation:
     act: tuple[Literal["policy", "planner"], ...] = ()
     """Of an agent with a policy: act by it, plan over its model with its critic at a plan's end, or both in turn; the
     returns are kept in the run's acting.json. None: as it was trained."""
-    planner: Literal["cem", "icem", "mppi", "gradient", "shooting"] = "cem"
-    """What plans with `--act planner`, as the run's preset has it."""
+    planner: Literal["", "cem", "icem", "mppi", "gradient", "shooting"] = ""
+    """What plans over the run's model, as its preset has it. Empty: what the run was trained with, or cem where that is
+    a policy."""
     video: str = ""
     """File for a film of the first episode (.mp4). Empty: none."""
 
@@ -58,16 +59,18 @@ def _evaluate(options: Evaluation) -> None:
     from latentplan.driver import compilation
     from latentplan.driver.provenance import from_dict
     from latentplan.driver.workers import Workers
+    from latentplan.planners import planner_name
 
     if options.episodes < 1:
         raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
     compilation.configure()
     logdir = Path(options.logdir)
     experiment = from_dict(Experiment, read_config(logdir)[0])
-    found = {}
+    own, found = planner_name(experiment.agent_config.planner), {}
+    plans = options.planner or ("cem" if own == "policy" else own)
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         for act in dict.fromkeys(options.act or ("",)):
-            name = {"": "", "policy": "policy", "planner": options.planner}[act]
+            name = {"": options.planner, "policy": "policy", "planner": plans}[act]
             found[name] = _act(options, acting_by(experiment, name), logdir, workers, name)
     if options.act:
         _keep(logdir / "acting.json", found, options)
@@ -77,20 +80,21 @@ def acting_by(experiment, planner: str):
     """The experiment with another planner; empty: as it is.
 
     Raises:
-        ValueError: the agent has no policy.
+        ValueError: the agent has no policy to act by, or cannot be planned for so.
     """
     from presets import make_preset
 
+    from latentplan.planners import planner_name
+
     if not planner:
+        return experiment
+    if planner == "policy" and experiment.agent == "planet":
+        raise ValueError("act: expected an agent with a policy of its own, got planet, which plans; leave --act out")
+    if planner == planner_name(experiment.agent_config.planner):
         return experiment
     chosen = make_preset(
         experiment.preset, experiment.env, experiment.environment.obs, planner, experiment.agent, experiment.size
     )
-    if not hasattr(experiment.agent_config, "behaviour"):
-        raise ValueError(
-            f"act: expected an agent with a policy of its own (dreamer_v1, dreamer_v2, dreamer_v3), got "
-            f"{experiment.agent}; leave --act out"
-        )
     return replace(experiment, agent_config=replace(experiment.agent_config, planner=chosen.agent_config.planner))
 
 

@@ -134,7 +134,10 @@ def make_preset(
         config = replace(config, model=replace(config.model, **SIZES[agent][size]))
     if planner and planner != planner_name(config.planner):
         sizes = {"cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}.get(preset, {}).get(planner, {})
-        chosen = PLANNERS[planner].config(**sizes | {"horizon": config.planner.horizon})
+        own = {"horizon": config.planner.horizon}
+        if preset == "cpu" and agent == "planet" and planner != "shooting":
+            own["init_std"] = config.planner.init_std  # what suits the environment
+        chosen = PLANNERS[planner].config(**sizes | own)
         if agent != "planet" and hasattr(chosen, "policy_candidates"):
             chosen = replace(chosen, policy_candidates=min(24, chosen.num_candidates // 8))
         config = replace(config, planner=chosen)
@@ -153,10 +156,10 @@ def _check_suite(preset: str, env: str) -> None:
 
 # The other planners at the cpu preset: as many evaluations as its CEM has (600), iCEM a fifth of them.
 _CPU_PLANNERS: dict[str, dict[str, Any]] = {
-    "cem": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "init_std": 0.5, "warm_start": True},
+    "cem": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "warm_start": True},
     "icem": {"num_iterations": 3, "num_candidates": 40, "num_elites": 10},
-    "mppi": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "init_std": 0.5},
-    "gradient": {"num_iterations": 12, "num_candidates": 16},
+    "mppi": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15},
+    "gradient": {"num_iterations": 12, "num_candidates": 24},
     "shooting": {"num_candidates": 600, "warm_start": True},
 }
 _DEBUG_PLANNERS: dict[str, dict[str, Any]] = {

@@ -31,6 +31,14 @@ def test_every_planner_fits_every_agent_and_small_presets_plan_little(agent, pre
         assert config.horizon == own.horizon and 0 < config.policy_candidates < config.num_candidates / 4
 
 
+@pytest.mark.parametrize("planner", ["icem", "mppi", "gradient", "shooting"])
+def test_other_planners_keep_what_suits_the_environment(planner):
+    make = lambda name: presets.make_preset("cpu", "Pendulum-v1", "state", name).agent_config.planner  # noqa: E731
+    own, other = make(""), make(planner)
+    assert other.horizon == own.horizon == 20
+    assert planner == "shooting" or other.init_std == own.init_std == 1.0
+
+
 @pytest.mark.parametrize(
     ("choices", "folder"),
     [

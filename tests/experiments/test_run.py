@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -186,6 +187,17 @@ def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path,
     assert "| mppi, its critic at a plan's end | " in table and "| 2 | 1,000 | dreamer |" in table
     assert evaluate.main([*acting[:2], "--episodes", "1"]) == 0  # as it was trained
     assert "acting by" not in capsys.readouterr().out
+
+
+def test_any_run_is_evaluated_with_another_planner(straight, capsys):
+    arguments = ["--logdir", str(straight[0]), "--episodes", "1"]
+    returns = {}
+    for planner in ("", "cem", "shooting"):
+        assert evaluate.main([*arguments, *(("--planner", planner) if planner else ())]) == 0
+        printed = capsys.readouterr().out
+        assert ("acting by shooting" in printed) == (planner == "shooting")
+        returns[planner] = re.search(r"episode 0: return (\S+),", printed)[1]
+    assert returns[""] == returns["cem"] != returns["shooting"]
 
 
 def test_acting_by_a_policy_needs_one(straight, capsys):

@@ -208,7 +208,8 @@ def test_shallow_encoders_are_numpys(version, image_size, positions):
         x = numpy_conv(x, params[f"_Conv_{i}"], stride)
         x = x if version == 2 and i == 3 else np.maximum(x, 0)
     assert x.shape == (2, positions, positions, 4)
-    expected = x.reshape(2, -1) @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])
+    flat = x.transpose(0, 3, 1, 2).reshape(2, -1)  # channels first, as in PyTorch
+    expected = flat @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])
     np.testing.assert_allclose(encoder.apply(params, image.reshape(2, -1)), expected, rtol=1e-4, atol=1e-4)
 
 

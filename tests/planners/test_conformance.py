@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.models.told import TOLDConfig, make_told
+from latentplan.models.world_model import make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.objectives import sum_of_rewards
 from latentplan.planners.policy import propose_by
-from latentplan.types import Belief, PlanOutput
+from latentplan.types import Belief, EnvSpec, PlanOutput
 
 ACTION_SIZE = 2
 HORIZON = 4
@@ -261,18 +263,24 @@ def test_discrete_actions_are_one_hot_and_the_best_sequence_is_found(name):
         jax.debug.callback(lambda x: seen.append(np.asarray(x)), actions)
         return jnp.sum(actions[jnp.arange(HORIZON), :, wanted], 0)
 
-    more = {"num_candidates": 1000} if name == "shooting" else MORE[name]
+    more = {"num_candidates": 1000, "warm_start": True} if name == "shooting" else MORE[name]
     planner = entry.make(entry.config(**(TINY[name] | more)), 3, evaluate, discrete=True)
     output = planner(None, make_belief(), jax.random.key(18))
     jax.effects_barrier()
     np.testing.assert_array_equal(output.plan, jax.nn.one_hot(wanted, 3))
     np.testing.assert_array_equal(output.action, output.plan[0])
-    for actions in seen:
-        assert set(np.unique(actions)) <= {0.0, 1.0} and (actions.sum(-1) == 1).all()
     again = planner(None, make_belief(), jax.random.key(19), output.warm_start)
     assert again.plan.shape == output.plan.shape
     nothing = jax.tree.map(jnp.zeros_like, output.warm_start)
     chex.assert_tree_all_finite(planner(None, make_belief(), jax.random.key(19), nothing))
+    jax.effects_barrier()
+    for actions in seen:  # with a warm start, too
+        assert set(np.unique(actions)) <= {0.0, 1.0} and (actions.sum(-1) == 1).all()
+
+
+def test_a_share_of_uniform_choice_above_one_is_refused():
+    with pytest.raises(ValueError, match="planner.min_std: expected at most 1"):
+        PLANNERS["mppi"].make(PLANNERS["mppi"].config(min_std=1.5, max_std=2.0), 3, reward, discrete=True)
 
 
 @pytest.mark.parametrize("name", sorted(PLANNERS.keys() - set(DISCRETE) - {"policy"}))
@@ -280,6 +288,27 @@ def test_planners_of_continuous_actions_refuse_discrete_ones_and_name_others(nam
     entry = PLANNERS[name]
     with pytest.raises(ValueError, match=f"planner: {name} plans continuous actions.*use cem, mppi or shooting"):
         entry.make(entry.config(), ACTION_SIZE, reward, discrete=True)
+
+
+@pytest.mark.parametrize("kind", ["rssm", "ssm", "rnn", "told"])
+@optimizers(PLANNERS)
+def test_every_planner_plans_over_every_model(name, kind, tiny_model_config, numpy_params):
+    spec = EnvSpec((3,), "float32", action_size=ACTION_SIZE, action_repeat=1, max_decisions=None)
+    if kind == "told":
+        model = make_told(TOLDConfig(latent=8, hidden=8, num_q=2), spec).world
+    else:
+        model = make_world_model(tiny_model_config(kind=kind), spec)
+    params = numpy_params(model.init)
+    objective = sum_of_rewards(model.imagine_step, lambda params, belief: model.reward(params, belief).mean[..., 0])
+    belief = model.initial(())
+    planned = jax.jit(make(name, objective))(params, belief, jax.random.key(23))
+    chex.assert_tree_all_finite(planned)
+    assert planned.plan.shape == (HORIZON, ACTION_SIZE) and jnp.abs(planned.plan).max() <= 1
+    if kind in ("rssm", "ssm"):
+        return  # so small a search over draws of random weights finds what was lucky
+    noise = jax.random.uniform(jax.random.key(24), (HORIZON, 64, ACTION_SIZE), minval=-1.0)
+    worth = lambda plan: objective(params, belief, plan, jax.random.key(25)).mean()  # noqa: E731
+    assert worth(jnp.repeat(planned.plan[:, None], 64, 1)) > worth(noise)
 
 
 @optimizers(PLANNERS)

@@ -83,7 +83,7 @@ class ScheduleConfig:
     first_horizon: int = 1
     """Decisions that a plan looks ahead at first; at last, planner.horizon."""
     first_std: float = 0.5
-    """Floor of the planner's std at first; at last, planner.min_std."""
+    """Floor of the std at first, of planners that have one (mppi); at last, planner.min_std."""
 
     def __post_init__(self) -> None:
         if self.updates < 1 or self.first_horizon < 1 or self.first_std < 0:
@@ -237,16 +237,16 @@ def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> P
     spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
     policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
     options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}
-    if not isinstance(config.planner, MPPIConfig):
-        return make_planner(config.planner, spec.action_size, objective, **options)
-    fall = config.planner.min_std - schedule.first_std
-    options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
-    mppi = make_planner(config.planner, spec.action_size, objective, **options)
+    if isinstance(config.planner, MPPIConfig):
+        fall = config.planner.min_std - schedule.first_std
+        options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
+    whole = make_planner(config.planner, spec.action_size, objective, **options)
 
     def plan(params: Params, belief: Latent, key: Key, warm_start: Array | None = None) -> PlanOutput:
-        planned = mppi(params, belief, key, warm_start)
+        planned = whole(params, belief, key, warm_start)
         counted = jnp.arange(last)[:, None] < horizon_of(params)  # the rest was not chosen
-        return planned._replace(warm_start=jnp.where(counted, planned.warm_start, 0.0))
+        chosen = lambda x: jnp.where(counted, x, 0.0) if x.shape == (last, spec.action_size) else x  # noqa: E731
+        return planned._replace(plan=chosen(planned.plan), warm_start=jax.tree.map(chosen, planned.warm_start))
 
     return plan
 

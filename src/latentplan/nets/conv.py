@@ -267,7 +267,8 @@ class _ShallowEncoder(nn.Module):
         for size in (7, 5, 3):
             x = nn.relu(_Conv(self.depth, size, conv2d, self.dtype, init_as)(x))
         x = _Conv(self.depth, 3, conv2d if first else conv_unit, self.dtype, init_as)(x)
-        x = (nn.relu(x) if first else x).reshape(*lead, -1)
+        # Channels first, as PyTorch lays them out: SimNorm's groups are then positions of one channel.
+        x = jnp.moveaxis(nn.relu(x) if first else x, -1, 1).reshape(*lead, -1)
         if first or x.shape[-1] != self.output_size:
             orthogonal = jax.nn.initializers.orthogonal()
             x = nn.Dense(self.output_size, dtype=jnp.dtype(self.dtype), kernel_init=orthogonal)(x)

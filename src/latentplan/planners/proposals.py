@@ -98,7 +98,12 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
 
     Returns:
         Proposals whose state is the probabilities [H, A]. A warm start is mixed half and half with uniform choice.
+
+    Raises:
+        ValueError: a share above 1.
     """
+    if min_prob > 1:
+        raise ValueError(f"planner.min_std: expected at most 1, a share of uniform choice here, got {min_prob}")
 
     def start(warm_start: Array | None) -> Array:
         uniform = jnp.full((horizon, action_size), 1.0 / action_size)

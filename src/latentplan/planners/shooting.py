@@ -68,7 +68,7 @@ def make_shooting(
     """
     evaluate = sampling.sortable(evaluate)
     guides = sampling.make_guides(config.policy_candidates, propose)
-    shape = (config.horizon, config.num_candidates - config.policy_candidates)
+    shape = (config.horizon, config.num_candidates - config.policy_candidates + 1)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
         action_key, guide_key, model_key = jax.random.split(key, 3)
@@ -77,7 +77,9 @@ def make_shooting(
             drawn = jax.nn.one_hot(choices, action_size)
         else:
             drawn = jax.random.uniform(action_key, (*shape, action_size), minval=-1.0)
-        last = jnp.zeros((config.horizon, action_size)) if warm_start is None else jnp.clip(shift(warm_start), -1, 1)
+        drawn, spare = drawn[:, :-1], drawn[:, -1]
+        last = jnp.zeros_like(spare) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
+        last = jnp.where(jnp.any(last, -1, keepdims=True), last, spare)  # zeros are steps that nothing was planned for
         again = [last[:, None]] if config.warm_start else []
         actions = jnp.concatenate([drawn, *guides(params, belief, guide_key), *again], 1)
         returns = evaluate(params, belief, actions, model_key)
