@@ -46,7 +46,7 @@ def learning_curves(groups: Groups, axis: str = "env_steps") -> Figure:
     if axis == "env_steps":
         _draw_published(axes, env, obs, last)
     axes.set(xlabel="env_steps (action repeat counted)" if axis == "env_steps" else "minutes", ylabel="return")
-    axes.set_title(f"{env}, {obs}: evaluation without noise, mean and 95 % interval")
+    axes.set_title(f"{env}, {obs}: evaluation without noise, mean and 95 % interval", fontsize=11)
     _legend_below(figure, axes)
     return figure
 
