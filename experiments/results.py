@@ -141,19 +141,20 @@ def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
     lines = []
     for (obs, what), tasks in suites.items():
         if len(tasks) > 1:
-            mean, low, high = aggregate.across_tasks(tasks)
-            lines.append(
-                f"- {what}, {obs}, {len(tasks)} tasks: interquartile mean score {mean:.3f} ({low:.3f} to {high:.3f})"
-            )
+            score = "{:.3f} ({:.3f} to {:.3f})".format(*aggregate.across_tasks(tasks))
+            runs = sum(map(len, tasks.values()))
+            lines.append(f"- {what}, {obs}, {len(tasks)} tasks, {runs} runs: interquartile mean score {score}")
     return "\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def of_runs(runs: list[dict[str, Any]]) -> str:
-    """One row per run: where its data is, and how it was made."""
-    lines = ["| run | sittings | commit | hardware | command |", "|---|---|---|---|---|"]
+    """One row per run: where its data is, how far it went, and how it was made."""
+    lines = ["| run | env_steps | sittings | commit | hardware | command |", "|---|---|---|---|---|---|"]
     for run in runs:
+        done, asked = run["evaluations"][-1]["env_steps"] / 1000, run["config"]["run"]["env_steps"] / 1000
+        reached = f"{done:.0f}k" if done >= asked else f"{done:.0f}k of {asked:.0f}k"
         lines.append(
-            f"| [{run['name']}](runs/{run['name']}.json) | {run['sittings']} | {run['commit'][:9]} | "
+            f"| [{run['name']}](runs/{run['name']}.json) | {reached} | {run['sittings']} | {run['commit'][:9]} | "
             f"{run['hardware']} | `{run['command']}` |"
         )
     return "\n".join(lines) + "\n"
