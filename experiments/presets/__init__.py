@@ -135,7 +135,7 @@ def make_preset(
     if planner and planner != planner_name(config.planner):
         sizes = {"cpu": _CPU_PLANNERS, "debug": _DEBUG_PLANNERS}.get(preset, {}).get(planner, {})
         own = {"horizon": config.planner.horizon}
-        if preset == "cpu" and agent == "planet" and planner != "shooting":
+        if preset == "cpu" and agent == "planet" and hasattr(PLANNERS[planner].config, "init_std"):
             own["init_std"] = config.planner.init_std  # what suits the environment
         chosen = PLANNERS[planner].config(**sizes | own)
         if agent != "planet" and hasattr(chosen, "policy_candidates"):

@@ -474,7 +474,8 @@ def test_a_wrong_config_names_the_field(make_config, field):
 @pytest.mark.parametrize(("agent", "preset"), [(x, y) for x, each in presets.PRESETS.items() for y in each])
 def test_every_preset_builds(agent, preset, obs):
     """Traced at full size, computed not at all."""
-    experiment = presets.make_preset(preset, "cartpole_swingup", obs, agent=agent)
+    env = "ALE/Pong-v5" if preset == "dreamer-v2-atari" else "cartpole_swingup"
+    experiment = presets.make_preset(preset, env, obs, agent=agent)
     assert (experiment.agent, experiment.preset, experiment.environment.obs) == (agent, preset, obs)
     shape, dtype = ((64, 64, 3), "uint8") if obs == "pixels" else ((5,), "float32")
     spec = EnvSpec(shape, dtype, action_size=1, action_repeat=8, max_decisions=125)

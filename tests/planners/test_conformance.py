@@ -323,9 +323,9 @@ def test_a_warm_start_helps_where_there_is_little_time(name):
     little = little.get(name, dict(num_iterations=1, num_candidates=16, num_elites=2, init_std=0.3))
     planner = jax.jit(jax.vmap(make(name, evaluate, warm_start=True, **little), (None, 0, 0, 0)))
     error = lambda output: float(jnp.mean((output.plan[:, :-1] - target) ** 2))  # noqa: E731
-    beliefs, keys = make_belief(16), jax.random.split(jax.random.key(20), (7, 16))
+    beliefs, keys = make_belief(128), jax.random.split(jax.random.key(20), (7, 128))
     single = make(name, evaluate, warm_start=True, **little)(None, make_belief(), keys[0, 0])
-    warm_start = jax.tree.map(lambda x: jnp.zeros((16, *x.shape)), single.warm_start)
+    warm_start = jax.tree.map(lambda x: jnp.zeros((128, *x.shape)), single.warm_start)
     outputs = []
     for row in keys:
         outputs.append(planner(None, beliefs, row, warm_start))
