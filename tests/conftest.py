@@ -20,7 +20,8 @@ from latentplan.types import EnvSpec
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_as_each_module_needs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Most programs run once, so they are compiled in a third less time; modules that train say `OPTIMIZED = True`.
+    """Most programs run once, so they are compiled in a third less time; modules that train, or compare closely, say
+    `OPTIMIZED = True`.
 
     Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit, so
     they are forgotten; what a module set in JAX's config, as the driver does when it compiles, is taken back, too.

@@ -445,12 +445,17 @@ def test_checkpoints_are_due_by_env_steps():
     assert due == [False, True, False, True]
 
 
+def unstarted(logdir, report=lambda kind, values: None):
+    """A run of which nothing has happened yet."""
+    return loop._Run(
+        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, logdir, report, FakeWorkers(),
+    )  # fmt: skip
+
+
 def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
     """A signal to the process group ends the environments' processes as well."""
     monkeypatch.setattr(loop, "Workers", lambda *args: pytest.fail("the environments were started again"))
-    run_ = loop._Run(
-        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path, lambda kind, values: None, FakeWorkers(),
-    )  # fmt: skip
+    run_ = unstarted(tmp_path)
 
     def phase(workers):
         run_.stop.set()
@@ -461,9 +466,7 @@ def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
 
 
 def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
-    run_ = loop._Run(
-        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path, lambda kind, values: None, FakeWorkers(),
-    )  # fmt: skip
+    run_ = unstarted(tmp_path)
     run_.spec = SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8")
     short = Batch(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 1)), *np.zeros((4, 2)))
     with run_:
@@ -498,10 +501,7 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
 def test_learning_moves_nothing_between_host_and_device(tmp_path):
     """Sampling, update and the metrics' sums are one program, compiled once and before the first update."""
     said = []
-    run = loop._Run(
-        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, tmp_path,
-        lambda kind, values: said.append(values.get("message", "")), FakeWorkers(),
-    )  # fmt: skip
+    run = unstarted(tmp_path, lambda kind, values: said.append(values.get("message", "")))
     with run:
         run.resume()
         run.compile()

@@ -80,8 +80,8 @@ def make_shooting(
         drawn, spare = drawn[:, :-1], drawn[:, -1]
         last = jnp.zeros_like(spare) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
         # Zeros are steps that nothing was planned for: no choice, and no plan where they are all there is.
-        fill = spare if discrete else jnp.zeros_like(spare)
-        last = jnp.where(jnp.any(last), jnp.where(jnp.any(last, -1, keepdims=True), last, fill), spare)
+        fill = spare if discrete else jnp.where(jnp.any(last), 0.0, spare)
+        last = jnp.where(jnp.any(last, -1, keepdims=True), last, fill)
         again = [last[:, None]] if config.warm_start else []
         actions = jnp.concatenate([drawn, *guides(params, belief, guide_key), *again], 1)
         returns = evaluate(params, belief, actions, model_key)
