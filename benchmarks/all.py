@@ -29,11 +29,15 @@ CPU = {
     "loop": ("loop.py",),
 }
 GPU = {
+    "update-dreamer_v3": ("update.py", "--sizes", "dreamer_v3-12M", "--rounds", "10"),
+    "update-dreamer_v3-bfloat16": ("update.py", "--sizes", "dreamer_v3-12M", "--rounds", "10", "--dtype", "bfloat16"),
+    "update-tdmpc2": ("update.py", "--sizes", "tdmpc2-5M", "--obs", "state", "--rounds", "10"),
+    "planner-tdmpc2": ("planner.py", "--sizes", "tdmpc2-5M", "--planner", "mppi", "--rounds", "10"),
+    "update": ("update.py", "--sizes", "paper", "--rounds", "10", "--parts"),
     "planner": ("planner.py", "--sizes", "paper"),
-    "planner-bfloat16": ("planner.py", "--sizes", "paper", "--dtype", "bfloat16"),
-    "update": ("update.py", "--rounds", "10", "--parts"),
-    "update-bfloat16": ("update.py", "--rounds", "10", "--dtype", "bfloat16"),
     "imagine": ("imagine.py", "--gradient", "--rounds", "20"),
+    "update-bfloat16": ("update.py", "--sizes", "paper", "--rounds", "10", "--dtype", "bfloat16"),
+    "planner-bfloat16": ("planner.py", "--sizes", "paper", "--dtype", "bfloat16"),
     "env": ("env.py",),
     "loop": ("loop.py", "--preset", "paper"),
     "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),
@@ -70,7 +74,7 @@ def measure(names: list[str]) -> list[str]:
     label = "cpu" if device.platform == "cpu" else device.device_kind.lower().replace(" ", "-")
     peer = ("--peer", "torch-compile") if importlib.util.find_spec("torch") else ()
     failed = []
-    for name in names or programs:
+    for name in (name for name in programs if not names or name in names):
         program, *arguments = programs[name]
         arguments += peer if name in PEERS else ()
         file = RESULTS / f"{label}-{name}.json"
