@@ -39,7 +39,8 @@ class ICEMConfig:
     momentum: float = 0.1
     """Share of the last round's mean and std that a refit keeps."""
     execute: Literal["best", "mean"] = "best"
-    """best: act with the best sequence seen in any round; mean: with the fitted mean."""
+    """best: act with the best sequence seen in any round; mean: with the fitted mean. A stochastic model's returns are
+    single samples, so that the best seen is in part the luckiest; the mean is not."""
     policy_candidates: int = 0
     """How many of the first round's candidates the agent's policy proposes, where it has one."""
     warm_start: bool = True
