@@ -42,11 +42,13 @@ def learning_curves(groups: Groups, axis: str = "env_steps") -> Figure:
     runs = [run for group in groups.values() for run in group]
     env, obs = runs[0]["env"], runs[0]["obs"]
     random = float(np.mean([random_return(run) for run in runs]))
-    axes.axhline(random, linestyle=":", color="black", linewidth=1, label=f"random policy {random:.0f}")
+    axes.axhline(random, linestyle=":", color="black", linewidth=1, label=f"random policy {random:.3g}")
     if axis == "env_steps":
         _draw_published(axes, env, obs, last)
     axes.set(xlabel="env_steps (action repeat counted)" if axis == "env_steps" else "minutes", ylabel="return")
-    axes.set_title(f"{env}, {obs}: evaluation without noise, mean and 95 % interval", fontsize=11)
+    axes.set_title(
+        f"{env}, {obs}: evaluation without noise, mean and 95 % interval", fontsize=11 if len(env) < 30 else 9
+    )
     _legend_below(figure, axes)
     return figure
 
