@@ -74,7 +74,7 @@ def measure(names: list[str]) -> list[str]:
     label = "cpu" if device.platform == "cpu" else device.device_kind.lower().replace(" ", "-")
     peer = ("--peer", "torch-compile") if importlib.util.find_spec("torch") else ()
     failed = []
-    for name in (name for name in programs if not names or name in names):
+    for name in names or programs:
         program, *arguments = programs[name]
         arguments += peer if name in PEERS else ()
         file = RESULTS / f"{label}-{name}.json"
