@@ -131,11 +131,6 @@ class DreamerV3Config:
     def __post_init__(self) -> None:
         check_model(self.model)
         check_entropy(self.actor)
-        if self.behaviour.starts == 1 and self.critic.replay_scale:
-            raise ValueError(
-                "behaviour.starts: expected 0 or at least 2, as replayed values are learned from transitions between "
-                "them, got 1; or set critic.replay_scale to 0"
-            )
         if self.action_noise < 0 or not 0 < self.return_rate <= 1:
             raise ValueError(
                 f"action_noise, return_rate: expected at least 0 and 0 < return_rate <= 1, "
@@ -263,7 +258,7 @@ def make_loss(config: DreamerV3Config, model, actor, critic):
         total += metrics["actor_loss"] + metrics["critic_loss"]
 
         if values.replay_scale:
-            metrics["replay_critic_loss"] = replay_loss(params, slow_critic, batch, beliefs, target[0])
+            metrics["replay_critic_loss"] = replay_loss(params, slow_critic, batch, feature(beliefs), target[0])
             total += values.replay_scale * metrics["replay_critic_loss"]
         metrics |= {
             "imagined_reward": jnp.mean(dreamt.reward[1:]),
@@ -274,15 +269,19 @@ def make_loss(config: DreamerV3Config, model, actor, critic):
         }
         return total, (metrics, returns)
 
-    def replay_loss(params: Params, slow_critic: Params, batch: Batch, beliefs: Any, imagined: Array) -> Array:
-        """Values of replayed steps: real rewards, bootstrapped by the returns imagined from each; no end is crossed."""
-        ahead = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
-        batch, beliefs = jax.tree.map(lambda x: x[-len(ahead) :], (batch, beliefs))
+    def replay_loss(params: Params, slow_critic: Params, batch: Batch, features: Array, imagined: Array) -> Array:
+        """Values of replayed steps: real rewards, bootstrapped by the returns imagined from each; no end is crossed.
+
+        Steps that nothing is imagined from are bootstrapped by the critic.
+        """
+        imagined = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
+        known = critic.apply(params["critic"], features[: -len(imagined)]).mean[..., 0]
+        ahead = jax.lax.stop_gradient(jnp.concatenate([known, imagined]))
         live = behaviour.discount * (1.0 - batch.is_terminal[1:])
         share = behaviour.lam * (1.0 - batch.is_last[1:])
         reward = REWARDS[config.loss.rewards](batch.reward)
         target = lambda_returns(reward[1:], live, ahead[1:], share)
-        error = critic_error(params["critic"], slow_critic, feature(beliefs)[:-1], target)
+        error = critic_error(params["critic"], slow_critic, features[:-1], target)
         return jnp.mean(jnp.where(batch.is_last[:-1], 0.0, error))
 
     return loss
