@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
 from latentplan.losses.td import check_length, in_one_episode
-from latentplan.nets.conv import make_shallow_encoder
-from latentplan.nets.network import ACTIVATIONS, Network
+from latentplan.nets.conv import check_image_shape, embed_size, make_conv_encoder, make_shallow_encoder
+from latentplan.nets.network import ACTIVATIONS, Network, chain
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
 from latentplan.transforms import random_shift
 from latentplan.types import Array, Batch, EnvSpec, Gaussian, Key, Params, WorldModel
@@ -31,8 +31,11 @@ class TOLDConfig:
     """Width of the encoder of state vectors."""
     encoder_layers: int = 1
     """Hidden layers of the encoder of state vectors; TD-MPC2's `num_enc_layers` counts its output, too."""
+    conv: Literal["shallow", "world_models"] = "shallow"
+    """What reads pixels. shallow: TD-MPC's and TD-MPC2's convolutions. world_models: PlaNet's, deeper and, with
+    `norm`, normalised, then a linear layer; fewer updates suffice before it tells pictures apart."""
     conv_depth: int = 32
-    """Channels of the convolutions on pixels."""
+    """Channels of the convolutions on pixels; of the first of them with `world_models`."""
     simplex: int = 8
     """V, size of the simplices that the latent state is made of; 0: it is free, as in TD-MPC."""
     num_q: int = 5
@@ -77,6 +80,8 @@ class TOLDConfig:
                 )
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"model.activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        if self.conv not in ("shallow", "world_models"):
+            raise ValueError(f"model.conv: expected 'shallow' or 'world_models', got {self.conv!r}")
         if self.norm not in ("layer", "none"):
             raise ValueError(f"model.norm: expected 'layer' or 'none', got {self.norm!r}")
         if self.dtype not in ("float32", "bfloat16"):
@@ -132,7 +137,7 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
         TOLD.
 
     Raises:
-        ValueError: for discrete actions, or observations that are neither images of at least 40 pixels nor vectors.
+        ValueError: for discrete actions, or observations that are neither vectors nor images that `conv` reads.
 
     Example:
         >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
@@ -298,22 +303,43 @@ def with_start(valid: Array) -> Array:
 
 def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
     shape = spec.observation_shape
+    if spec.is_pixels and config.conv == "shallow":
+        return _make_shallow_encoder(config, shape)
+    if spec.is_pixels:
+        check_image_shape(shape)
+        size = embed_size(shape[0], config.conv_depth)
+    elif len(shape) == 1:
+        size = shape[0]
+    else:
+        raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
+    mlp = make_normed_mlp(
+        size,
+        config.latent,
+        hidden=config.encoder_hidden,
+        layers=0 if spec.is_pixels else config.encoder_layers,
+        activation=config.activation,
+        simplex=config.simplex,
+        norm=config.norm,
+        dtype=config.dtype,
+    )
     if not spec.is_pixels:
-        if len(shape) != 1:
-            raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
-        return make_normed_mlp(
-            shape[0],
-            config.latent,
-            hidden=config.encoder_hidden,
-            layers=config.encoder_layers,
-            activation=config.activation,
-            simplex=config.simplex,
-            norm=config.norm,
-            dtype=config.dtype,
-        )
+        return mlp
+    conv = make_conv_encoder(
+        shape[0],
+        shape[2],
+        depth=config.conv_depth,
+        activation=config.activation,
+        norm=config.norm,
+        dtype=config.dtype,
+    )
+    return chain(conv, mlp)
+
+
+def _make_shallow_encoder(config: TOLDConfig, shape: tuple[int, ...]) -> Network:
     if shape[0] != shape[1] or shape[0] < 40:
         raise ValueError(
-            f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64"
+            f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64, "
+            "or --model.conv world_models"
         )
     version: Literal[1, 2] = 1 if config.norm == "none" else 2
     conv = make_shallow_encoder(

@@ -12,7 +12,7 @@ from latentplan.models.dynamics import Dynamics, DynamicsConfig
 from latentplan.models.rnn import make_rnn
 from latentplan.models.rssm import make_rssm
 from latentplan.models.ssm import make_ssm
-from latentplan.nets.conv import IMAGE_SIZES, embed_size, make_conv_decoder, make_conv_encoder
+from latentplan.nets.conv import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repeating_decoder
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.mlp import make_mlp
@@ -105,11 +105,8 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
                 "model.conv_depth, model.deter: expected multiples of 2 and 8 with model.conv dreamer_v3, "
                 f"got {config.conv_depth} and {config.deter}"
             )
-    elif size != width or size not in IMAGE_SIZES:
-        raise ValueError(
-            f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
-            "render or resize to 64 (--image-size 64)"
-        )
+    else:
+        check_image_shape(shape)
 
     def preprocess(image: Array, key: Key) -> Array:
         if config.image_bits:

@@ -289,6 +289,22 @@ def embed_size(image_size: int, depth: int) -> int:
     return 4 * depth * 2 ** (_num_layers(image_size) - 1)
 
 
+def check_image_shape(shape: tuple[int, ...]) -> None:
+    """Refuses images that these convolutions do not fit.
+
+    Args:
+        shape: (height, width, channels).
+
+    Raises:
+        ValueError: the images are not square, or no `IMAGE_SIZES`.
+    """
+    if shape[0] != shape[1] or shape[0] not in IMAGE_SIZES:
+        raise ValueError(
+            f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
+            "render or resize to 64 (--image-size 64)"
+        )
+
+
 def make_conv_encoder(
     image_size: int, channels: int, *, depth: int, activation: str, norm: str = "none", dtype: str = "float32"
 ) -> Network:

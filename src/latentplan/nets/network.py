@@ -93,6 +93,27 @@ def from_linen(module: nn.Module, *input_sizes: int) -> Network:
     return Network(init, apply)
 
 
+def chain(first: Network, second: Network) -> Network:
+    """What the first gives, through the second.
+
+    Args:
+        first: a network.
+        second: one that takes its output.
+
+    Returns:
+        Network with params "first" and "second".
+    """
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key)
+        return {"first": first.init(keys[0]), "second": second.init(keys[1])}
+
+    def apply(params: Params, *inputs: Array) -> Any:
+        return second.apply(params["second"], first.apply(params["first"], *inputs))
+
+    return Network(init, apply)
+
+
 def dense(size: int, dtype: str, name: str | None = None, weights: str = "glorot", scale: float = 1.0) -> nn.Dense:
     """A linear layer whose weights start as `INITS` names it, times a scale."""
 
