@@ -17,10 +17,12 @@ from latentplan.agents.tdmpc2 import (
     make_tdmpc2,
 )
 from latentplan.models.told import TOLDConfig, make_told
+from latentplan.nets.conv import make_conv_encoder
 
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.
 SIZES = dict(latent=8, hidden=8, encoder_hidden=8, simplex=4, num_q=2, num_bins=21, dropout=0.0, predict_terminal=True)
 SURE = TDMPC2Config(model=TOLDConfig(min_log_std=-9.0, max_log_std=-8.9, **SIZES))
+DEEP = TOLDConfig(conv="world_models", conv_depth=4, latent=8, hidden=8, simplex=4)
 BINS = np.linspace(-10, 10, 21)
 
 
@@ -197,6 +199,19 @@ def test_targets_move_slowly_and_learn_nothing():
         np.testing.assert_allclose(target, before + 0.01 * (online - before), atol=1e-6)
 
 
+def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
+    model = make_told(DEEP, SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
+    params = noisy(model.world.init(jax.random.key(0)))
+    images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
+    flat = model.world.preprocess(images, jax.random.key(1))
+    encoder = params["encoder"]
+    conv = make_conv_encoder(16, 3, depth=4, activation="mish", norm="layer")
+    features = np.asarray(conv.apply(encoder["first"], flat), np.float64)
+    head = jax.tree.map(lambda x: np.asarray(x, np.float64), encoder["second"])
+    expected = NumpyModel.mlp(head, features, simplex=True)
+    np.testing.assert_allclose(model.world.encode(params, flat), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_the_encoder_takes_smaller_steps():
     optimizer, _ = make_optimizers(TDMPC2OptimizerConfig(learning_rate=0.1, encoder_scale=0.3))
     params = {"encoder": jnp.zeros(2), "dynamics": jnp.zeros(2)}
@@ -255,6 +270,9 @@ def test_sizes_are_what_they_are_called(size):
         (lambda: TDMPC2OptimizerConfig(target_rate=0.0), "optimizer.target_rate"),
         (lambda: make_told(TOLDConfig(), SPEC._replace(discrete=True)), "discrete"),
         (lambda: make_told(TOLDConfig(), SPEC._replace(observation_shape=(32, 32, 3))), "observation_shape"),
+        (lambda: TOLDConfig(conv="deep"), "model.conv"),
+        (lambda: make_told(DEEP, SPEC._replace(observation_shape=(48, 48, 3))), "16, 32, 64, 128"),
+        (lambda: make_told(DEEP, SPEC._replace(observation_shape=(32, 16, 3))), "16, 32, 64, 128"),
     ],
 )
 def test_mistakes_name_the_field(make_config, field):
