@@ -19,7 +19,7 @@ from latentplan.agents.dreaming import (
     make_model_loss,
     starts_of,
 )
-from latentplan.agents.optimizers import adaptive_clip, laprop
+from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head, make_world_model
@@ -61,6 +61,10 @@ class LaPropConfig:
 
     learning_rate: float = 4e-5
     """Step size."""
+    actor_scale: float = 1.0
+    """The actor's step size, relative to the model's. arXiv v1: 0.3."""
+    critic_scale: float = 1.0
+    """The critic's. arXiv v1: 0.3."""
     beta1: float = 0.9
     """Decay of the momentum."""
     beta2: float = 0.999
@@ -73,7 +77,7 @@ class LaPropConfig:
     """Updates over which the step size rises."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "eps", "clip"):
+        for name in ("learning_rate", "actor_scale", "critic_scale", "eps", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.warmup < 0:
@@ -176,6 +180,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     optimizer = optax.chain(
         adaptive_clip(rates.clip),
         laprop(rates.learning_rate, beta1=rates.beta1, beta2=rates.beta2, eps=rates.eps, warmup=rates.warmup),
+        scale_parts({"actor": rates.actor_scale, "critic": rates.critic_scale}),
     )
     loss = make_loss(config, model, actor, critic)
 

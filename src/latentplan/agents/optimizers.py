@@ -80,6 +80,25 @@ def adaptive_clip(share: float, floor: float = 1e-3) -> optax.GradientTransforma
     return optax.stateless(clip)
 
 
+def scale_parts(scales: dict[str, float]) -> optax.GradientTransformation:
+    """Gives some parts of the parameters step sizes of their own.
+
+    Args:
+        scales: part -> what its updates are multiplied by; parts that it does not name keep theirs.
+
+    Returns:
+        A transformation of updates that are a dict of parts.
+    """
+
+    def scaled(updates: Params, params: Params) -> Params:
+        del params
+        return {
+            name: jax.tree.map(lambda x, scale=scales.get(name, 1.0): scale * x, part) for name, part in updates.items()
+        }
+
+    return optax.stateless(scaled)
+
+
 def clipped_adam(
     learning_rate: float, *, eps: float, clip_norm: float, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:

@@ -9,6 +9,7 @@ import optax
 
 from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
+from latentplan.agents.optimizers import scale_parts
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.td import discount_of, over_rollout, running_scale, td_target
 from latentplan.models.told import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
@@ -251,17 +252,10 @@ def make_optimizers(
     config: TDMPC2OptimizerConfig,
 ) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
     """For the model, whose encoder learns more slowly, and for the policy: clipping by global norm, then Adam."""
-
-    def slower_encoder(params: Params) -> Params:
-        return {
-            name: jax.tree.map(lambda x, name=name: x * (config.encoder_scale if name == "encoder" else 1.0), part)
-            for name, part in params.items()
-        }
-
     model = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adam(config.learning_rate, eps=config.eps),
-        optax.stateless(lambda updates, params: slower_encoder(updates)),
+        scale_parts({"encoder": config.encoder_scale}),
     )
     policy = optax.chain(
         optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate, eps=config.policy_eps)
