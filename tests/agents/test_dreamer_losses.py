@@ -226,6 +226,21 @@ def test_rewards_are_judged_in_the_units_that_are_learned():
         assert least < np.asarray(errors)[0] < most
 
 
+def test_dreamer_v3s_actor_and_critic_may_learn_at_another_pace():
+    config = small("dreamer_v3", units=8, horizon=3)
+    steps = []
+    for scales in ({}, {"actor_scale": 0.1, "critic_scale": 0.5}):
+        rates = replace(config.optimizer, learning_rate=1e-3, warmup=0, **scales)
+        agent = AGENTS["dreamer_v3"].make(replace(config, optimizer=rates), SPEC)
+        state = agent.init(jax.random.key(0))
+        after, _ = jax.jit(agent.update)(state, make_batch(), jax.random.key(1))
+        steps.append(jax.tree.map(lambda x, y: np.asarray(x - y), after.params, state.params))
+    for part in steps[0]:
+        scale = {"actor": 0.1, "critic": 0.5}.get(part, 1.0)
+        for x, y in zip(*(jax.tree.leaves(parts[part]) for parts in steps), strict=True):
+            np.testing.assert_allclose(scale * x, y, atol=1e-6)
+
+
 # Which loss teaches what
 
 

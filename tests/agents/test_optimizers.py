@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from latentplan.agents.optimizers import adaptive_clip, clipped_adam, laprop
+from latentplan.agents.optimizers import adaptive_clip, clipped_adam, laprop, scale_parts
 
 RNG = np.random.default_rng(0)
 
@@ -49,3 +49,11 @@ def test_weight_decay_is_not_scaled_by_the_rate():
         optax.apply_updates(params, x.update(jnp.ones(1), x.init(params), params)[0]) for x in (with_decay, without)
     )
     np.testing.assert_allclose(other - one, 0.1, rtol=1e-4)
+
+
+def test_named_parts_take_steps_of_their_own():
+    updates = {"model": {"w": jnp.array([1.0, -2.0])}, "actor": jnp.array([3.0])}
+    optimizer = scale_parts({"actor": 0.5, "absent": 7.0})
+    scaled, _ = optimizer.update(updates, optimizer.init(updates))
+    np.testing.assert_allclose(scaled["model"]["w"], [1.0, -2.0])
+    np.testing.assert_allclose(scaled["actor"], [1.5])

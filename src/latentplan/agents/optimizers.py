@@ -92,9 +92,7 @@ def scale_parts(scales: dict[str, float]) -> optax.GradientTransformation:
 
     def scaled(updates: Params, params: Params) -> Params:
         del params
-        return {
-            name: jax.tree.map(lambda x, scale=scales.get(name, 1.0): scale * x, part) for name, part in updates.items()
-        }
+        return {name: optax.tree.scale(scales.get(name, 1.0), part) for name, part in updates.items()}
 
     return optax.stateless(scaled)
 
