@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from latentplan.agents.tdmpc import ScheduleConfig, TDMPCConfig
-from latentplan.agents.tdmpc2 import TDMPC2Config, TDMPC2LossConfig
+from latentplan.agents.tdmpc2 import TDMPC2Config
 from latentplan.driver.env import EnvConfig
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
@@ -133,24 +133,29 @@ def tdmpc2_paper(bare: Experiment) -> Experiment:
 def tdmpc2_cpu(bare: Experiment) -> Experiment:
     """For two cores: the 1M model, smaller batches, a fifth of the planning, PlaNet's action repeats.
 
-    From pixels, PlaNet's cpu preset's images and convolutions.
+    From pixels, PlaNet's cpu preset's images and convolutions, at their step size: with the published ones the encoder
+    takes all pictures for the same for thousands of updates (docs/learning_notes.md).
     """
     paper = tdmpc2_paper(bare)
-    model = TOLDConfig(predict_terminal=is_gymnasium(bare.env), **TDMPC2_SIZES["1M"])
     environment = replace(_stacked(bare), render_quality="fast")
+    config = TDMPC2Config(
+        model=TOLDConfig(predict_terminal=is_gymnasium(bare.env), **TDMPC2_SIZES["1M"]),
+        planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
+    )
     if bare.environment.obs == "pixels":
         environment = replace(environment, image_size=32, supersample=2)
-        model = replace(model, conv="world_models", conv_depth=16)
+        config = replace(
+            config,
+            model=replace(config.model, conv="world_models", conv_depth=16),
+            loss=replace(config.loss, shift=2, consistency_scale=5.0),  # 2 of 32 pixels; published: 3 of 64
+            optimizer=replace(config.optimizer, learning_rate=1e-3, encoder_scale=1.0),
+        )
     return replace(
         paper,
         environment=environment,
         run=replace(paper.run, env_steps=100_000, eval_every=eval_every(bare.env), eval_episodes=5),
         replay=ReplayConfig(capacity=110_000, batch_size=128, batch_length=4),
-        agent_config=TDMPC2Config(
-            model=model,
-            loss=TDMPC2LossConfig(shift=2),  # of 32 pixels; published: 3 of 64
-            planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
-        ),
+        agent_config=config,
     )
 
 
