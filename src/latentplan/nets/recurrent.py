@@ -129,8 +129,8 @@ class _BlockRecurrentStep(nn.Module):
         x = jnp.concatenate([in_blocks(h).astype(shared.dtype), shared], -1).reshape(*lead, -1)
         x = activate(BlockLinear(self.size, self.blocks, self.weights, self.dtype, name="hidden")(x))
         parts = BlockLinear(3 * self.size, self.blocks, self.weights, self.dtype, name="gru")(x)
-        reset, candidate, update = (y.reshape(*lead, -1) for y in jnp.split(in_blocks(parts), 3, -1))
-        return gated(reset, candidate, update, h)
+        reset, candidate, update = jnp.split(in_blocks(parts), 3, -1)
+        return gated(reset, candidate, update, in_blocks(h)).reshape(*lead, -1)  # flat, XLA reads the gates one by one
 
 
 def make_recurrent_step(
