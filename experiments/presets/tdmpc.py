@@ -148,7 +148,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
             config,
             model=replace(config.model, conv="world_models", conv_depth=16),
             loss=replace(config.loss, shift=2, consistency_scale=5.0),  # 2 of 32 pixels; published: 3 of 64
-            optimizer=replace(config.optimizer, encoder_scale=3.0),
+            optimizer=replace(config.optimizer, learning_rate=1e-3, encoder_scale=1.0, policy_scale=0.3),
         )
     return replace(
         paper,

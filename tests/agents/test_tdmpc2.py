@@ -221,6 +221,12 @@ def test_the_encoder_takes_smaller_steps():
     np.testing.assert_allclose(steps["encoder"], [-0.03, 0.03], rtol=1e-5)
 
 
+def test_the_policy_may_take_smaller_steps():
+    _, optimizer = make_optimizers(TDMPC2OptimizerConfig(learning_rate=0.1, policy_scale=0.3))
+    steps, _ = optimizer.update(jnp.array([1.0, -1.0]), optimizer.init(jnp.zeros(2)))
+    np.testing.assert_allclose(steps, [-0.03, 0.03], rtol=1e-4)
+
+
 def test_the_papers_figures():
     """TD-MPC2, arXiv 2310.16828, table 8, and config.yaml of its code."""
     experiment = presets.make_preset("paper", "walker_walk", "state", agent="tdmpc2")

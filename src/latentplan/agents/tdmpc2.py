@@ -72,6 +72,8 @@ class TDMPC2OptimizerConfig:
     """Step size."""
     encoder_scale: float = 0.3
     """The encoder's step size, relative to the others'."""
+    policy_scale: float = 1.0
+    """The policy's step size, relative to the others'."""
     eps: float = 1e-8
     """Adam's epsilon for the model."""
     policy_eps: float = 1e-5
@@ -82,7 +84,7 @@ class TDMPC2OptimizerConfig:
     """Share of the way that the target Q-functions and the scale of values go per update."""
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "encoder_scale", "eps", "policy_eps", "clip_norm"):
+        for name in ("learning_rate", "encoder_scale", "policy_scale", "eps", "policy_eps", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
         if not 0 < self.target_rate <= 1:
@@ -258,7 +260,8 @@ def make_optimizers(
         scale_parts({"encoder": config.encoder_scale}),
     )
     policy = optax.chain(
-        optax.clip_by_global_norm(config.clip_norm), optax.adam(config.learning_rate, eps=config.policy_eps)
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(config.policy_scale * config.learning_rate, eps=config.policy_eps),
     )
     return model, policy
 
