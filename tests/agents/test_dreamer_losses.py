@@ -163,10 +163,8 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
 
     # Replayed: from the last step, which is terminal, so nothing counts after its reward.
     seen, gamma = np.asarray(beliefs, np.float64)[:, 0], 1 - 1 / 333
-    ahead = softmax_mean(
-        two_hot_logits(seen, VALUING.astype(float))
-    )  # the critic, but where imagined returns are known
-    ahead[-N:] = returns[0]
+    ahead = softmax_mean(two_hot_logits(seen, VALUING.astype(float)))
+    ahead[-N:] = returns[0]  # the critic's values only where nothing is imagined from
     goals, later = np.zeros(steps - 1), reward[-1]
     goals[-1] = later
     for t in range(steps - 3, -1, -1):

@@ -307,32 +307,31 @@ def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
         return _make_shallow_encoder(config, shape)
     if spec.is_pixels:
         check_image_shape(shape)
-        size = embed_size(shape[0], config.conv_depth)
-    elif len(shape) == 1:
-        size = shape[0]
-    else:
+        conv = make_conv_encoder(
+            shape[0],
+            shape[2],
+            depth=config.conv_depth,
+            activation=config.activation,
+            norm=config.norm,
+            dtype=config.dtype,
+        )
+        return chain(conv, _make_mlp_encoder(config, embed_size(shape[0], config.conv_depth), layers=0))
+    if len(shape) != 1:
         raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
-    mlp = make_normed_mlp(
-        size,
+    return _make_mlp_encoder(config, shape[0], layers=config.encoder_layers)
+
+
+def _make_mlp_encoder(config: TOLDConfig, input_size: int, *, layers: int) -> Network:
+    return make_normed_mlp(
+        input_size,
         config.latent,
         hidden=config.encoder_hidden,
-        layers=0 if spec.is_pixels else config.encoder_layers,
+        layers=layers,
         activation=config.activation,
         simplex=config.simplex,
         norm=config.norm,
         dtype=config.dtype,
     )
-    if not spec.is_pixels:
-        return mlp
-    conv = make_conv_encoder(
-        shape[0],
-        shape[2],
-        depth=config.conv_depth,
-        activation=config.activation,
-        norm=config.norm,
-        dtype=config.dtype,
-    )
-    return chain(conv, mlp)
 
 
 def _make_shallow_encoder(config: TOLDConfig, shape: tuple[int, ...]) -> Network:
