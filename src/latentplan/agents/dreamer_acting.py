@@ -80,11 +80,12 @@ def make_dreamer(
     objective: Evaluate,
     config: Dreaming,
     spec: EnvSpec,
+    draws: bool = False,
 ) -> Agent:
     """An agent that acts by its actor, or plans with its model and critic.
 
-    The actor's actions are drawn while collecting, and their mode is taken at evaluation. Planners are given candidates
-    that the actor draws.
+    The actor's actions are drawn while collecting; at evaluation, V1 and V2 take their mode. Planners are given
+    candidates that the actor draws.
 
     Args:
         init: of the train state; its params hold the model's, "actor" and "critic".
@@ -94,6 +95,7 @@ def make_dreamer(
         objective: what a plan is worth.
         config: of the agent. A `PolicyConfig` as its planner acts by the actor, any other plans.
         spec: of the environment.
+        draws: whether actions are drawn at evaluation, too, as Dreamer V3's code does (`agent.py`, policy).
 
     Returns:
         Agent.
@@ -105,13 +107,17 @@ def make_dreamer(
 
         return act
 
+    def likeliest(distribution: Any, key: Key) -> Array:
+        del key
+        return distributions.mode(distribution)
+
     def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
         propose = propose_by(policy(pick), model.imagine_step, config.horizon)
         return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
 
     planner = config.planner
     if isinstance(planner, PolicyConfig):
-        acting = build(planner, lambda distribution, key: distributions.mode(distribution))
+        acting = build(planner, distributions.sample if draws else likeliest)
         collecting = build(replace(planner, horizon=1), distributions.sample)
     else:
         acting = collecting = build(planner, distributions.sample)

@@ -214,6 +214,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         objective=make_objective(model, critic, config.behaviour, value_has_reward=False),
         config=config,
         spec=spec,
+        draws=True,
     )
 
 
