@@ -100,9 +100,14 @@ def dreamer_v2_atari(bare: Experiment) -> Experiment:
 
 
 def dreamer_v2_cpu(bare: Experiment) -> Experiment:
-    """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes."""
+    """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes; on Atari with what its games ask for."""
     v1, config = dreamer_v1_cpu(bare), DreamerV2Config()
     first: Any = v1.agent_config
+    if is_atari(bare.env):
+        published = dreamer_v2_atari(bare)
+        own: Any = published.agent_config
+        v1 = replace(v1, environment=replace(v1.environment, grayscale=published.environment.grayscale))
+        config = replace(config, loss=replace(config.loss, rewards=own.loss.rewards), behaviour=own.behaviour)
     return replace(
         v1,
         agent_config=replace(
@@ -209,11 +214,12 @@ def _with_terminal(config: Any, bare: Experiment) -> Any:
 
 
 def sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
-    """Dreamer V3's networks at a named size."""
+    """Dreamer V3's networks at a named size; convolutions that are not V3's keep theirs."""
     model = DREAMER_V3_SIZES[size]
+    channels = model["conv_depth"] if config.model.conv == "dreamer_v3" else config.model.conv_depth
     return replace(
         config,
-        model=replace(config.model, **model),
+        model=replace(config.model, **(model | {"conv_depth": channels})),
         actor=replace(config.actor, hidden=model["hidden"]),
         critic=replace(config.critic, hidden=model["hidden"]),
     )

@@ -23,6 +23,5 @@ def small(version, *, units=16, horizon=5, **options):
         actor=replace(config.actor, hidden=units, layers=2),
         critic=critic,
         behaviour=replace(config.behaviour, horizon=horizon),
-        planner=PolicyConfig(horizon=3),
-        **options,
+        **({"planner": PolicyConfig(horizon=3)} | options),
     )

@@ -26,6 +26,7 @@ from latentplan.types import Batch, Belief, Carry, EnvSpec
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
     "state": EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=10),
+    "choices": EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=10, discrete=True),
 }
 ENVS, B, T, CONTEXT = 3, 2, 5, 2
 
@@ -74,17 +75,24 @@ VARIANTS = {
         "terminal": planet("rssm", predict_terminal=True),
     },
     "dreamer_v1": {"gaussian": small("dreamer_v1", units=8, horizon=3)},
-    "dreamer_v2": {"both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both")},
+    "dreamer_v2": {"both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both", target_every=2)},
     "dreamer_v3": {
         "block": small("dreamer_v3", units=8, horizon=3),
-        "cem": replace(small("dreamer_v3", units=8, horizon=3), planner=planet("rssm").planner),
+        "choices": small(
+            "dreamer_v3", units=8, horizon=3, planner=replace(planet("rssm").planner, policy_candidates=4)
+        ),
     },
     "tdmpc": {"told": tdmpc()},
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
 }
+PIXELS = {"planet": "rssm", "dreamer_v3": "block", "tdmpc": "told", "tdmpc2": "told"}
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
-CASES = [(agent, variant, "state") for agent, variants in VARIANTS.items() for variant in variants]
-CASES += [("planet", "rssm", "pixels"), ("tdmpc", "told", "pixels"), ("tdmpc2", "told", "pixels")]
+CASES = [
+    (agent, variant, "choices" if variant == "choices" else "state")
+    for agent, variants in VARIANTS.items()
+    for variant in variants
+]
+CASES += [(agent, variant, "pixels") for agent, variant in PIXELS.items()]
 
 
 class Case:
@@ -205,12 +213,12 @@ def test_act_shapes_dtypes_bounds(case):
 
 def test_act_same_key_same_action_another_key_another_action(case):
     carry = case.carry()
-    first, again, other = (
+    first, again, *others = (
         case.act(case.state.params, carry, case.observation(ENVS), NOT_FIRST, jax.random.key(seed), mode="explore")
-        for seed in (4, 4, 5)
+        for seed in (4, 4, 5, 6, 7)
     )
     chex.assert_trees_all_equal(first, again)
-    assert not np.array_equal(first[0], other[0])
+    assert not all(np.array_equal(first[0], other[0]) for other in others)  # of two choices, one may come twice
 
 
 def test_act_depends_on_observation_and_history(case):
@@ -279,6 +287,22 @@ def test_update_keeps_structure_and_leaves_its_inputs_alone(case):
     for value in metrics.values():
         assert value.shape == () and value.dtype == jnp.float32
     chex.assert_tree_all_finite((after, metrics))
+
+
+def test_slow_critics_follow():
+    """Dreamer V2's is a copy, two updates old at most here; V3's goes 2 % of the way."""
+    case = get_case("dreamer_v2", "both", "state")
+    states = [case.fresh]
+    for seed in range(3):
+        states.append(case.update(states[-1], case.batch(), jax.random.key(seed))[0])
+    targets, critics = [x.opt_state.target_critic for x in states], [x.params["critic"] for x in states]
+    for step, copied in ((1, 0), (2, 0), (3, 2)):  # before updates 0 and 2
+        chex.assert_trees_all_equal(targets[step], critics[copied])
+    case = get_case("dreamer_v3", "block", "state")
+    after, _ = case.update(case.state, case.batch(), jax.random.key(0))
+    slow = lambda old, new: 0.98 * old + 0.02 * new  # noqa: E731
+    expected = jax.tree.map(slow, case.state.opt_state.slow_critic, after.params["critic"])
+    chex.assert_trees_all_close(after.opt_state.slow_critic, expected, rtol=1e-5)
 
 
 def test_update_moves_every_part_of_the_model(case):
@@ -363,7 +387,8 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
     later = batch._replace(observation=np.where(time >= CONTEXT, other, batch.observation))
     chex.assert_trees_all_equal(predict(later), base)
 
-    earlier = batch._replace(observation=np.where(time < CONTEXT, other, batch.observation))
+    bright = np.full_like(other, 200 if case.spec.is_pixels else 3)  # far enough to draw other classes
+    earlier = batch._replace(observation=np.where(time < CONTEXT, bright, batch.observation))
     assert not np.allclose(predict(earlier)[0][:, CONTEXT:], base[0][:, CONTEXT:], atol=1e-6)
 
     action = batch.action.copy()

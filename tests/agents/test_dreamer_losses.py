@@ -12,8 +12,17 @@ from scipy import stats
 from agents.dreamers import small
 from agents.windows import SPEC, make_batch, noisy
 from latentplan import distributions
-from latentplan.agents import AGENTS, dreamer_v1, dreamer_v2, dreamer_v3
-from latentplan.agents.dreaming import BehaviourConfig, Dream, Lesson, make_critic_loss
+from latentplan.agents import AGENTS, dreamer_acting, dreamer_v1, dreamer_v2, dreamer_v3, dreaming
+from latentplan.agents.dreamer_acting import make_objective
+from latentplan.agents.dreaming import (
+    BehaviourConfig,
+    Dream,
+    Lesson,
+    ModelLossConfig,
+    make_critic_loss,
+    make_model_loss,
+    starts_of,
+)
 from latentplan.losses.returns import Range
 from latentplan.models.actor import make_actor
 from latentplan.models.rollout import imagine_with
@@ -21,7 +30,7 @@ from latentplan.models.world_model import feature, make_scalar_head, make_world_
 from latentplan.nets.network import Network
 from latentplan.types import Gaussian, OneHot, TwoHot, WorldModel
 
-H, N, F, A = 4, 3, 2, 2
+H, N, F, A = 4, 4, 2, 2
 RNG = np.random.default_rng(0)
 ACTING, VALUING, SLOW = (RNG.normal(size=shape).astype("f") for shape in ((F, A), (F,), (F,)))
 STD = 0.7
@@ -58,7 +67,7 @@ def dreams(monkeypatch):
     return jax.tree.map(lambda x: np.asarray(x, np.float64), a_dream())
 
 
-ENDED = np.array([False, True, False])
+ENDED = np.array([False, True, False, False])
 
 
 def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
@@ -124,22 +133,21 @@ def softmax_mean(logits):
     return (p / p.sum(-1, keepdims=True)) @ np.asarray(BINS)
 
 
-@pytest.mark.parametrize("steps", [3, 5])
+@pytest.mark.parametrize("steps", [2, 5])
 def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
-    """N = 3 imagined rollouts start at the last steps of a window."""
-    batch_size = 1
-    beliefs = jnp.asarray(RNG.normal(size=(steps, batch_size, F)), jnp.float32)
+    """N = 4 imagined rollouts start at the last two steps of two windows."""
+    windows = N // 2
+    beliefs = jnp.asarray(RNG.normal(size=(steps, windows, F)), jnp.float32)
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
-    config = small("dreamer_v3", horizon=H)
-    loss = dreamer_v3.make_loss(config, None, ACTOR, TWO_HOT_CRITIC)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:batch_size]).swapaxes(0, 1), make_batch(length=steps))
-    reward = np.array([-0.7, 0.5, 0.3, -0.4, 0.8])[-steps:]
-    last = terminal = np.arange(steps) == steps - 1
+    loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC)
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:windows, :steps]).swapaxes(0, 1), make_batch(length=5))
+    reward = RNG.uniform(-1, 1, (steps, windows))
+    terminal, last = np.zeros((2, steps, windows), bool)
+    terminal[-1, 0] = last[-1, 0] = True  # window 0 ends in a termination
+    last[-2, 1] = True  # window 1 is cut off by a time limit, and begins anew
     batch = batch._replace(
-        reward=jnp.asarray(reward[:, None], jnp.float32),
-        is_last=jnp.asarray(last[:, None]),
-        is_terminal=jnp.asarray(terminal[:, None]),
+        reward=jnp.asarray(reward, jnp.float32), is_last=jnp.asarray(last), is_terminal=jnp.asarray(terminal)
     )
     before = Range(jnp.float32(-5.0), jnp.float32(5.0))
     params = {"actor": ACTING, "critic": VALUING}
@@ -161,20 +169,109 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
     errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
     np.testing.assert_allclose(metrics["critic_loss"], np.mean(weight * errors), rtol=1e-4)
 
-    # Replayed: from the last step, which is terminal, so nothing counts after its reward.
-    seen, gamma = np.asarray(beliefs, np.float64)[:, 0], 1 - 1 / 333
+    # Replayed: each window from its last step, whose value is imagined.
+    seen, gamma = np.asarray(beliefs, np.float64), 1 - 1 / 333
     ahead = softmax_mean(two_hot_logits(seen, VALUING.astype(float)))
-    ahead[-N:] = returns[0]  # the critic's values only where nothing is imagined from
-    goals, later = np.zeros(steps - 1), reward[-1]
-    goals[-1] = later
-    for t in range(steps - 3, -1, -1):
-        later = goals[t] = reward[t + 1] + gamma * (0.05 * ahead[t + 1] + 0.95 * later)
+    for i in range(2):  # the critic's values only where nothing is imagined from
+        for window in range(windows):
+            ahead[steps - 2 + i, window] = returns[0, i * windows + window]
+    goals, later = np.zeros((steps - 1, windows)), ahead[-1]
+    for t in range(steps - 2, -1, -1):
+        after_it = np.where(last[t + 1], ahead[t + 1], 0.05 * ahead[t + 1] + 0.95 * later)
+        later = goals[t] = reward[t + 1] + gamma * np.where(terminal[t + 1], 0.0, after_it)
     logits = two_hot_logits(seen[:-1], VALUING.astype(float))
     slow = softmax_mean(two_hot_logits(seen[:-1], SLOW.astype(float)))
     errors = cross_entropy(logits, goals) + cross_entropy(logits, slow)
+    errors[last[:-1]] = 0.0  # what comes next is another episode's
     np.testing.assert_allclose(metrics["replay_critic_loss"], errors.mean(), rtol=1e-4)
     total = metrics["actor_loss"] + metrics["critic_loss"] + 0.3 * metrics["replay_critic_loss"]
     np.testing.assert_allclose(found, total, rtol=1e-5)
+
+
+def test_imagination_starts_at_the_last_steps_of_every_window():
+    steps = jnp.arange(12).reshape(4, 3)  # [T, B]
+    np.testing.assert_array_equal(starts_of(steps, 2), [6, 7, 8, 9, 10, 11])
+    np.testing.assert_array_equal(starts_of(steps, 0), np.arange(12))
+
+
+@pytest.mark.parametrize(
+    ("rewards", "averaged", "terminal"), [("raw", True, False), ("tanh", True, True), ("sign", False, True)]
+)
+def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
+    """On fixed posteriors and priors, with every weight another."""
+    rng = np.random.default_rng(3)
+    steps, windows = 4, 2
+    means, stds = rng.normal(size=(2, steps, windows, F)), rng.uniform(0.5, 2, (2, steps, windows, F))
+    posterior, prior = (Gaussian(jnp.asarray(m, "f"), jnp.asarray(s, "f")) for m, s in zip(means, stds, strict=True))
+    beliefs = rng.normal(size=(steps, windows, F)).astype("f")
+    monkeypatch.setattr(dreaming, "observe", lambda *args: (beliefs, (posterior, prior)))
+    weights = rng.normal(size=(3, F)).astype("f")
+    model = WorldModel(
+        init=None,
+        initial=lambda shape: None,
+        preprocess=lambda observation, key: observation,
+        postprocess=None,
+        encode=lambda params, observation: None,
+        observe_step=None,
+        imagine_step=None,
+        decode=lambda params, belief: Gaussian(belief * params[0], jnp.float32(STD)),
+        reward=lambda params, belief: Gaussian((belief @ params[1])[..., None], jnp.float32(STD)),
+        divergence=distributions.kl_divergence,
+        terminal=(lambda params, belief: belief @ params[2]) if terminal else None,
+    )
+    config = ModelLossConfig(
+        reward_scale=3.0, terminal_scale=5.0, dynamics_scale=0.8, representation_scale=0.2, free_nats=1.5,
+        free_nats_averaged=averaged, rewards=rewards,
+    )  # fmt: skip
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:windows]).swapaxes(0, 1), make_batch(length=steps))
+    batch = batch._replace(observation=batch.observation[..., :F], reward=batch.reward / 20)
+    found, (metrics, _) = make_model_loss(config, model, 0.9)(weights, batch, jax.random.key(0))
+
+    learned = {"raw": lambda x: x, "tanh": np.tanh, "sign": np.sign}[rewards](np.asarray(batch.reward))
+    observed = stats.norm.logpdf(batch.observation, beliefs * weights[0], STD).sum(-1)
+    rewarded = stats.norm.logpdf(learned, beliefs @ weights[1], STD)
+    (m, n), (s, q) = means, stds
+    kl = (np.log(q / s) + (s**2 + (m - n) ** 2) / (2 * q**2) - 0.5).sum(-1)
+    floored = max(kl.mean(), 1.5) if averaged else np.maximum(kl, 1.5).mean()
+    expected = -observed.mean() - 3.0 * rewarded.mean() + (0.8 + 0.2) * floored
+    if terminal:
+        goes_on = 1 / (1 + np.exp(beliefs @ weights[2]))
+        target = 0.9 * (1 - np.asarray(batch.is_terminal))
+        expected -= 5.0 * np.mean(target * np.log(goes_on) + (1 - target) * np.log(1 - goes_on))
+    np.testing.assert_allclose(metrics["kl"], kl.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value_has_reward", [True, False])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_plan_is_worth_its_rewards_and_the_critics_value_at_its_end(monkeypatch, value_has_reward, terminal):
+    """No reward is counted twice, and the discount once: what is learned to continue holds it already."""
+    monkeypatch.setattr(dreamer_acting, "feature", lambda belief: belief)
+    rng = np.random.default_rng(4)
+    weights, ends = rng.normal(size=(2, A)), rng.normal(size=A)
+    reward, value = ((lambda x, w=w: np.asarray(x) @ w) for w in weights)
+    as_mean = lambda w: lambda params, x: Gaussian((x @ jnp.asarray(w, "f"))[..., None], jnp.float32(1.0))  # noqa: E731
+    model = WorldModel(**dict.fromkeys(WorldModel._fields))._replace(
+        imagine_step=lambda params, belief, action, key: (belief + action, None),
+        reward=as_mean(weights[0]),
+        terminal=(lambda params, belief: belief @ jnp.asarray(ends, "f")) if terminal else None,
+    )
+    critic = Network(None, as_mean(weights[1]))
+    behaviour = BehaviourConfig(discount=0.9)
+    objective = make_objective(model, critic, behaviour, value_has_reward=value_has_reward)
+    actions = rng.uniform(-1, 1, (3, 5, A)).astype("f")
+    found = objective({"critic": None}, jnp.zeros(A), jnp.asarray(actions), jax.random.key(0))
+
+    beliefs = np.cumsum(actions.astype(float), 0)
+    goes_on = 1 / (1 + np.exp(beliefs @ ends)) if terminal else np.full((3, 5), 0.9)
+    alive = np.cumprod(np.concatenate([np.ones((1, 5)), goes_on]), 0)  # before each step, and after the last
+    expected = (alive[:-1] * reward(beliefs)).sum(0)
+    if value_has_reward:
+        assert goes_on[-1].min() > 0.1  # where it may be divided by
+        expected += alive[-2] * (value(beliefs[-1]) - reward(beliefs[-1]))
+    else:
+        expected += alive[-1] * value(beliefs[-1])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch):
@@ -225,18 +322,16 @@ def test_rewards_are_judged_in_the_units_that_are_learned():
 
 
 def test_dreamer_v3s_actor_and_critic_may_learn_at_another_pace():
-    config = small("dreamer_v3", units=8, horizon=3)
-    steps = []
-    for scales in ({}, {"actor_scale": 0.1, "critic_scale": 0.5}):
-        rates = replace(config.optimizer, learning_rate=1e-3, warmup=0, **scales)
-        agent = AGENTS["dreamer_v3"].make(replace(config, optimizer=rates), SPEC)
-        state = agent.init(jax.random.key(0))
-        after, _ = jax.jit(agent.update)(state, make_batch(), jax.random.key(1))
-        steps.append(jax.tree.map(lambda x, y: np.asarray(x - y), after.params, state.params))
-    for part in steps[0]:
+    """LaProp's first step is the learning rate wherever there is a gradient."""
+    config, rate = small("dreamer_v3", units=8, horizon=2), 1e-3
+    rates = replace(config.optimizer, learning_rate=rate, warmup=0, actor_scale=0.1, critic_scale=0.5)
+    agent = AGENTS["dreamer_v3"].make(replace(config, optimizer=rates), SPEC)
+    state = agent.init(jax.random.key(0))
+    after, _ = jax.jit(agent.update)(state, make_batch(), jax.random.key(1))
+    steps = jax.tree.map(lambda x, y: np.abs(x - y).max(), after.params, state.params)
+    for part, found in steps.items():
         scale = {"actor": 0.1, "critic": 0.5}.get(part, 1.0)
-        for x, y in zip(*(jax.tree.leaves(parts[part]) for parts in steps), strict=True):
-            np.testing.assert_allclose(scale * x, y, atol=1e-6)
+        np.testing.assert_allclose(max(jax.tree.leaves(found)), scale * rate, rtol=1e-2)
 
 
 # Which loss teaches what

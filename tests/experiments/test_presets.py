@@ -164,6 +164,21 @@ def test_a_protocol_is_refused_where_it_was_not_published(protocol, env):
         presets.make_preset(protocol, env, "pixels", agent=presets.PROTOCOLS[protocol])
 
 
+def test_a_presets_own_size_changes_nothing():
+    make = lambda preset, size: presets.make_preset(preset, "walker_walk", "pixels", "", "dreamer_v3", size)  # noqa: E731
+    assert make("cpu", "1M").agent_config == make("cpu", "").agent_config
+    assert make("paper", "200M").agent_config == make("paper", "").agent_config
+
+
+def test_dreamer_v2_learns_atari_on_cpu_as_published():
+    make = lambda preset: presets.make_preset(preset, "ALE/Pong-v5", "pixels", agent="dreamer_v2")  # noqa: E731
+    ours, published = make("cpu"), make("dreamer-v2-atari")
+    mine, theirs = ours.agent_config, published.agent_config
+    assert ours.environment.grayscale and mine.loss.rewards == theirs.loss.rewards == "tanh"
+    for name in ("discount", "entropy_scale"):
+        assert getattr(mine.behaviour, name) == getattr(theirs.behaviour, name)
+
+
 def test_quadrupeds_are_seen_by_camera_2():
     for agent, each in presets.PRESETS.items():
         for name in each.keys() & {"paper", "cpu", "debug"}:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentplan import distributions
-from latentplan.losses.kl import at_least, balanced, free_nats
+from latentplan.losses.kl import balanced, free_nats, free_nats_floor
 from latentplan.types import Gaussian, OneHot
 
 
@@ -56,8 +56,8 @@ def test_the_balanced_kl_teaches_each_side_by_its_weight():
 
 def test_free_nats_of_the_mean_or_of_every_step():
     kl = jnp.array([0.5, 3.5])
-    np.testing.assert_allclose(at_least(kl, 1.0, averaged=True), 2.0)  # the mean is above it
-    np.testing.assert_allclose(at_least(kl, 1.0, averaged=False), 2.25)  # (1 + 3.5) / 2
-    np.testing.assert_allclose(at_least(kl, 3.0, averaged=True), 3.0)
-    np.testing.assert_array_equal(jax.grad(lambda x: at_least(x, 3.0, averaged=True))(kl), [0.0, 0.0])
-    np.testing.assert_array_equal(jax.grad(lambda x: at_least(x, 1.0, averaged=False))(kl), [0.0, 0.5])
+    np.testing.assert_allclose(free_nats_floor(kl, 1.0, averaged=True), 2.0)  # the mean is above it
+    np.testing.assert_allclose(free_nats_floor(kl, 1.0, averaged=False), 2.25)  # (1 + 3.5) / 2
+    np.testing.assert_allclose(free_nats_floor(kl, 3.0, averaged=True), 3.0)
+    np.testing.assert_array_equal(jax.grad(lambda x: free_nats_floor(x, 3.0, averaged=True))(kl), [0.0, 0.0])
+    np.testing.assert_array_equal(jax.grad(lambda x: free_nats_floor(x, 1.0, averaged=False))(kl), [0.0, 0.5])

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreaming import REWARDS, BehaviourConfig, ModelLossConfig
-from latentplan.agents.prediction import make_dream, make_open_loop, make_predict_ahead
+from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
 from latentplan.models.world_model import feature, going_on
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
@@ -17,8 +17,15 @@ from latentplan.planners.objectives import Evaluate, sum_of_rewards
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
 
+EvalAction = Literal["mode", "sample"]
+"""What an actor does at evaluation: the likeliest action of its distribution, or one drawn from it."""
+PICKS: dict[str, Callable[[Any, Key], Array]] = {
+    "mode": lambda distribution, key: distributions.mode(distribution),
+    "sample": distributions.sample,
+}
 
-class Dreaming(Protocol):
+
+class ActingConfig(Protocol):
     """What the configs of all versions have in common, as far as acting goes."""
 
     @property
@@ -30,12 +37,28 @@ class Dreaming(Protocol):
         """Std of the exploration noise; of discrete actions, the share of random ones."""
 
     @property
+    def eval_action(self) -> EvalAction:
+        """How the actor acts at evaluation."""
+
+    @property
     def loss(self) -> ModelLossConfig:
         """What the model minimises."""
 
     @property
     def behaviour(self) -> BehaviourConfig:
         """What actor and critic learn from."""
+
+
+def check_acting(config: ActingConfig) -> None:
+    """Refuses what no agent acts by.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if config.action_noise < 0:
+        raise ValueError(f"action_noise: expected at least 0, got {config.action_noise}; Dreamer V1 has 0.3, others 0")
+    if config.eval_action not in PICKS:
+        raise ValueError(f"eval_action: expected mode or sample, got {config.eval_action!r}")
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
@@ -78,13 +101,12 @@ def make_dreamer(
     model: WorldModel,
     actor: Network,
     objective: Evaluate,
-    config: Dreaming,
+    config: ActingConfig,
     spec: EnvSpec,
-    draws: bool = False,
 ) -> Agent:
     """An agent that acts by its actor, or plans with its model and critic.
 
-    The actor's actions are drawn while collecting; at evaluation, V1 and V2 take their mode. Planners are given
+    The actor's actions are drawn while collecting, and at evaluation what `eval_action` says. Planners are given
     candidates that the actor draws.
 
     Args:
@@ -95,7 +117,6 @@ def make_dreamer(
         objective: what a plan is worth.
         config: of the agent. A `PolicyConfig` as its planner acts by the actor, any other plans.
         spec: of the environment.
-        draws: whether actions are drawn at evaluation, too, as Dreamer V3's code does (`agent.py`, policy).
 
     Returns:
         Agent.
@@ -107,17 +128,13 @@ def make_dreamer(
 
         return act
 
-    def likeliest(distribution: Any, key: Key) -> Array:
-        del key
-        return distributions.mode(distribution)
-
     def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
         propose = propose_by(policy(pick), model.imagine_step, config.horizon)
         return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
 
     planner = config.planner
     if isinstance(planner, PolicyConfig):
-        acting = build(planner, distributions.sample if draws else likeliest)
+        acting = build(planner, PICKS[config.eval_action])
         collecting = build(replace(planner, horizon=1), distributions.sample)
     else:
         acting = collecting = build(planner, distributions.sample)
@@ -139,5 +156,5 @@ def make_dreamer(
         update=update,
         open_loop=as_learned(make_open_loop(model)),
         predict_ahead=as_learned(make_predict_ahead(model, config.behaviour.horizon)),
-        dream=make_dream(model, policy(distributions.sample)),
+        dream=make_dream_view(model, policy(distributions.sample)),
     )

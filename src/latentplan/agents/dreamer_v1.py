@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from latentplan.agents.dreamer_acting import make_dreamer, make_objective
+from latentplan.agents.dreamer_acting import EvalAction, check_acting, make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
     CriticConfig,
@@ -57,16 +57,17 @@ class DreamerV1Config:
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
     action_noise: float = 0.3
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    eval_action: EvalAction = "mode"
+    """What the actor does at evaluation: its mode, or a sample."""
 
     def __post_init__(self) -> None:
         check_model(self.model)
+        check_acting(self)
         if self.behaviour.entropy_scale:
             raise ValueError(
                 f"behaviour.entropy_scale: expected 0, as Dreamer V1 has no entropy bonus, "
                 f"got {self.behaviour.entropy_scale}; dreamer_v2 has one"
             )
-        if self.action_noise < 0:
-            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper has 0.3")
 
 
 class Learning(NamedTuple):

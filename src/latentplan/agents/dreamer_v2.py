@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.dreamer_acting import make_dreamer, make_objective
+from latentplan.agents.dreamer_acting import EvalAction, check_acting, make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
     CriticConfig,
@@ -75,12 +75,13 @@ class DreamerV2Config:
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
     action_noise: float = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    eval_action: EvalAction = "mode"
+    """What the actor does at evaluation: its mode, or a sample."""
 
     def __post_init__(self) -> None:
         check_model(self.model)
         check_entropy(self.actor)
-        if self.action_noise < 0:
-            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
+        check_acting(self)
         if self.actor_gradient not in ("auto", "dynamics", "reinforce", "both"):
             raise ValueError(f"actor_gradient: expected auto, dynamics, reinforce or both, got {self.actor_gradient!r}")
         if not 0 <= self.dynamics_share <= 1:

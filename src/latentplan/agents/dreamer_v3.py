@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.dreamer_acting import make_dreamer, make_objective
+from latentplan.agents.dreamer_acting import EvalAction, check_acting, make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     REWARDS,
     BehaviourConfig,
@@ -23,9 +23,10 @@ from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head, make_world_model
+from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, TrainState
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, TrainState, WorldModel
 
 NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # throughout
 
@@ -131,15 +132,15 @@ class DreamerV3Config:
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
     action_noise: float = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    eval_action: EvalAction = "sample"
+    """What the actor does at evaluation: the mode, or sample, as V3's code (`agent.py`, policy)."""
 
     def __post_init__(self) -> None:
         check_model(self.model)
         check_entropy(self.actor)
-        if self.action_noise < 0 or not 0 < self.return_rate <= 1:
-            raise ValueError(
-                f"action_noise, return_rate: expected at least 0 and 0 < return_rate <= 1, "
-                f"got {self.action_noise} and {self.return_rate}"
-            )
+        check_acting(self)
+        if not 0 < self.return_rate <= 1:
+            raise ValueError(f"return_rate: expected 0 < return_rate <= 1, got {self.return_rate}; the paper has 0.01")
 
 
 class Learning(NamedTuple):
@@ -214,11 +215,10 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         objective=make_objective(model, critic, config.behaviour, value_has_reward=False),
         config=config,
         spec=spec,
-        draws=True,
     )
 
 
-def make_loss(config: DreamerV3Config, model, actor, critic):
+def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network):
     """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.losses.kl import at_least, balanced
+from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.actor import ActorConfig
 from latentplan.models.rollout import imagine_with, observe
 from latentplan.models.world_model import WorldModelConfig, feature, going_on, make_scalar_head
@@ -187,7 +187,7 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
         dynamics, representation = balanced(model.divergence, posteriors, priors)
         metrics["kl"] = jnp.mean(dynamics)
         for scale, kl in ((losses.dynamics_scale, dynamics), (losses.representation_scale, representation)):
-            total += scale * at_least(kl, losses.free_nats, averaged=losses.free_nats_averaged)
+            total += scale * free_nats_floor(kl, losses.free_nats, averaged=losses.free_nats_averaged)
         return total, (metrics, beliefs)
 
     return loss

@@ -35,7 +35,7 @@ def make_open_loop(model: WorldModel) -> Callable:
     return open_loop
 
 
-def make_dream(model: WorldModel, policy: Callable[[Params, Belief, Key], Array]) -> Callable:
+def make_dream_view(model: WorldModel, policy: Callable[[Params, Belief, Key], Array]) -> Callable:
     """What an actor learns from, to be looked at: a few steps of an episode, then the actor in the model.
 
     Args:

@@ -46,7 +46,7 @@ def balanced(
     return dynamics, representation
 
 
-def at_least(kl: Float[Array, "*batch"], nats: float, *, averaged: bool) -> Float[Array, ""]:
+def free_nats_floor(kl: Float[Array, "*batch"], nats: float, *, averaged: bool) -> Float[Array, ""]:
     """The mean KL, of which so many nats are free.
 
     Args:
