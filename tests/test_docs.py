@@ -7,8 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from agents.dreamers import small
+from agents.windows import SPEC, make_batch
 
 from latentplan import planners
+from latentplan.agents import AGENTS
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -54,6 +57,30 @@ def test_the_planner_that_is_added_as_an_example_plans():
     assert again.info["elite_return"][0] >= output.info["elite_return"][0]
     with pytest.raises(ValueError, match="planner.num_candidates: expected at least 1, got 0"):
         entry.config(num_candidates=0)
+
+
+def test_the_agent_that_is_added_as_an_example_learns_and_acts():
+    file = README.parent / "docs" / "adding_an_agent.md"
+    assert len(file.read_text().splitlines()) < 110 and len(python_blocks(file.read_text())) == 1
+    try:
+        run(file.read_text(), str(file))
+        entry = AGENTS["one_loss"]
+    finally:
+        AGENTS.pop("one_loss", None)
+    parts = small("dreamer_v1", units=8, horizon=3)
+    config = entry.config(model=parts.model, actor=parts.actor, behaviour=parts.behaviour, learning_rate=1e-2)
+    agent = entry.make(config, SPEC)
+    update, state = jax.jit(agent.update), agent.init(jax.random.key(0))
+    losses = []
+    for i in range(30):
+        state, metrics = update(state, make_batch(), jax.random.key(i))
+        losses.append(metrics["loss"])
+    assert metrics["finite"] == 1.0 and losses[-1] < losses[0]
+    assert set(state.params) >= {"actor", "critic", "encoder", "reward"}
+    action, *_ = agent.act(
+        state.params, agent.initial(2), np.ones((2, 3), "f"), np.ones(2, bool), jax.random.key(0), mode="eval"
+    )
+    assert action.shape == (2, 2) and np.abs(action).max() <= 1
 
 
 def test_readme():

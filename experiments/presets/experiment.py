@@ -33,8 +33,8 @@ class Experiment:
     agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v1", "dreamer_v2", "dreamer_v3"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"
-    """paper: the agent's paper to the letter; cpu: smaller, for 2 cores; debug: everything once; auto: paper or cpu.
-    A protocol's name chooses the agent, too."""
+    """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: everything once;
+    auto: paper or cpu. A protocol's name chooses the agent, too."""
     size: str = ""
     """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, dreamer_v3 1M, 12M, 25M,
     50M, 100M, 200M and 400M, the others none."""

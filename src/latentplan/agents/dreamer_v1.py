@@ -144,7 +144,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
 def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network):
     """-E[sum_t V_lambda(s_t)] (Dreamer V1 eq. 6 and 7).
 
-    Over the imagined steps s_1..s_{H-1}, weighed by the probability that an episode gets there. The actor's
+    Over the imagined steps s_1..s_{H-1}, weighed by the product of the discounts before each. The actor's
     gradient goes through returns, rewards and the model's steps to its actions.
 
     Args:

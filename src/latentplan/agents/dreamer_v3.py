@@ -222,7 +222,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
     """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
-    imagined steps, w being the probability that an episode gets there (Nature 2025, eq. 4 to 7; `agent.py`).
+    imagined steps, w being the product of the discounts before a step (Nature 2025, eq. 4 to 7; `agent.py`).
 
     Args:
         config: of the agent.

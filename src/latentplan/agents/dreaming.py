@@ -141,7 +141,7 @@ class Lesson(NamedTuple):
     Attributes:
         features: [L, N, F], of imagined steps.
         returns: [L, N], theirs.
-        weight: [L, N], the probability that an episode gets there.
+        weight: [L, N], what a step counts: the product of the discounts before it.
     """
 
     features: Array

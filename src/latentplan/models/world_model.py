@@ -240,7 +240,10 @@ def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
 
 
 def going_on(model: WorldModel) -> Callable[[Params, Any], Array] | None:
-    """(params, belief) -> [...], the predicted probability that the episode goes on; None where none is predicted."""
+    """(params, belief) -> [...], the predicted probability that the episode goes on, None where none is predicted.
+
+    Dreamer teaches it the discount as well, so there it is what later steps count.
+    """
     terminal = model.terminal
     return None if terminal is None else lambda params, belief: jax.nn.sigmoid(-terminal(params, belief))
 
