@@ -24,6 +24,7 @@ CPU = {
     "update": ("update.py", "--sizes", "paper", "cpu"),
     "update-tdmpc2": ("update.py", "--sizes", "tdmpc2-5M", "--obs", "state"),
     "update-dreamer_v3": ("update.py", "--sizes", "dreamer_v3-1M", "dreamer_v3-12M", "--obs", "state"),
+    "update-dreamer": ("update.py", "--sizes", "dreamer_v1", "dreamer_v2", "--obs", "state"),
     "imagine": ("imagine.py", "--gradient"),
     "env": ("env.py", "--picture", "results/benchmarks/render_quality.png"),
     "loop": ("loop.py",),
@@ -31,6 +32,7 @@ CPU = {
 GPU = {
     "update-dreamer_v3": ("update.py", "--sizes", "dreamer_v3-12M", "--rounds", "10"),
     "update-dreamer_v3-bfloat16": ("update.py", "--sizes", "dreamer_v3-12M", "--rounds", "10", "--dtype", "bfloat16"),
+    "update-dreamer": ("update.py", "--sizes", "dreamer_v1", "dreamer_v2", "--rounds", "10"),
     "update-tdmpc2": ("update.py", "--sizes", "tdmpc2-5M", "--obs", "state", "--rounds", "10"),
     "planner-tdmpc2": ("planner.py", "--sizes", "tdmpc2-5M", "--planner", "mppi", "--rounds", "10"),
     "update": ("update.py", "--sizes", "paper", "--rounds", "10", "--parts"),

@@ -1,6 +1,6 @@
 """How fast Dreamer imagines: the actor acts in the model from every step of a batch; and how near the ceiling it comes.
 
-python benchmarks/imagine.py                 Dreamer V1 at the paper's size, V3 with 1M and 12M parameters, from state
+python benchmarks/imagine.py                 V1 and V2 at the papers' sizes, V3 with 1M and 12M parameters, from state
 python benchmarks/imagine.py --gradient      and its gradient with respect to the actor, as V1 and V2 learn by
 """
 
@@ -30,7 +30,7 @@ from latentplan.models.world_model import feature, make_world_model
 from latentplan.types import Array, EnvSpec
 
 SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)
-SIZES = ["dreamer_v1", "dreamer_v3-1M", "dreamer_v3-12M"]
+SIZES = ["dreamer_v1", "dreamer_v2", "dreamer_v3-1M", "dreamer_v3-12M"]
 
 
 def arguments(parser: ArgumentParser) -> None:

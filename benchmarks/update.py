@@ -1,6 +1,6 @@
 """How long one update takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
 
-python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters, Dreamer V3
+python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters, Dreamer
 python benchmarks/update.py --parts          and what the update is made of
 python benchmarks/update.py --peer torch     beside the same update in plain PyTorch
 """
@@ -40,7 +40,7 @@ SPECS = {
 }
 
 
-SIZES = ["paper", "cpu", "tdmpc2-5M", "dreamer_v3-1M", "dreamer_v3-12M"]
+SIZES = ["paper", "cpu", "tdmpc2-5M", "dreamer_v1", "dreamer_v2", "dreamer_v3-1M", "dreamer_v3-12M"]
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -66,7 +66,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
             yield from told_cases(options, peer)
             continue
         if sizes.startswith("dreamer"):
-            yield from dreamer_cases(options, *sizes.split("-"))
+            yield from dreamer_cases(options, sizes)
             continue
         for obs in options.obs:
             preset, spec = make_preset(sizes, "", obs), SPECS[obs]
@@ -106,8 +106,9 @@ def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
         yield Case(labels, call, count, {"updates": 1})
 
 
-def dreamer_cases(options: Namespace, agent: str, size: str) -> Iterator[Case]:
-    """Dreamer's update: model, imagination, actor and critic, at the published batch of 16 x 64."""
+def dreamer_cases(options: Namespace, sizes: str) -> Iterator[Case]:
+    """Dreamer's update: model, imagination, actor and critic, at the published batch (V3: 16 x 64)."""
+    agent, _, size = sizes.partition("-")
     for obs in options.obs:
         preset, spec = make_preset("paper", "walker_walk", obs, agent=agent, size=size), SPECS[obs]
         config: Any = preset.agent_config
@@ -116,7 +117,7 @@ def dreamer_cases(options: Namespace, agent: str, size: str) -> Iterator[Case]:
         built = AGENTS[agent].make(config, spec)
         key = jax.random.key(0)
         count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), batch, key)
-        labels = {"sizes": f"{agent}-{size}", "obs": obs, "part": "update", "implementation": "latentplan"}
+        labels = {"sizes": sizes, "obs": obs, "part": "update", "implementation": "latentplan"}
         yield Case(labels, update_call(built, batch), count, {"updates": 1})
 
 
