@@ -1,7 +1,6 @@
 """Dreamer V1: behaviours learned by back-propagation through imagined steps (Hafner et al. 2020, arXiv 1912.01603)."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,21 +11,23 @@ from latentplan.agents.dreaming import (
     CriticConfig,
     Lesson,
     ModelLossConfig,
+    Parts,
     check_model,
     descend,
+    init_params,
     join,
-    make_critic,
     make_critic_loss,
     make_dream,
     make_model_loss,
+    make_networks,
     split,
     starts_of,
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
 from latentplan.losses.returns import lambda_returns
-from latentplan.models.actor import ActorConfig, make_actor
-from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.models.actor import ActorConfig
+from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
@@ -70,14 +71,6 @@ class DreamerV1Config:
             )
 
 
-class Learning(NamedTuple):
-    """The states of the three optimisers."""
-
-    model: Any
-    actor: Any
-    critic: Any
-
-
 def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     """Builds the agent.
 
@@ -91,44 +84,34 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations no model fits.
     """
-    model = make_world_model(config.model, spec)
-    feature_size = feature(model.initial((1,))).shape[-1]
-    actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
-    critic = make_critic(config.critic, feature_size, config.model)
-    model_optimizer, actor_optimizer, critic_optimizer = make_adams(config.optimizer)
+    model, actor, critic = make_networks(config, spec)
+    optimizers = Parts(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
     critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic)
 
     def init(key: Key) -> TrainState:
-        model_key, actor_key, critic_key = jax.random.split(key, 3)
-        params, acting, valuing = model.init(model_key), actor.init(actor_key), critic.init(critic_key)
-        learning = Learning(model_optimizer.init(params), actor_optimizer.init(acting), critic_optimizer.init(valuing))
-        return TrainState(join(params, acting, valuing), learning, jnp.int32(0))
+        params = init_params(model, actor, critic, key)
+        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        return TrainState(params, states, jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, dream_key = jax.random.split(key)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
-        params, acting, valuing = split(state.params)
+        params = split(state.params)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
-            params, batch, model_key
+            params.model, batch, model_key
         )
         starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
         (actor_total, (more, lesson)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
-            acting, params, valuing, *starts, dream_key
+            params.actor, params.model, params.critic, *starts, dream_key
         )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(valuing, lesson)
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, lesson)
 
-        learning: Learning = state.opt_state
-        params, model_state = descend(model_optimizer, model_gradient, learning.model, params)
-        acting, actor_state = descend(actor_optimizer, actor_gradient, learning.actor, acting)
-        valuing, critic_state = descend(critic_optimizer, critic_gradient, learning.critic, valuing)
-        metrics |= more | summary(
-            {"model": model_total, "actor": actor_total, "critic": critic_total},
-            {"model": model_gradient, "actor": actor_gradient, "critic": critic_gradient},
-        )
-        learning = Learning(model_state, actor_state, critic_state)
-        return TrainState(join(params, acting, valuing), learning, state.updates + 1), metrics
+        gradients = Parts(model_gradient, actor_gradient, critic_gradient)
+        params, opt_state = descend(optimizers, state.opt_state, params, **gradients._asdict())
+        metrics |= more | summary(Parts(model_total, actor_total, critic_total), gradients)
+        return TrainState(join(params), opt_state, state.updates + 1), metrics
 
     return make_dreamer(
         init=init,

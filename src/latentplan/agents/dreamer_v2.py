@@ -4,7 +4,7 @@ arXiv 2010.02193, with the released code's figures (danijar/dreamerv2).
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,22 +17,24 @@ from latentplan.agents.dreaming import (
     CriticConfig,
     Lesson,
     ModelLossConfig,
+    Parts,
     check_entropy,
     check_model,
     descend,
+    init_params,
     join,
-    make_critic,
     make_critic_loss,
     make_dream,
     make_model_loss,
+    make_networks,
     split,
     starts_of,
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
 from latentplan.losses.returns import lambda_returns
-from latentplan.models.actor import ActorConfig, make_actor
-from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.models.actor import ActorConfig
+from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
@@ -91,11 +93,14 @@ class DreamerV2Config:
 
 
 class Learning(NamedTuple):
-    """The states of the three optimisers, and the target critic's parameters."""
+    """What learning keeps beside the parameters.
 
-    model: Any
-    actor: Any
-    critic: Any
+    Attributes:
+        optimizers: their states.
+        target_critic: parameters that the critic's are copied to now and then.
+    """
+
+    optimizers: Parts
     target_critic: Params
 
 
@@ -112,46 +117,37 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations no model fits.
     """
-    model = make_world_model(config.model, spec)
-    feature_size = feature(model.initial((1,))).shape[-1]
-    actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
-    critic = make_critic(config.critic, feature_size, config.model)
-    model_optimizer, actor_optimizer, critic_optimizer = make_adams(config.optimizer)
+    model, actor, critic = make_networks(config, spec)
+    optimizers = Parts(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
     critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic, discrete=spec.discrete)
 
     def init(key: Key) -> TrainState:
-        model_key, actor_key, critic_key = jax.random.split(key, 3)
-        params, acting, valuing = model.init(model_key), actor.init(actor_key), critic.init(critic_key)
-        states = model_optimizer.init(params), actor_optimizer.init(acting), critic_optimizer.init(valuing)
-        learning = Learning(*states, target_critic=jax.tree.map(jnp.copy, valuing))
-        return TrainState(join(params, acting, valuing), learning, jnp.int32(0))
+        params = init_params(model, actor, critic, key)
+        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        return TrainState(params, Learning(states, jax.tree.map(jnp.copy, params["critic"])), jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, dream_key = jax.random.split(key)
-        learning: Learning = state.opt_state
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
-        params, acting, valuing = split(state.params)
-        target = optax.periodic_update(valuing, learning.target_critic, state.updates, config.target_every)
+        params, (states, target) = split(state.params), state.opt_state
+        target = optax.periodic_update(params.critic, target, state.updates, config.target_every)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
-            params, batch, model_key
+            params.model, batch, model_key
         )
-        params, model_state = descend(model_optimizer, model_gradient, learning.model, params)
+        params, states = descend(optimizers, states, params, model=model_gradient)
 
         starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
         (actor_total, (more, lesson)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
-            acting, params, target, *starts, dream_key
+            params.actor, params.model, target, *starts, dream_key
         )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(valuing, lesson)
-        acting, actor_state = descend(actor_optimizer, actor_gradient, learning.actor, acting)
-        valuing, critic_state = descend(critic_optimizer, critic_gradient, learning.critic, valuing)
-        metrics |= more | summary(
-            {"model": model_total, "actor": actor_total, "critic": critic_total},
-            {"model": model_gradient, "actor": actor_gradient, "critic": critic_gradient},
-        )
-        learning = Learning(model_state, actor_state, critic_state, target)
-        return TrainState(join(params, acting, valuing), learning, state.updates + 1), metrics
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, lesson)
+        params, states = descend(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
+
+        totals = Parts(model_total, actor_total, critic_total)
+        metrics |= more | summary(totals, Parts(model_gradient, actor_gradient, critic_gradient))
+        return TrainState(join(params), Learning(states, target), state.updates + 1), metrics
 
     return make_dreamer(
         init=init,

@@ -15,6 +15,7 @@ from latentplan.agents.dreaming import (
     ModelLossConfig,
     check_entropy,
     check_model,
+    init_params,
     make_dream,
     make_model_loss,
     starts_of,
@@ -186,8 +187,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     loss = make_loss(config, model, actor, critic)
 
     def init(key: Key) -> TrainState:
-        model_key, actor_key, critic_key = jax.random.split(key, 3)
-        params = model.init(model_key) | {"actor": actor.init(actor_key), "critic": critic.init(critic_key)}
+        params = init_params(model, actor, critic, key)
         slow = jax.tree.map(jnp.copy, params["critic"])
         zeros = Range(jnp.float32(0.0), jnp.float32(0.0))
         return TrainState(params, Learning(optimizer.init(params), slow, zeros), jnp.int32(0))

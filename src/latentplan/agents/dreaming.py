@@ -10,11 +10,11 @@ import optax
 
 from latentplan import distributions
 from latentplan.losses.kl import balanced, free_nats_floor
-from latentplan.models.actor import ActorConfig
+from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import WorldModelConfig, feature, going_on, make_scalar_head
+from latentplan.models.world_model import WorldModelConfig, feature, going_on, make_scalar_head, make_world_model
 from latentplan.nets.network import Network
-from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
+from latentplan.types import Array, Batch, Belief, EnvSpec, Key, Params, WorldModel
 
 REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
 
@@ -224,6 +224,14 @@ def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Ca
     return dream
 
 
+def make_networks(config: Any, spec: EnvSpec) -> tuple[WorldModel, Network, Network]:
+    """The world model, actor and critic that a config of Dreamer V1 or V2 stands for."""
+    model = make_world_model(config.model, spec)
+    size = feature(model.initial((1,))).shape[-1]
+    actor = make_actor(config.actor, size, spec, dtype=config.model.dtype)
+    return model, actor, make_critic(config.critic, size, config.model)
+
+
 def make_critic(config: CriticConfig, feature_size: int, model: WorldModelConfig) -> Network:
     """The critic of Dreamer V1 and V2, from features [..., F] to a Gaussian of unit variance."""
     sizes: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "activation": model.activation}
@@ -240,28 +248,54 @@ def make_critic_loss(critic: Network) -> Callable[[Params, Lesson], Array]:
     return critic_loss
 
 
-def split(params: Params) -> tuple[Params, Params, Params]:
+class Parts(NamedTuple):
+    """One each for the three that learn apart in Dreamer V1 and V2: parameters, optimisers, their states, gradients."""
+
+    model: Any
+    actor: Any
+    critic: Any
+
+
+def init_params(model: WorldModel, actor: Network, critic: Network, key: Key) -> Params:
+    """The parameters of all three; the model's parts lie beside "actor" and "critic"."""
+    keys = jax.random.split(key, 3)
+    return model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
+
+
+def split(params: Params) -> Parts:
     """The parameters of model, actor and critic."""
     rest = {name: part for name, part in params.items() if name not in ("actor", "critic")}
-    return rest, params["actor"], params["critic"]
+    return Parts(rest, params["actor"], params["critic"])
 
 
-def join(params: Params, acting: Params, valuing: Params) -> Params:
+def join(parts: Parts) -> Params:
     """What `split` takes apart."""
-    return params | {"actor": acting, "critic": valuing}
+    return parts.model | {"actor": parts.actor, "critic": parts.critic}
 
 
-def descend(
-    optimizer: optax.GradientTransformation, gradients: Params, opt_state: Any, params: Params
-) -> tuple[Params, Any]:
-    """One step of an optimiser: (params, its state)."""
-    steps, opt_state = optimizer.update(gradients, opt_state, params)
-    return optax.apply_updates(params, steps), opt_state
+def descend(optimizers: Parts, states: Parts, params: Parts, **gradients: Params) -> tuple[Parts, Parts]:
+    """One step of each part that a gradient is given for.
+
+    Args:
+        optimizers: one per part.
+        states: theirs.
+        params: the parts' parameters.
+        **gradients: a part's name -> its gradient.
+
+    Returns:
+        (params, states), the other parts as they were.
+    """
+    for name, gradient in gradients.items():
+        own, state = getattr(params, name), getattr(states, name)
+        steps, state = getattr(optimizers, name).update(gradient, state, own)
+        params = params._replace(**{name: optax.apply_updates(own, steps)})
+        states = states._replace(**{name: state})
+    return params, states
 
 
-def summary(losses: dict[str, Array], gradients: dict[str, Params]) -> dict[str, Array]:
-    """Metrics of several losses: each and its gradient's norm, `loss` (the model's), and whether all are finite."""
-    metrics = {f"{name}_loss": loss for name, loss in losses.items()}
-    metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients.items()}
+def summary(losses: Parts, gradients: Parts) -> dict[str, Array]:
+    """Metrics: each part's loss and its gradient's norm, `loss` (the model's), and whether all are finite."""
+    metrics = {f"{name}_loss": loss for name, loss in losses._asdict().items()}
+    metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients._asdict().items()}
     finite = jnp.all(jnp.isfinite(jnp.stack(list(metrics.values()))))
-    return metrics | {"loss": losses["model"], "finite": finite.astype(jnp.float32)}
+    return metrics | {"loss": losses.model, "finite": finite.astype(jnp.float32)}
