@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from latentplan.driver import memory
 from latentplan.driver import replay as replay_module
@@ -77,6 +78,21 @@ def test_every_start_is_equally_likely_also_after_wrap_around():
     expected = 1000.0
     chi_squared = np.sum((counts - expected) ** 2 / expected)
     assert chi_squared < 31.3  # 11 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("lengths", [[9], [23], [23, 41, 17]])
+def test_a_share_of_the_windows_begins_anywhere_among_the_newest_records(lengths):
+    """Before the newest are as many as asked for, afterwards, and around the end of the memory."""
+    config = ReplayConfig(capacity=64, batch_size=4000, batch_length=5, newest_share=0.25, newest=12)
+    replay = make_replay(config, SPEC)
+    state, total, _ = filled(replay, jax.jit(replay.add, donate_argnums=0), lengths)
+    number = np.asarray(replay.sample(state, jax.random.key(3)).reward).astype(int)
+    np.testing.assert_array_equal(np.diff(number, axis=1), 1)
+    counts = np.bincount(number[3000:, 0], minlength=total)
+    starts = np.arange(max(total - 12, 0), total - 4)
+    assert counts[starts].sum() == 1000
+    assert stats.chisquare(counts[starts]).pvalue > 1e-3
+    assert number[:3000, 0].min() == max(total - 64, 0)  # the others come from the whole memory
 
 
 def test_pieces_equal_one_big_add_and_few_programs_serve_every_length():
@@ -246,3 +262,16 @@ def test_without_priorities_nothing_is_weighed():
 def test_exponents_are_shares(field):
     with pytest.raises(ValueError, match=f"replay.{field}: expected 0 to 1, got 1.5"):
         ReplayConfig(**{field: 1.5})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"newest_share": 1.0}, "replay.newest_share: expected 0 <= newest_share < 1"),
+        ({"newest_share": 0.5, "priority_exponent": 0.6}, "0 where windows are drawn by priority"),
+        ({"newest_share": 0.5, "newest": 49}, r"replay.newest: expected at least replay.batch_length \(50 records\)"),
+    ],
+)
+def test_the_newest_are_some_and_there_are_enough_of_them(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ReplayConfig(**settings)
