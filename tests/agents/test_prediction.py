@@ -7,7 +7,7 @@ import pytest
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act
-from latentplan.agents.prediction import make_dream, make_predict_ahead
+from latentplan.agents.prediction import make_dream_view, make_predict_ahead
 from latentplan.types import Batch, Belief, Carry, Gaussian, PlanOutput, WorldModel
 
 UNITS = 10.0  # postprocess gives the environment's units
@@ -54,7 +54,7 @@ def recorded(starts: list[int], length: int) -> Batch:
 
 def test_a_dream_is_what_was_seen_and_then_what_the_policy_does():
     batch = recorded([0], 7)
-    dream = make_dream(counting_model(), lambda params, belief, key: jnp.where(belief.deter > 1e3, 9.0, 0.25))
+    dream = make_dream_view(counting_model(), lambda params, belief, key: jnp.where(belief.deter > 1e3, 9.0, 0.25))
     dreamt = jax.jit(dream, static_argnames=("context", "horizon"))({}, batch, jax.random.key(0), context=3, horizon=5)
     counts = np.concatenate([batch.observation[:, :3, 0], batch.observation[:, 2] + 0.25 * np.arange(1, 6)], 1)
     np.testing.assert_allclose(dreamt.observation[..., 0], UNITS * counts, rtol=1e-5)
