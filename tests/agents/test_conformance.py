@@ -78,6 +78,7 @@ VARIANTS = {
     "dreamer_v2": {"both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both", target_every=2)},
     "dreamer_v3": {
         "block": small("dreamer_v3", units=8, horizon=3),
+        "cem": small("dreamer_v3", units=8, horizon=3, planner=planet("rssm").planner),
         "choices": small(
             "dreamer_v3", units=8, horizon=3, planner=replace(planet("rssm").planner, policy_candidates=4)
         ),
@@ -218,7 +219,8 @@ def test_act_same_key_same_action_another_key_another_action(case):
         for seed in (4, 4, 5, 6, 7)
     )
     chex.assert_trees_all_equal(first, again)
-    assert not all(np.array_equal(first[0], other[0]) for other in others)  # of two choices, one may come twice
+    differs = [not np.array_equal(first[0], other[0]) for other in others]
+    assert all(differs) or (case.spec.discrete and any(differs))  # of two choices, one may come twice
 
 
 def test_act_depends_on_observation_and_history(case):
@@ -387,8 +389,9 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
     later = batch._replace(observation=np.where(time >= CONTEXT, other, batch.observation))
     chex.assert_trees_all_equal(predict(later), base)
 
-    bright = np.full_like(other, 200 if case.spec.is_pixels else 3)  # far enough to draw other classes
-    earlier = batch._replace(observation=np.where(time < CONTEXT, bright, batch.observation))
+    if case.name == "dreamer_v3" and case.spec.is_pixels:
+        other = np.full_like(other, 200)  # far enough from noise to draw other classes
+    earlier = batch._replace(observation=np.where(time < CONTEXT, other, batch.observation))
     assert not np.allclose(predict(earlier)[0][:, CONTEXT:], base[0][:, CONTEXT:], atol=1e-6)
 
     action = batch.action.copy()

@@ -104,8 +104,7 @@ def test_probe_2_a_reward_that_is_seen_is_predicted(version):
 def test_probe_3_the_best_action_is_taken(version):
     params, _ = trained(version, "reward_for_action")
     actions = act_through(version, params, "reward_for_action", np.zeros(16))
-    np.testing.assert_allclose(actions[:, 1:].mean(0), 0.5, atol=0.2)
-    assert actions[:, 1:].std(0).max() < 0.2
+    np.testing.assert_allclose(actions[:, 1:], 0.5, atol=0.3)
 
 
 @versions

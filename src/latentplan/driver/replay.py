@@ -32,7 +32,6 @@ class ReplayConfig:
     """Windows are drawn in proportion to priority^this; 0: all alike. The agent gives priorities; TD-MPC has 0.6."""
     importance_exponent: float = 0.4
     """Drawn by priority, windows weigh probability^-this, at most 1. TD-MPC has 0.4."""
-
     newest_share: float = 0.0
     """Share of a batch's windows that is drawn from the newest records alone, so that the model soon learns where its
     mistakes are made use of. PlaNet's loader has about a half, Dreamer V3's shows every new window once."""
