@@ -156,8 +156,8 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
     """For two cores: 1M parameters, shorter windows, imagined from 8 steps of each, PlaNet's action repeats.
 
     Fewer updates than published call for larger steps, most of all of the model, so that the actor does not run ahead
-    of it; for half of each batch from the newest episodes, so that the model knows where the actor goes; for values
-    that settle sooner; and for more entropy, as a shorter horizon has a smaller range of returns.
+    of it; for half of each batch from the newest episodes, so that the model knows where the actor goes; and for values
+    that settle sooner.
     """
     config = sized(DreamerV3Config(), "1M")
     return replace(
@@ -174,7 +174,7 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
         agent_config=replace(
             config,
             model=replace(config.model, conv="world_models", conv_depth=16),
-            behaviour=replace(config.behaviour, starts=8, discount=0.99, entropy_scale=1e-3),
+            behaviour=replace(config.behaviour, starts=8, discount=0.99),
             optimizer=LaPropConfig(learning_rate=1e-3, actor_scale=0.3, critic_scale=0.3),
         ),
     )
