@@ -140,7 +140,7 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
     beliefs = jnp.asarray(RNG.normal(size=(steps, windows, F)), jnp.float32)
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
-    loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC)
+    loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
     batch = jax.tree.map(lambda x: jnp.asarray(x[:windows, :steps]).swapaxes(0, 1), make_batch(length=5))
     reward = RNG.uniform(-1, 1, (steps, windows))
     terminal, last = np.zeros((2, steps, windows), bool)
@@ -353,7 +353,7 @@ def test_dreamer_v3s_losses_teach_their_own_parts_alone():
     size = feature(model.initial((1,))).shape[-1]
     actor = make_actor(config.actor, size, SPEC)
     critic = make_scalar_head(size, "two_hot", hidden=8, layers=2, activation="silu", norm="rms")
-    loss = dreamer_v3.make_loss(config, model, actor, critic)
+    loss = dreamer_v3.make_loss(config, model, actor, critic, discrete=spec.discrete)
     keys = jax.random.split(jax.random.key(0), 3)
     params = model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
     params, slow = noisy(params), noisy(params["critic"], seed=1)

@@ -1,7 +1,7 @@
 """Dreamer V3: one set of hyper-parameters for all tasks (Hafner et al. 2023, arXiv 2301.04104v2; Nature 2025)."""
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -125,6 +125,9 @@ class DreamerV3Config:
         default_factory=lambda: BehaviourConfig(discount=1 - 1 / 333, entropy_scale=3e-4)
     )
     """What actor and critic learn from."""
+    actor_gradient: Literal["reinforce", "dynamics", "auto"] = "reinforce"
+    """How the actor learns: by REINFORCE, through the model's steps, or auto: the latter for continuous actions, as in
+    the code of arXiv v1."""
     return_rate: float = 0.01
     """Share of the way that the range of returns goes per update."""
     optimizer: LaPropConfig = field(default_factory=LaPropConfig)
@@ -140,6 +143,8 @@ class DreamerV3Config:
         check_model(self.model)
         check_entropy(self.actor)
         check_acting(self)
+        if self.actor_gradient not in ("reinforce", "dynamics", "auto"):
+            raise ValueError(f"actor_gradient: expected reinforce, dynamics or auto, got {self.actor_gradient!r}")
         if not 0 < self.return_rate <= 1:
             raise ValueError(f"return_rate: expected 0 < return_rate <= 1, got {self.return_rate}; the paper has 0.01")
 
@@ -184,7 +189,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         laprop(rates.learning_rate, beta1=rates.beta1, beta2=rates.beta2, eps=rates.eps, warmup=rates.warmup),
         scale_parts({"actor": rates.actor_scale, "critic": rates.critic_scale}),
     )
-    loss = make_loss(config, model, actor, critic)
+    loss = make_loss(config, model, actor, critic, discrete=spec.discrete)
 
     def init(key: Key) -> TrainState:
         params = init_params(model, actor, critic, key)
@@ -218,17 +223,19 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network):
+def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool):
     """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
     imagined steps, w being the product of the discounts before a step (Nature 2025, eq. 4 to 7; `agent.py`).
+    Through the model, R / scale takes the place of the actor's first term.
 
     Args:
         config: of the agent.
         model: its world model.
         actor: its actor.
         critic: its critic.
+        discrete: whether actions are choices.
 
     Returns:
         (params, slow_critic, returns, batch [T, B], key) -> (loss, (metrics, the new range of returns)).
@@ -236,6 +243,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
     behaviour, values = config.behaviour, config.critic
     model_loss = make_model_loss(config.loss, model, behaviour.discount)
     dream = make_dream(model, actor, behaviour)
+    dynamics = config.actor_gradient == "dynamics" or (config.actor_gradient == "auto" and not discrete)
 
     def critic_error(params: Params, slow: Params, features: Array, target: Array) -> Array:
         value = critic.apply(params, features)
@@ -248,16 +256,18 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         total, (metrics, beliefs) = model_loss(params, batch, model_key)
 
         fixed = jax.lax.stop_gradient(params)
-        dreamt = jax.lax.stop_gradient(dream(fixed, fixed["actor"], starts_of(beliefs, behaviour.starts), dream_key))
+        acting = (params if dynamics else fixed)["actor"]
+        dreamt = dream(fixed, acting, starts_of(beliefs, behaviour.starts), dream_key)
         value = critic.apply(fixed["critic"], dreamt.features).mean[..., 0]
-        target = lambda_returns(dreamt.reward[1:], dreamt.discount[1:], value[1:], behaviour.lam)
+        reached = lambda_returns(dreamt.reward[1:], dreamt.discount[1:], value[1:], behaviour.lam)
+        dreamt, value, target = jax.lax.stop_gradient((dreamt, value, reached))
         returns = track_range(returns, target, config.return_rate)
         weight = jnp.cumprod(dreamt.discount, 0)[:-1]
 
         policy = actor.apply(params["actor"], dreamt.features[:-1])
-        advantage = (target - value[:-1]) / returns.scale
+        likelihood = distributions.log_prob(policy, dreamt.actions) * (target - value[:-1])
         entropy = distributions.entropy(policy)
-        objective = distributions.log_prob(policy, dreamt.actions) * advantage + behaviour.entropy_scale * entropy
+        objective = (reached if dynamics else likelihood) / returns.scale + behaviour.entropy_scale * entropy
         metrics["actor_loss"] = -jnp.mean(weight * objective)
         error = critic_error(params["critic"], slow_critic, dreamt.features[:-1], target)
         metrics["critic_loss"] = jnp.mean(weight * error)
