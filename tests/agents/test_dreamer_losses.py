@@ -133,14 +133,15 @@ def softmax_mean(logits):
     return (p / p.sum(-1, keepdims=True)) @ np.asarray(BINS)
 
 
-@pytest.mark.parametrize("steps", [2, 5])
-def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
+@pytest.mark.parametrize(("steps", "gradient"), [(2, "reinforce"), (5, "reinforce"), (2, "dynamics")])
+def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     """N = 4 imagined rollouts start at the last two steps of two windows."""
     windows = N // 2
     beliefs = jnp.asarray(RNG.normal(size=(steps, windows, F)), jnp.float32)
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
-    loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
+    config = small("dreamer_v3", horizon=H, actor_gradient=gradient)
+    loss = dreamer_v3.make_loss(config, None, ACTOR, TWO_HOT_CRITIC, discrete=False)
     batch = jax.tree.map(lambda x: jnp.asarray(x[:windows, :steps]).swapaxes(0, 1), make_batch(length=5))
     reward = RNG.uniform(-1, 1, (steps, windows))
     terminal, last = np.zeros((2, steps, windows), bool)
@@ -163,7 +164,8 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps):
     scale = max(1, (5 + 0.01 * (high - 5)) - (-5 + 0.01 * (low + 5)))
     np.testing.assert_allclose(after.scale, scale, rtol=1e-5)
     log_prob = stats.norm.logpdf(dreams.actions, dreams.features[:-1] @ ACTING, STD).sum(-1)
-    objective = log_prob * (returns - v[:-1]) / scale + 3e-4 * A * stats.norm.entropy(0, STD)
+    gained = returns if gradient == "dynamics" else log_prob * (returns - v[:-1])
+    objective = gained / scale + 3e-4 * A * stats.norm.entropy(0, STD)
     np.testing.assert_allclose(metrics["actor_loss"], -np.mean(weight * objective), rtol=1e-4)
     slow = softmax_mean(two_hot_logits(dreams.features, SLOW.astype(float)))[:-1]
     errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
@@ -347,13 +349,14 @@ def moved(gradient):
 MODEL = {"encoder", "dynamics", "decoder", "reward", "terminal"}
 
 
-def test_dreamer_v3s_losses_teach_their_own_parts_alone():
-    config = small("dreamer_v3", units=8, horizon=3)
+@pytest.mark.parametrize("gradient", ["reinforce", "dynamics"])
+def test_dreamer_v3s_losses_teach_their_own_parts_alone(gradient):
+    config = small("dreamer_v3", units=8, horizon=3, actor_gradient=gradient)
     model = make_world_model(config.model, SPEC)
     size = feature(model.initial((1,))).shape[-1]
     actor = make_actor(config.actor, size, SPEC)
     critic = make_scalar_head(size, "two_hot", hidden=8, layers=2, activation="silu", norm="rms")
-    loss = dreamer_v3.make_loss(config, model, actor, critic, discrete=spec.discrete)
+    loss = dreamer_v3.make_loss(config, model, actor, critic, discrete=SPEC.discrete)
     keys = jax.random.split(jax.random.key(0), 3)
     params = model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
     params, slow = noisy(params), noisy(params["critic"], seed=1)
