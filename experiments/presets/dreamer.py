@@ -175,7 +175,6 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
             config,
             model=replace(config.model, conv="world_models", conv_depth=16),
             behaviour=replace(config.behaviour, starts=8, discount=0.99),
-            actor_gradient="auto",
             optimizer=LaPropConfig(learning_rate=1e-3, actor_scale=0.3, critic_scale=0.3),
         ),
     )
