@@ -156,7 +156,7 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
     """For two cores: 1M parameters, shorter windows, imagined from 8 steps of each, PlaNet's action repeats.
 
     Fewer updates than published call for larger steps, most of all of the model, so that the actor does not run ahead
-    of it; for half of each batch from the newest episodes, so that the model knows where the actor goes; and for values
+    of it; for half of each batch from the newest records, so that the model knows where the actor goes; and for values
     that settle sooner.
     """
     config = sized(DreamerV3Config(), "1M")

@@ -27,6 +27,7 @@ from latentplan.agents.dreaming import (
     make_dream,
     make_model_loss,
     make_networks,
+    resolve_gradient,
     split,
     starts_of,
     summary,
@@ -179,8 +180,7 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
         (loss, (metrics, Lesson)).
     """
     dream = make_dream(model, actor, config.behaviour)
-    gradient = config.actor_gradient
-    gradient = ("reinforce" if discrete else "dynamics") if gradient == "auto" else gradient
+    gradient = resolve_gradient(config.actor_gradient, discrete=discrete)
     share = {"dynamics": 1.0, "reinforce": 0.0, "both": config.dynamics_share}[gradient]
 
     def actor_loss(acting: Params, params: Params, target: Params, starts: Belief, is_terminal: Array, key: Key):

@@ -18,6 +18,7 @@ from latentplan.agents.dreaming import (
     init_params,
     make_dream,
     make_model_loss,
+    resolve_gradient,
     starts_of,
 )
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
@@ -243,7 +244,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
     behaviour, values = config.behaviour, config.critic
     model_loss = make_model_loss(config.loss, model, behaviour.discount)
     dream = make_dream(model, actor, behaviour)
-    dynamics = config.actor_gradient == "dynamics" or (config.actor_gradient == "auto" and not discrete)
+    dynamics = resolve_gradient(config.actor_gradient, discrete=discrete) == "dynamics"
 
     def critic_error(params: Params, slow: Params, features: Array, target: Array) -> Array:
         value = critic.apply(params, features)
@@ -265,9 +266,12 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         weight = jnp.cumprod(dreamt.discount, 0)[:-1]
 
         policy = actor.apply(params["actor"], dreamt.features[:-1])
-        likelihood = distributions.log_prob(policy, dreamt.actions) * (target - value[:-1])
         entropy = distributions.entropy(policy)
-        objective = (reached if dynamics else likelihood) / returns.scale + behaviour.entropy_scale * entropy
+        if dynamics:
+            gain = reached / returns.scale
+        else:
+            gain = distributions.log_prob(policy, dreamt.actions) * ((target - value[:-1]) / returns.scale)
+        objective = gain + behaviour.entropy_scale * entropy
         metrics["actor_loss"] = -jnp.mean(weight * objective)
         error = critic_error(params["critic"], slow_critic, dreamt.features[:-1], target)
         metrics["critic_loss"] = jnp.mean(weight * error)

@@ -117,6 +117,11 @@ def check_entropy(actor: ActorConfig) -> None:
         )
 
 
+def resolve_gradient(gradient: str, *, discrete: bool) -> str:
+    """What `actor_gradient` means where it is auto: REINFORCE for choices, through the model's steps for the rest."""
+    return ("reinforce" if discrete else "dynamics") if gradient == "auto" else gradient
+
+
 class Dream(NamedTuple):
     """An imagined rollout from N beliefs; step 0 is where it starts.
 
