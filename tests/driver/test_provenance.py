@@ -77,6 +77,13 @@ def test_missing_fields_are_refused_by_name():
         from_dict(Outer, values)
 
 
+def test_of_several_kinds_the_nearest_is_named_as_lacking_a_field():
+    values = through_json(presets.make_preset("cpu", "walker_walk", "state", agent="dreamer_v3"))
+    del values["agent_config"]["actor_gradient"]
+    with pytest.raises(ValueError, match=r"DreamerV3Config.*unknown \[\] and missing \['actor_gradient'\]"):
+        from_dict(presets.Experiment, values)
+
+
 def test_a_stored_config_is_validated_like_any_other():
     values = through_json(Outer())
     values["inner"]["size"] = 0
