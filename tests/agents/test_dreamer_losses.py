@@ -164,8 +164,10 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     scale = max(1, (5 + 0.01 * (high - 5)) - (-5 + 0.01 * (low + 5)))
     np.testing.assert_allclose(after.scale, scale, rtol=1e-5)
     log_prob = stats.norm.logpdf(dreams.actions, dreams.features[:-1] @ ACTING, STD).sum(-1)
-    gained = returns if gradient == "dynamics" else log_prob * (returns - v[:-1])
-    objective = gained / scale + 3e-4 * A * stats.norm.entropy(0, STD)
+    advantage = returns - v[:-1]
+    objective = (advantage if gradient == "dynamics" else log_prob * advantage) / scale + 3e-4 * A * stats.norm.entropy(
+        0, STD
+    )
     np.testing.assert_allclose(metrics["actor_loss"], -np.mean(weight * objective), rtol=1e-4)
     slow = softmax_mean(two_hot_logits(dreams.features, SLOW.astype(float)))[:-1]
     errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
@@ -188,6 +190,60 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     np.testing.assert_allclose(metrics["replay_critic_loss"], errors.mean(), rtol=1e-4)
     total = metrics["actor_loss"] + metrics["critic_loss"] + 0.3 * metrics["replay_critic_loss"]
     np.testing.assert_allclose(found, total, rtol=1e-5)
+
+
+def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch):
+    """Dreamer V3, against finite differences: the baseline passes its gradient on, so later returns cancel.
+
+    Actions add to the feature that follows, and come from the actor's parameters alone.
+    """
+    first = RNG.normal(size=(N, F))
+
+    def roll(actions, xp=np):
+        features = xp.stack([first + (actions[:t].sum(0) if t else 0.0) for t in range(H + 1)])
+        return features, xp.tanh(features).sum(-1)
+
+    def make_dream(*args):
+        def dream(params, acting, *inputs):
+            features, reward = roll(acting, jnp)
+            return Dream(None, features, jnp.zeros((H, N, A)), reward, jnp.full((H + 1, N), 0.9))
+
+        return dream
+
+    monkeypatch.setattr(dreamer_v3, "make_dream", make_dream)
+    monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
+    beliefs = jnp.zeros((2, N // 2, F))
+    monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
+    config = small("dreamer_v3", horizon=H, actor_gradient="dynamics")
+    actor = Network(None, lambda params, x: Gaussian(0.0 * x, jnp.float32(STD)))
+    loss = dreamer_v3.make_loss(config, None, actor, TWO_HOT_CRITIC, discrete=False)
+    batch = jax.tree.map(lambda x: jnp.asarray(x[: N // 2, :2]).swapaxes(0, 1), make_batch(length=5))
+    before = Range(jnp.float32(0.0), jnp.float32(0.1))  # the scale stays 1
+    actions = RNG.normal(0, 0.3, (H, F))
+
+    def actor_loss(acting):
+        return loss({"actor": acting, "critic": VALUING}, SLOW, before, batch, jax.random.key(0))[1][0]["actor_loss"]
+
+    found = jax.grad(actor_loss)(jnp.asarray(actions, jnp.float32))
+
+    def value(features):
+        return softmax_mean(two_hot_logits(features, VALUING.astype(float)))
+
+    def total(actions):
+        features, reward = roll(actions)
+        v = value(features)
+        returns, later = np.zeros((H, N)), v[H]
+        for t in range(H - 1, -1, -1):
+            later = returns[t] = reward[t + 1] + 0.9 * (0.05 * v[t + 1] + 0.95 * later)
+        weight = 0.9 ** np.arange(1, H + 1)[:, None]
+        return -np.mean(weight * (returns - v[:-1]))
+
+    expected = np.zeros((H, F))
+    for i in np.ndindex(H, F):
+        step = np.zeros((H, F))
+        step[i] = 1e-5
+        expected[i] = (total(actions + step) - total(actions - step)) / 2e-5
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_imagination_starts_at_the_last_steps_of_every_window():

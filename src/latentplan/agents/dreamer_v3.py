@@ -228,8 +228,9 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
     """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
-    imagined steps, w being the product of the discounts before a step (Nature 2025, eq. 4 to 7; `agent.py`).
-    Through the model, R / scale takes the place of the actor's first term.
+    imagined steps, w being the product of the discounts up to and including a step's (Nature 2025, eq. 4 to 7;
+    `agent.py`). Through the model, (R - v) / scale takes the place of the actor's first term. Its v has a gradient, too:
+    what an action does to the steps after it is counted in its own return alone (arXiv v1's code, `VFunction.score`).
 
     Args:
         config: of the agent.
@@ -261,6 +262,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         dreamt = dream(fixed, acting, starts_of(beliefs, behaviour.starts), dream_key)
         value = critic.apply(fixed["critic"], dreamt.features).mean[..., 0]
         reached = lambda_returns(dreamt.reward[1:], dreamt.discount[1:], value[1:], behaviour.lam)
+        advantage = reached - value[:-1]
         dreamt, value, target = jax.lax.stop_gradient((dreamt, value, reached))
         returns = track_range(returns, target, config.return_rate)
         weight = jnp.cumprod(dreamt.discount, 0)[:-1]
@@ -268,9 +270,9 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         policy = actor.apply(params["actor"], dreamt.features[:-1])
         entropy = distributions.entropy(policy)
         if dynamics:
-            gain = reached / returns.scale
+            gain = advantage / returns.scale
         else:
-            gain = distributions.log_prob(policy, dreamt.actions) * ((target - value[:-1]) / returns.scale)
+            gain = distributions.log_prob(policy, dreamt.actions) * (jax.lax.stop_gradient(advantage) / returns.scale)
         objective = gain + behaviour.entropy_scale * entropy
         metrics["actor_loss"] = -jnp.mean(weight * objective)
         error = critic_error(params["critic"], slow_critic, dreamt.features[:-1], target)
