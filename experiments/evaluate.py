@@ -61,6 +61,8 @@ def _evaluate(options: Evaluation) -> None:
     from latentplan.driver.workers import Workers
     from latentplan.planners import planner_name
 
+    if options.planner and options.act and "planner" not in options.act:
+        raise ValueError(f"planner: expected none with --act policy, got {options.planner}; add --act planner")
     if options.episodes < 1:
         raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
     compilation.configure()

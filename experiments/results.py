@@ -134,16 +134,22 @@ def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
     """Interquartile means of what was run without variants on several dm_control tasks."""
     import aggregate
 
+    from latentplan.driver.suites import is_gymnasium
+
     suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for (env, obs, what), group in groups.items():
-        if "_" in env and not group[0]["variant"]:
+        if not is_gymnasium(env) and not group[0]["variant"]:
             suites.setdefault((obs, what), {})[env] = group
     lines = []
     for (obs, what), tasks in suites.items():
         if len(tasks) > 1:
-            score = "{:.3f} ({:.3f} to {:.3f})".format(*aggregate.across_tasks(tasks))
-            runs = sum(map(len, tasks.values()))
-            lines.append(f"- {what}, {obs}, {len(tasks)} tasks, {runs} runs: interquartile mean score {score}")
+            seeds = min(map(len, tasks.values()))
+            score, low, high = aggregate.across_tasks(tasks)
+            spread = f" ({low:.3f} to {high:.3f})" if seeds > 1 else ""  # one seed of each says nothing of others
+            lines.append(
+                f"- {what}, {obs}: interquartile mean score {score:.3f}{spread} "
+                f"({len(tasks)} tasks, {seeds} seed(s) of each, at each run's last evaluation)"
+            )
     return "\n" + "\n".join(lines) + "\n" if lines else ""
 
 

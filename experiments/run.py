@@ -23,7 +23,10 @@ def main(argv: list[str]) -> int:
         import tyro  # noqa: F401
         from rich.console import Console
     except ModuleNotFoundError as error:
-        print(f"{error.name} is missing, which the command line needs: pip install 'latentplan[experiments]'")
+        print(
+            f"{error.name} is missing, which the command line needs: pip install 'latentplan[experiments]'",
+            file=sys.stderr,
+        )
         return 1
 
     console = Console(stderr=False)
@@ -33,8 +36,15 @@ def main(argv: list[str]) -> int:
         console.print("stopped; what was saved is kept, and the same command goes on from there")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        console.print(f"{type(error).__name__}: {error}", markup=False, highlight=False, soft_wrap=True, style="red")
+        complain(f"{type(error).__name__}: {error}")
         return 2 if isinstance(error, ValueError) else 1
+
+
+def complain(line: str) -> None:
+    """Says what is wrong, on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True, style="red")
 
 
 def _run(argv: list[str], console) -> int:
@@ -100,7 +110,7 @@ def parse(argv: list[str], console):
         )
     except SystemExit as exit:
         for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
-            console.print(line, highlight=False, soft_wrap=True, style="red")
+            complain(line)
         raise
     return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
 
@@ -165,6 +175,8 @@ def open_logdir(logdir: Path, experiment) -> None:
             raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
         changed = differences(old, config, ignore=("logdir",))
         changed = [line for line in changed if not line.startswith("run.env_steps:")]
+        chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
+        changed = chosen or changed  # the rest follows from these
         if changed:
             raise ValueError(
                 f"logdir: {logdir} holds a run with another config:\n  "

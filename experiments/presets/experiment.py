@@ -1,6 +1,8 @@
 """An experiment as data: what one run is made of."""
 
-from dataclasses import dataclass, field
+import math
+import re
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 import tyro
@@ -8,6 +10,7 @@ import tyro
 from latentplan.agents import AgentConfig
 from latentplan.agents.planet import PlaNetConfig
 from latentplan.driver.env import EnvConfig
+from latentplan.driver.provenance import flatten
 from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.schedule import RunConfig
 from latentplan.driver.suites import is_atari, is_gymnasium
@@ -50,6 +53,13 @@ class Experiment:
     """What plans. Its own settings are --planner.NAME; which there are depends on it."""
     agent_config: Annotated[AgentConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
     """The agent's parts."""
+
+    def __post_init__(self) -> None:
+        """Refuses what no comparison with a bound would: nan."""
+        for name, value in flatten(asdict(self)).items():
+            if isinstance(value, float) and math.isnan(value):
+                option = re.sub("^(agent_config|environment|run)[.]", "", name)
+                raise ValueError(f"{option}: expected a number, got nan")
 
     def folder(self) -> str:
         """The run's folder: `logdir`, or a name made of what was chosen."""

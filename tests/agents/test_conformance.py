@@ -74,8 +74,14 @@ VARIANTS = {
         "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
         "terminal": planet("rssm", predict_terminal=True),
     },
-    "dreamer_v1": {"gaussian": small("dreamer_v1", units=8, horizon=3)},
-    "dreamer_v2": {"both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both", target_every=2)},
+    "dreamer_v1": {
+        "gaussian": small("dreamer_v1", units=8, horizon=3),
+        "choices": small("dreamer_v1", units=8, horizon=3),
+    },
+    "dreamer_v2": {
+        "both": small("dreamer_v2", units=8, horizon=3, actor_gradient="both", target_every=2),
+        "choices": small("dreamer_v2", units=8, horizon=3),
+    },
     "dreamer_v3": {
         "block": small("dreamer_v3", units=8, horizon=3),
         "cem": small("dreamer_v3", units=8, horizon=3, planner=planet("rssm").planner),

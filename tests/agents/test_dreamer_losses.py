@@ -16,8 +16,8 @@ from latentplan.agents import AGENTS, dreamer_acting, dreamer_v1, dreamer_v2, dr
 from latentplan.agents.dreamer_acting import make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
+    CriticBatch,
     Dream,
-    Lesson,
     ModelLossConfig,
     make_critic_loss,
     make_model_loss,
@@ -73,7 +73,7 @@ ENDED = np.array([False, True, False, False])
 def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
     config = dreamer_v1.DreamerV1Config(behaviour=BehaviourConfig(horizon=H, lam=0.8))
     loss = dreamer_v1.make_actor_loss(config, None, ACTOR, CRITIC)
-    found, (_, lesson) = loss(ACTING, None, VALUING, None, jnp.asarray(ENDED), jax.random.key(0))
+    found, (_, critic_batch) = loss(ACTING, None, VALUING, None, jnp.asarray(ENDED), jax.random.key(0))
     r, g, v = dreams.reward, dreams.discount, dreams.features @ VALUING
     # Steps 1..H: V_H = v_H, and V_t = r_t + g_t ((1 - lam) v_{t+1} + lam V_{t+1}) down to 1.
     returns, later = {}, v[H]
@@ -84,8 +84,8 @@ def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
         weight[t] = weight[t - 1] * g[t - 1]
     expected = -np.mean([weight[t] * returns[t] for t in range(1, H)])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_allclose(lesson.returns, [returns[t] for t in range(1, H)], rtol=1e-4)
-    np.testing.assert_array_equal(lesson.features, dreams.features[1:H].astype("f"))
+    np.testing.assert_allclose(critic_batch.returns, [returns[t] for t in range(1, H)], rtol=1e-4)
+    np.testing.assert_array_equal(critic_batch.features, dreams.features[1:H].astype("f"))
 
 
 @pytest.mark.parametrize(("gradient", "share"), [("dynamics", 1.0), ("reinforce", 0.0), ("both", 0.3)])
@@ -96,7 +96,7 @@ def test_dreamer_v2s_actor_loss_is_numpys(dreams, gradient, share):
         dynamics_share=0.3,
     )
     loss = dreamer_v2.make_actor_loss(config, None, ACTOR, CRITIC, discrete=False)
-    found, (_, lesson) = loss(ACTING, None, SLOW, None, jnp.asarray(ENDED), jax.random.key(0))
+    found, (_, critic_batch) = loss(ACTING, None, SLOW, None, jnp.asarray(ENDED), jax.random.key(0))
     r, g, v = dreams.reward, dreams.discount.copy(), dreams.features @ SLOW
     g[0] = 0.9 * (1 - ENDED)  # known, not predicted
     returns, later = np.zeros((H, N)), v[H]
@@ -108,13 +108,13 @@ def test_dreamer_v2s_actor_loss_is_numpys(dreams, gradient, share):
     entropy = A * stats.norm.entropy(0, STD)
     objective = share * returns[1:] + (1 - share) * log_prob * (returns[1:] - v[:-2]) + 0.05 * entropy
     np.testing.assert_allclose(found, -np.mean(weight[:-1] * objective), rtol=1e-4)
-    np.testing.assert_allclose(lesson.weight, weight, rtol=1e-5)
+    np.testing.assert_allclose(critic_batch.weight, weight, rtol=1e-5)
 
 
 def test_the_gaussian_critics_loss_is_numpys():
     dream = a_dream()
-    lesson = Lesson(dream.features[:-1], dream.reward[:-1], dream.discount[:-1])
-    found = make_critic_loss(CRITIC)(VALUING, lesson)
+    critic_batch = CriticBatch(dream.features[:-1], dream.reward[:-1], dream.discount[:-1])
+    found = make_critic_loss(CRITIC)(VALUING, critic_batch)
     log_prob = stats.norm.logpdf(dream.reward[:-1], dream.features[:-1] @ VALUING, 1.0)
     np.testing.assert_allclose(found, -np.mean(dream.discount[:-1] * log_prob), rtol=1e-5)
 
@@ -244,6 +244,17 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
         step[i] = 1e-5
         expected[i] = (total(actions + step) - total(actions - step)) / 2e-5
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
+def test_replayed_values_need_two_steps(monkeypatch):
+    beliefs = jnp.zeros((1, N, F))
+    monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
+    monkeypatch.setattr(dreamer_v3, "make_dream", lambda *args: lambda *inputs: a_dream())
+    monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
+    loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:N, :1]).swapaxes(0, 1), make_batch(length=5))
+    with pytest.raises(ValueError, match=r"replay\.batch_length: expected at least 2"):
+        loss({"actor": ACTING, "critic": VALUING}, SLOW, Range(0.0, 1.0), batch, jax.random.key(0))
 
 
 def test_imagination_starts_at_the_last_steps_of_every_window():
@@ -451,8 +462,10 @@ def test_what_the_critic_learns_from_has_no_gradient(version):
     acting, params, valuing = (noisy(x.init(key)) for x, key in zip((actor, model, critic), keys, strict=True))
 
     def terms(acting):
-        total, (_, lesson) = loss(acting, params, valuing, model.initial((4,)), jnp.zeros(4, bool), jax.random.key(1))
-        return total, jax.tree.map(jnp.sum, lesson)
+        total, (_, critic_batch) = loss(
+            acting, params, valuing, model.initial((4,)), jnp.zeros(4, bool), jax.random.key(1)
+        )
+        return total, jax.tree.map(jnp.sum, critic_batch)
 
     to_actor, to_lesson = jax.jit(jax.jacrev(terms))(acting)
     assert any(np.any(x != 0) for x in jax.tree.leaves(to_actor))

@@ -1,5 +1,7 @@
 """What the presets promise."""
 
+import dataclasses
+import functools
 import typing
 
 import jax
@@ -10,6 +12,7 @@ from rich.console import Console
 from run import parse
 
 from latentplan.agents import AGENTS
+from latentplan.driver.provenance import flatten, from_dict
 from latentplan.types import EnvSpec
 
 
@@ -67,6 +70,19 @@ def test_folders_tell_what_was_chosen(choices, folder):
 def test_unknown_names_are_told(choices, message):
     with pytest.raises(ValueError, match=message):
         presets.make_preset("cpu", "walker_walk", "state", **choices)
+
+
+@pytest.mark.parametrize("agent", sorted(AGENTS))
+def test_nan_is_refused_everywhere(agent):
+    experiment = presets.make_preset("cpu", "walker_walk", "state", agent=agent)
+    names = [name for name, value in flatten(dataclasses.asdict(experiment)).items() if isinstance(value, float)]
+    assert len(names) > 10
+    for name in names:
+        values = dataclasses.asdict(experiment)
+        *path, last = name.split(".")
+        functools.reduce(dict.__getitem__, path, values)[last] = float("nan")
+        with pytest.raises(ValueError, match=f"{last}.*nan"):
+            from_dict(presets.Experiment, values)
 
 
 def test_a_debug_run_is_short_whatever_the_environment():

@@ -97,6 +97,8 @@ def test_scores_across_tasks_are_interquartile_means(tmp_path):
         groups[env] = [runs.read_run(write_run(tmp_path / env, env=env, evaluations=last))]
     mean, low, high = aggregate.across_tasks(groups)
     assert mean == pytest.approx((0.05 + 0.2) / 2) and low == high == mean  # of 12.5, 50, 200 and 800 the middle half
+    shown = results.summary([run for group in groups.values() for run in group])
+    assert "interquartile mean score 0.125 (4 tasks, 1 seed(s) of each" in shown  # and no interval
 
 
 def test_results_keep_runs_and_rewrite_only_what_lies_between_the_marks(tmp_path, capsys):

@@ -204,6 +204,8 @@ def test_any_run_is_evaluated_with_another_planner(straight, capsys):
 def test_acting_by_a_policy_needs_one(straight, capsys):
     assert evaluate.main(["--logdir", str(straight[0]), "--act", "policy"]) == 2
     assert "act: expected an agent with a policy of its own" in capsys.readouterr().err
+    assert evaluate.main(["--logdir", str(straight[0]), "--act", "policy", "--planner", "mppi"]) == 2
+    assert "planner: expected none with --act policy, got mppi" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -257,9 +259,10 @@ def test_settings_of_others_are_told(capsys, tmp_path, arguments, expected):
     with pytest.raises(SystemExit) as exit:
         run.main([*STATE, *arguments, "--logdir", str(tmp_path / "run")])
     printed = capsys.readouterr()
-    assert exit.value.code == 2 and expected in printed.out
-    assert "Unrecognized options" in printed.err and "--help" in printed.err  # the rest of the parser's help
-    assert printed.out.count("expected a setting") == bool(expected)
+    told = " ".join(printed.err.split())
+    assert exit.value.code == 2 and expected in told
+    assert "Unrecognized options" in told and "--help" in told  # the rest of the parser's help
+    assert told.count("expected a setting") == bool(expected)
 
 
 def test_logdir_that_is_a_file_is_refused(main, tmp_path):
@@ -276,6 +279,12 @@ def test_other_config_in_the_same_logdir_is_refused_naming_the_fields(main, stra
     assert "agent_config.planner.horizon: 4 -> 5" in printed
     assert "run.seed: 0 -> 3" in printed
     assert (straight[0] / "config.json").read_bytes() == before
+
+
+def test_another_agent_in_the_same_logdir_is_refused_in_a_line(main, straight):
+    status, printed = main([*PIXELS, "--agent", "dreamer_v1", "--logdir", str(straight[0])])
+    assert status == 2
+    assert "agent: 'planet' -> 'dreamer_v1'\nUse the same flags" in printed
 
 
 def test_two_runs_cannot_share_a_logdir(main, tmp_path):

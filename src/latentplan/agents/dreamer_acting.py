@@ -10,7 +10,7 @@ from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreaming import REWARDS, BehaviourConfig, ModelLossConfig
 from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
-from latentplan.models.world_model import feature, going_on
+from latentplan.models.world_model import continue_probability, feature
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
@@ -55,7 +55,7 @@ def check_acting(config: ActingConfig) -> None:
     Raises:
         ValueError: naming the setting.
     """
-    if config.action_noise < 0:
+    if not config.action_noise >= 0:
         raise ValueError(f"action_noise: expected at least 0, got {config.action_noise}; Dreamer V1 has 0.3, others 0")
     if config.eval_action not in PICKS:
         raise ValueError(f"eval_action: expected mode or sample, got {config.eval_action!r}")
@@ -74,7 +74,7 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
     Returns:
         Evaluate.
     """
-    continues = going_on(model)
+    continues = continue_probability(model)
 
     def value(params: Params, belief: Belief, key: Key) -> Array:
         del key

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from latentplan.agents.dreamer_acting import EvalAction, check_acting, make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
+    CriticBatch,
     CriticConfig,
-    Lesson,
     ModelLossConfig,
     Parts,
+    apply_gradients,
     check_model,
-    descend,
     init_params,
     join,
     make_critic_loss,
@@ -103,13 +103,13 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
             params.model, batch, model_key
         )
         starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
-        (actor_total, (more, lesson)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, params.critic, *starts, dream_key
         )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, lesson)
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
 
         gradients = Parts(model_gradient, actor_gradient, critic_gradient)
-        params, opt_state = descend(optimizers, state.opt_state, params, **gradients._asdict())
+        params, opt_state = apply_gradients(optimizers, state.opt_state, params, **gradients._asdict())
         metrics |= more | summary(Parts(model_total, actor_total, critic_total), gradients)
         return TrainState(join(params), opt_state, state.updates + 1), metrics
 
@@ -138,7 +138,7 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
 
     Returns:
         (actor's params, model's params, critic's params, starts [N, ...], is_terminal [N], key) ->
-        (loss, (metrics, Lesson)).
+        (loss, (metrics, CriticBatch)).
     """
     dream = make_dream(model, actor, config.behaviour)
 
@@ -148,12 +148,12 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
         value = critic.apply(valuing, dreamt.features[1:]).mean[..., 0]
         returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
-        lesson = jax.lax.stop_gradient(Lesson(dreamt.features[1:-1], returns, weight))
+        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[1:-1], returns, weight))
         metrics = {
             "imagined_reward": jnp.mean(reward),
             "imagined_return": jnp.mean(returns),
             "value": jnp.mean(value),
         }
-        return -jnp.mean(lesson.weight * returns), (metrics, lesson)
+        return -jnp.mean(critic_batch.weight * returns), (metrics, critic_batch)
 
     return actor_loss

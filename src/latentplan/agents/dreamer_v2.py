@@ -14,13 +14,13 @@ from latentplan import distributions
 from latentplan.agents.dreamer_acting import EvalAction, check_acting, make_dreamer, make_objective
 from latentplan.agents.dreaming import (
     BehaviourConfig,
+    CriticBatch,
     CriticConfig,
-    Lesson,
     ModelLossConfig,
     Parts,
+    apply_gradients,
     check_entropy,
     check_model,
-    descend,
     init_params,
     join,
     make_critic_loss,
@@ -137,14 +137,14 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
             params.model, batch, model_key
         )
-        params, states = descend(optimizers, states, params, model=model_gradient)
+        params, states = apply_gradients(optimizers, states, params, model=model_gradient)
 
         starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
-        (actor_total, (more, lesson)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, target, *starts, dream_key
         )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, lesson)
-        params, states = descend(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
+        params, states = apply_gradients(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
 
         totals = Parts(model_total, actor_total, critic_total)
         metrics |= more | summary(totals, Parts(model_gradient, actor_gradient, critic_gradient))
@@ -177,7 +177,7 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
 
     Returns:
         (actor's params, model's params, target critic's params, starts [N, ...], is_terminal [N], key) ->
-        (loss, (metrics, Lesson)).
+        (loss, (metrics, CriticBatch)).
     """
     dream = make_dream(model, actor, config.behaviour)
     gradient = resolve_gradient(config.actor_gradient, discrete=discrete)
@@ -190,15 +190,15 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
         discount = jnp.concatenate([first[None], dreamt.discount[1:]])
         returns = lambda_returns(dreamt.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)
-        lesson = jax.lax.stop_gradient(Lesson(dreamt.features[:-1], returns, weight))
+        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[:-1], returns, weight))
 
-        policy = actor.apply(acting, lesson.features[:-1])
+        policy = actor.apply(acting, critic_batch.features[:-1])
         entropy = distributions.entropy(policy)
         objective = config.behaviour.entropy_scale * entropy
         if share:
             objective += share * returns[1:]
         if share < 1:
-            advantage = lesson.returns[1:] - jax.lax.stop_gradient(value[:-2])
+            advantage = critic_batch.returns[1:] - jax.lax.stop_gradient(value[:-2])
             log_prob = distributions.log_prob(policy, jax.lax.stop_gradient(dreamt.actions[:-1]))
             objective += (1.0 - share) * log_prob * advantage
         metrics = {
@@ -207,6 +207,6 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
             "value": jnp.mean(value),
             "actor_entropy": jnp.mean(entropy),
         }
-        return -jnp.mean(lesson.weight[:-1] * objective), (metrics, lesson)
+        return -jnp.mean(critic_batch.weight[:-1] * objective), (metrics, critic_batch)
 
     return actor_loss

@@ -49,7 +49,7 @@ class CriticV3Config:
     """Weight of the values of replayed steps, whose gradient reaches the model; 0 is none, as in arXiv v1."""
 
     def __post_init__(self) -> None:
-        if self.hidden < 1 or self.layers < 0 or self.slow_scale < 0 or self.replay_scale < 0:
+        if self.hidden < 1 or self.layers < 0 or not (self.slow_scale >= 0 and self.replay_scale >= 0):
             raise ValueError(
                 "critic: expected hidden >= 1 and layers, slow_scale, replay_scale >= 0, "
                 f"got {self.hidden}, {self.layers}, {self.slow_scale}, {self.replay_scale}"
@@ -128,7 +128,7 @@ class DreamerV3Config:
     """What actor and critic learn from."""
     actor_gradient: Literal["reinforce", "dynamics", "auto"] = "reinforce"
     """How the actor learns: by REINFORCE, through the model's steps, or auto: the latter for continuous actions, as in
-    the code of arXiv v1."""
+    the code of arXiv v1, whose optimiser is Adam."""
     return_rate: float = 0.01
     """Share of the way that the range of returns goes per update."""
     optimizer: LaPropConfig = field(default_factory=LaPropConfig)
@@ -229,8 +229,8 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
     imagined steps, w being the product of the discounts up to and including a step's (Nature 2025, eq. 4 to 7;
-    `agent.py`). Through the model, (R - v) / scale takes the place of the actor's first term. Its v has a gradient, too:
-    what an action does to the steps after it is counted in its own return alone (arXiv v1's code, `VFunction.score`).
+    `agent.py`). Through the model, (R - v) / scale takes the place of the actor's first term. Its v has a gradient,
+    too: what an action does to the steps after it counts in its own return alone (arXiv v1's code, `ImagActorCritic`).
 
     Args:
         config: of the agent.
@@ -296,6 +296,11 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
         Steps that nothing is imagined from are bootstrapped by the critic.
         """
+        if len(batch.reward) < 2:
+            raise ValueError(
+                "replay.batch_length: expected at least 2 for the values of replayed steps (critic.replay_scale), "
+                f"got {len(batch.reward)}"
+            )
         imagined = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
         known = critic.apply(params["critic"], features[: -len(imagined)]).mean[..., 0]
         ahead = jax.lax.stop_gradient(jnp.concatenate([known, imagined]))

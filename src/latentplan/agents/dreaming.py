@@ -12,7 +12,13 @@ from latentplan import distributions
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import WorldModelConfig, feature, going_on, make_scalar_head, make_world_model
+from latentplan.models.world_model import (
+    WorldModelConfig,
+    continue_probability,
+    feature,
+    make_scalar_head,
+    make_world_model,
+)
 from latentplan.nets.network import Network
 from latentplan.types import Array, Batch, Belief, EnvSpec, Key, Params, WorldModel
 
@@ -41,7 +47,7 @@ class ModelLossConfig:
 
     def __post_init__(self) -> None:
         for name in ("reward_scale", "terminal_scale", "dynamics_scale", "representation_scale", "free_nats"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
         if self.rewards not in REWARDS:
             raise ValueError(f"loss.rewards: expected one of {', '.join(REWARDS)}, got {self.rewards!r}")
@@ -60,7 +66,7 @@ class BehaviourConfig:
     entropy_scale: float = 0.0
     """Weight of the actor's entropy. Dreamer V2: 1e-4 on the control suite, 1e-3 on Atari; V3: 3e-4."""
     starts: int = 0
-    """Imagine from this many of a window's last steps; 0: from all."""
+    """Imagine from this many of a window's last steps; 0, or more than it has: from all."""
 
     def __post_init__(self) -> None:
         if self.horizon < 2 or self.starts < 0:
@@ -71,7 +77,7 @@ class BehaviourConfig:
         for name in ("discount", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"behaviour.{name}: expected 0 to 1, got {getattr(self, name)}")
-        if self.entropy_scale < 0:
+        if not self.entropy_scale >= 0:
             raise ValueError(f"behaviour.entropy_scale: expected at least 0, got {self.entropy_scale}")
 
 
@@ -113,7 +119,7 @@ def check_entropy(actor: ActorConfig) -> None:
     if actor.kind == "tanh_normal":
         raise ValueError(
             "actor.kind: expected truncated_normal or normal, got 'tanh_normal', whose entropy has no closed form; "
-            "dreamer_v1 needs none"
+            "choose one of them, or --agent dreamer_v1"
         )
 
 
@@ -140,7 +146,7 @@ class Dream(NamedTuple):
     discount: Array
 
 
-class Lesson(NamedTuple):
+class CriticBatch(NamedTuple):
     """What the critic of Dreamer V1 and V2 learns from.
 
     Attributes:
@@ -214,7 +220,7 @@ def make_dream(model: WorldModel, actor: Network, config: BehaviourConfig) -> Ca
     Returns:
         (params, actor_params, starts [N, ...], key) -> Dream.
     """
-    continues = going_on(model)
+    continues = continue_probability(model)
 
     def dream(params: Params, actor_params: Params, starts: Belief, key: Key) -> Dream:
         def policy(belief: Belief, key: Key) -> Array:
@@ -243,12 +249,12 @@ def make_critic(config: CriticConfig, feature_size: int, model: WorldModelConfig
     return make_scalar_head(feature_size, "gaussian", dtype=model.dtype, **sizes)
 
 
-def make_critic_loss(critic: Network) -> Callable[[Params, Lesson], Array]:
+def make_critic_loss(critic: Network) -> Callable[[Params, CriticBatch], Array]:
     """-w log p(V_lambda(s) | s), averaged over imagined steps (Dreamer V1 eq. 8, V2 eq. 5)."""
 
-    def critic_loss(valuing: Params, lesson: Lesson) -> Array:
-        value = critic.apply(valuing, lesson.features)
-        return -jnp.mean(lesson.weight * distributions.log_prob(value, lesson.returns[..., None]))
+    def critic_loss(valuing: Params, critic_batch: CriticBatch) -> Array:
+        value = critic.apply(valuing, critic_batch.features)
+        return -jnp.mean(critic_batch.weight * distributions.log_prob(value, critic_batch.returns[..., None]))
 
     return critic_loss
 
@@ -278,7 +284,7 @@ def join(parts: Parts) -> Params:
     return parts.model | {"actor": parts.actor, "critic": parts.critic}
 
 
-def descend(optimizers: Parts, states: Parts, params: Parts, **gradients: Params) -> tuple[Parts, Parts]:
+def apply_gradients(optimizers: Parts, states: Parts, params: Parts, **gradients: Params) -> tuple[Parts, Parts]:
     """One step of each part that a gradient is given for.
 
     Args:

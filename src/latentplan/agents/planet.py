@@ -14,7 +14,7 @@ from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
-from latentplan.models.world_model import WorldModelConfig, going_on, make_world_model
+from latentplan.models.world_model import WorldModelConfig, continue_probability, make_world_model
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import ObjectiveConfig, penalise_risk, sum_of_rewards
@@ -114,7 +114,7 @@ class OptimizerConfig:
                 "optimizer: expected learning_rate, eps and clip_norm > 0, "
                 f"got {self.learning_rate}, {self.eps} and {self.clip_norm}"
             )
-        if self.ramp < 0:
+        if not self.ramp >= 0:
             raise ValueError(f"optimizer.ramp: expected at least 0 updates, got {self.ramp}; 0 is no ramp")
 
 
@@ -137,7 +137,7 @@ class PlaNetConfig:
     random ones."""
 
     def __post_init__(self) -> None:
-        if self.action_noise < 0:
+        if not self.action_noise >= 0:
             raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper uses 0.3")
 
 
@@ -160,7 +160,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         model.imagine_step,
         expected_reward,
         discount=config.objective.discount,
-        continues=going_on(model),
+        continues=continue_probability(model),
     )
     if config.objective.risk_samples > 1:
         risk = config.objective

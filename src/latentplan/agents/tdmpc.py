@@ -44,7 +44,7 @@ class TDMPCLossConfig:
 
     def __post_init__(self) -> None:
         for name in ("consistency_scale", "reward_scale", "value_scale", "shift"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
         for name in ("rho", "discount"):
             if not 0 < getattr(self, name) <= 1:
@@ -122,7 +122,7 @@ class TDMPCConfig:
 
     def __post_init__(self) -> None:
         for name in ("policy_std", "action_noise"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
         if self.model.predict_terminal:
             raise ValueError("model.predict_terminal: expected False, as TD-MPC predicts none; use tdmpc2")

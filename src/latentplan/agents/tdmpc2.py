@@ -52,7 +52,7 @@ class TDMPC2LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("consistency_scale", "reward_scale", "value_scale", "terminal_scale", "entropy_scale", "shift"):
-            if getattr(self, name) < 0:
+            if not getattr(self, name) >= 0:
                 raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
         if not 0 < self.rho <= 1:
             raise ValueError(f"loss.rho: expected 0 < rho <= 1, got {self.rho}; TD-MPC2 has 0.5")
@@ -107,7 +107,7 @@ class TDMPC2Config:
     """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
 
     def __post_init__(self) -> None:
-        if self.action_noise < 0:
+        if not self.action_noise >= 0:
             raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
 
 

@@ -76,7 +76,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, 
     Returns:
         One line per differing field, sorted; empty where there is none.
     """
-    a, b = _flatten(old), _flatten(new)
+    a, b = flatten(old), flatten(new)
     missing = object()
     lines = []
     for name in sorted(a.keys() | b.keys()):
@@ -87,11 +87,12 @@ def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, 
     return lines
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested config's values by names such as "planner.horizon"; tuples as lists, as JSON has them."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
             flat[prefix + name] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -239,7 +239,7 @@ def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
     return Network(logits.init, lambda params, x: TwoHot(logits.apply(params, x), bins))
 
 
-def going_on(model: WorldModel) -> Callable[[Params, Any], Array] | None:
+def continue_probability(model: WorldModel) -> Callable[[Params, Any], Array] | None:
     """(params, belief) -> [...], the predicted probability that the episode goes on, None where none is predicted.
 
     Dreamer teaches it the discount as well, so there it is what later steps count.
