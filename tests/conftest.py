@@ -1,6 +1,10 @@
-"""Fixtures that every test may use: tiny configurations, so that nothing takes long to compile."""
+"""Fixtures that every test may use: tiny configurations, so that little is compiled, and a cache of what was."""
 
+import atexit
 import gc
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 
 from jaxtyping import install_import_hook
@@ -8,6 +12,12 @@ from jaxtyping import install_import_hook
 # Shapes and dtypes in the signatures of the pure functions are checked at every call, in tests only.
 PURE = [f"latentplan.{name}" for name in ("transforms", "distributions", "losses", "models.rollout", "planners")]
 install_import_hook(PURE, "beartype.beartype")
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers and the programs that tests start inherit it
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentplan-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+for name in ("MIN_COMPILE_TIME_SECS", "MIN_ENTRY_SIZE_BYTES"):  # all programs are kept: most are small, and met again
+    os.environ.setdefault(f"JAX_PERSISTENT_CACHE_{name}", "0")
 
 import jax
 import jax.numpy as jnp
