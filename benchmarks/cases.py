@@ -65,20 +65,20 @@ def run(
 
 
 def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str, Any]]:
-    """Times cases in turns with the matrix product that stands for the machine's ceiling.
+    """Times cases in turns with the matrix products that stand for the machine's ceiling.
 
     Args:
         cases: of one benchmark.
         rounds: timed calls of each, after the first one.
-        dtype: of the matrix product.
+        dtype: of the matrix products.
 
     Returns:
-        One row per case and one for the matrix product: labels, milliseconds (median, fastest, slowest), seconds of
+        One row per case and one for the matrix products: labels, milliseconds (median, fastest, slowest), seconds of
         the first call, amounts per second, and where operations are counted GFLOP, GFLOP/s and share of the ceiling.
     """
     product, operations = harness.matrix_product(dtype)
     label = next(iter(cases[0].labels))
-    cases = [*cases, Case({label: f"matrix product, {dtype}"}, product, operations, {})]
+    cases = [*cases, Case({label: f"matrix products, {dtype}"}, product, operations, {})]
     timings = harness.in_turns({case.name: case.call for case in cases}, rounds=rounds)
     ceiling = operations / timings[cases[-1].name].median
     return [case.labels | _columns(case, timings[case.name], ceiling) for case in cases]

@@ -44,7 +44,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> harness.Result:
-    """Times imagination in turns with the matrix product that is the ceiling."""
+    """Times imagination in turns with the matrix products that are the ceiling."""
     rows, notes = cases.run(make_cases, options)
     ratios = cases.of_ceiling(rows, lambda row: f"{row['sizes']}, {row['part']}")
     return harness.Result(rows, ratios, notes)
