@@ -113,7 +113,8 @@ class Case:
         self.update = jax.jit(self._counted("update", self.agent.update))
         self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
         self.predict_ahead = jax.jit(self._counted("predict_ahead", self.agent.predict_ahead))
-        self.fresh = self.state = jax.jit(self.agent.init)(jax.random.key(0))
+        self.init = jax.jit(self.agent.init)
+        self.fresh = self.state = self.init(jax.random.key(0))
         if name != "planet":  # TD-MPC and Dreamer V3: rewards and values start at zero, whatever comes in
             keys = iter(jax.random.split(jax.random.key(1), 1000))
             moved = lambda x: x + 0.1 * jax.random.normal(next(keys), x.shape)  # noqa: E731
@@ -193,7 +194,7 @@ def test_init_gives_finite_float32_params_and_zero_updates(case):
     chex.assert_tree_all_finite(case.state.params)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(case.state.params))
     assert case.state.updates.dtype == jnp.int32 and case.state.updates == 0
-    other = jax.jit(case.agent.init)(jax.random.key(5))
+    other = case.init(jax.random.key(5))
     assert not np.array_equal(flat(case.fresh.params), flat(other.params))
 
 
@@ -513,13 +514,24 @@ def test_every_preset_builds(agent, preset, obs):
     assert (experiment.agent, experiment.preset, experiment.environment.obs) == (agent, preset, obs)
     shape, dtype = ((64, 64, 3), "uint8") if obs == "pixels" else ((5,), "float32")
     spec = EnvSpec(shape, dtype, action_size=1, action_repeat=8, max_decisions=125)
-    agent = AGENTS[experiment.agent].make(experiment.agent_config, spec)
+    assert presets.PRESETS.keys() == AGENTS.keys()
+    trace_everything(agent, experiment.agent_config, spec, experiment.replay.batch_size, experiment.replay.batch_length)
+
+
+@functools.cache  # a paper's protocol is often the preset `paper`, too
+def trace_everything(name, config, spec, b, t):
+    agent = AGENTS[name].make(config, spec)
     key = jax.random.key(0)
     state = jax.eval_shape(agent.init, key)
-    assert presets.PRESETS.keys() == AGENTS.keys()
-    b, t = experiment.replay.batch_size, experiment.replay.batch_length
     flags = jnp.zeros((b, t), bool)
-    batch = Batch(jnp.zeros((b, t, *shape), dtype), jnp.zeros((b, t, 1)), jnp.zeros((b, t)), flags, flags, flags)
+    batch = Batch(
+        jnp.zeros((b, t, *spec.observation_shape), spec.observation_dtype),
+        jnp.zeros((b, t, 1)),
+        jnp.zeros((b, t)),
+        flags,
+        flags,
+        flags,
+    )
     after, metrics = jax.eval_shape(agent.update, state, batch, key)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
     assert metrics["loss"].shape == ()
