@@ -76,9 +76,9 @@ def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str,
         One row per case and one for the matrix products: labels, milliseconds (median, fastest, slowest), seconds of
         the first call, amounts per second, and where operations are counted GFLOP, GFLOP/s and share of the ceiling.
     """
-    product, operations = harness.matrix_product(dtype)
+    products, operations = harness.matrix_products(dtype)
     label = next(iter(cases[0].labels))
-    cases = [*cases, Case({label: f"matrix products, {dtype}"}, product, operations, {})]
+    cases = [*cases, Case({label: f"matrix products, {dtype}"}, products, operations, {})]
     timings = harness.in_turns({case.name: case.call for case in cases}, rounds=rounds)
     ceiling = operations / timings[cases[-1].name].median
     return [case.labels | _columns(case, timings[case.name], ceiling) for case in cases]

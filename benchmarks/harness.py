@@ -74,7 +74,7 @@ def seconds_of(case: Callable[[], Any]) -> float:
     return told if isinstance(told, Seconds) else time.perf_counter() - started
 
 
-def matrix_product(dtype: str = "float32") -> tuple[Callable[[], Any], float]:
+def matrix_products(dtype: str = "float32") -> tuple[Callable[[], Any], float]:
     """The ceiling: square matrix products by XLA, as a case for `in_turns`, and their operations (2 size^3 each).
 
     Four follow each other in one program: after a case that used gigabytes, getting memory for one alone took as long

@@ -16,8 +16,7 @@ install_import_hook(PURE, "beartype.beartype")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers and the programs that tests start inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentplan-compiled-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-for name in ("MIN_COMPILE_TIME_SECS", "MIN_ENTRY_SIZE_BYTES"):  # all programs are kept: most are small, and met again
-    os.environ.setdefault(f"JAX_PERSISTENT_CACHE_{name}", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs are small, and met again
 
 import jax
 import jax.numpy as jnp

@@ -165,9 +165,8 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     np.testing.assert_allclose(after.scale, scale, rtol=1e-5)
     log_prob = stats.norm.logpdf(dreams.actions, dreams.features[:-1] @ ACTING, STD).sum(-1)
     advantage = returns - v[:-1]
-    objective = (advantage if gradient == "dynamics" else log_prob * advantage) / scale + 3e-4 * A * stats.norm.entropy(
-        0, STD
-    )
+    gained = advantage if gradient == "dynamics" else log_prob * advantage
+    objective = gained / scale + 3e-4 * A * stats.norm.entropy(0, STD)
     np.testing.assert_allclose(metrics["actor_loss"], -np.mean(weight * objective), rtol=1e-4)
     slow = softmax_mean(two_hot_logits(dreams.features, SLOW.astype(float)))[:-1]
     errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
@@ -467,9 +466,9 @@ def test_what_the_critic_learns_from_has_no_gradient(version):
         )
         return total, jax.tree.map(jnp.sum, critic_batch)
 
-    to_actor, to_lesson = jax.jit(jax.jacrev(terms))(acting)
+    to_actor, to_critic_batch = jax.jit(jax.jacrev(terms))(acting)
     assert any(np.any(x != 0) for x in jax.tree.leaves(to_actor))
-    assert all(np.all(x == 0) for x in jax.tree.leaves(to_lesson))
+    assert all(np.all(x == 0) for x in jax.tree.leaves(to_critic_batch))
 
 
 def test_choices_keep_their_whole_gradient_in_imagination():

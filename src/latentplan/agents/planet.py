@@ -114,7 +114,7 @@ class OptimizerConfig:
                 "optimizer: expected learning_rate, eps and clip_norm > 0, "
                 f"got {self.learning_rate}, {self.eps} and {self.clip_norm}"
             )
-        if not self.ramp >= 0:
+        if self.ramp < 0:
             raise ValueError(f"optimizer.ramp: expected at least 0 updates, got {self.ramp}; 0 is no ramp")
 
 

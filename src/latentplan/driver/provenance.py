@@ -129,13 +129,10 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
 def _restore(hint: Any, value: Any) -> Any:
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     records = [option for option in options if dataclasses.is_dataclass(option)]
-    if records and isinstance(
-        value, dict
-    ):  # of several kinds, the one that knows most of these fields and has few more
+    if records and isinstance(value, dict):
+        # Of several kinds, the one that knows most of these fields, and has fewest others.
         fields = {record: get_type_hints(record).keys() for record in records}
-        nearest = min(
-            records, key=lambda record: (len(value.keys() - fields[record]), len(fields[record] - value.keys()))
-        )
+        nearest = min(records, key=lambda kind: (len(value.keys() - fields[kind]), len(fields[kind] - value.keys())))
         return from_dict(nearest, value)  # type: ignore[arg-type]
     for option in options:
         if get_origin(option) is tuple and isinstance(value, list):
