@@ -16,9 +16,9 @@ import harness
 import numpy as np
 from elsewhere import elsewhere
 
-from latentplan.driver import gl, suites
-from latentplan.driver.env import EnvConfig, make_env
-from latentplan.driver.workers import Workers
+from latentplan.envs import gl, suites
+from latentplan.envs.env import EnvConfig, make_env
+from latentplan.envs.workers import Workers
 
 FULL, FAST = EnvConfig(render_quality="full"), EnvConfig(render_quality="fast")
 OBSERVATIONS = {

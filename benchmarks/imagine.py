@@ -21,12 +21,11 @@ from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from presets import make_preset
-
-from latentplan.agents.dreaming import make_dream
+from latentplan.agents.dreamer.imagination import make_dream
 from latentplan.driver.compilation import compiled
 from latentplan.models.actor import make_actor
 from latentplan.models.world_model import feature, make_world_model
+from latentplan.presets import make_preset
 from latentplan.types import Array, EnvSpec
 
 SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)

@@ -42,12 +42,11 @@ def run(options: argparse.Namespace) -> harness.Result:
 
     Evaluation, which comes every few episodes, has rows of its own and does not count as the loop's time.
     """
-    import presets
-
+    from latentplan import presets
     from latentplan.agents import AGENTS
     from latentplan.driver import compilation, loop
     from latentplan.driver.logging import read_metrics
-    from latentplan.driver.workers import Workers
+    from latentplan.envs.workers import Workers
 
     compilation.configure()
     experiment = presets.make_preset(presets.resolve_preset(options.preset)[0], options.env, options.obs)
@@ -80,7 +79,7 @@ def _sampling_seconds(replay_config: Any, spec: Any) -> float:
     import jax
 
     from latentplan.driver.compilation import compiled
-    from latentplan.driver.replay import make_replay
+    from latentplan.replay.ring import make_replay
 
     replay = make_replay(replay_config, spec)
     state = jax.jit(replay.init)()

@@ -2,7 +2,7 @@
 
 from operations import _dense
 
-from latentplan.models.told import TOLDConfig
+from latentplan.models.decoder_free import TOLDConfig
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.types import EnvSpec
 

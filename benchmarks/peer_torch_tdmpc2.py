@@ -13,7 +13,7 @@ from peer_torch import DEVICE, IMPLEMENTATIONS, _finished
 from torch import nn
 from torch.nn import functional
 
-from latentplan.agents.tdmpc2 import TDMPC2Config
+from latentplan.agents.tdmpc.v2 import TDMPC2Config
 from latentplan.losses.td import discount_of
 from latentplan.types import Batch, EnvSpec
 

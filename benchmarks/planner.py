@@ -21,15 +21,14 @@ from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from presets import make_preset
-
-from latentplan.agents.tdmpc2 import make_told_planner
+from latentplan.agents.tdmpc.v2 import make_told_planner
 from latentplan.driver.compilation import compiled
-from latentplan.models.told import make_told
+from latentplan.models.decoder_free import make_told
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import sum_of_rewards
+from latentplan.presets import make_preset
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation

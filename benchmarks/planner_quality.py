@@ -19,13 +19,12 @@ import known_models
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from presets import Experiment
-from runs import read_config
-
+from latentplan.cli.runs import read_config
 from latentplan.driver.compilation import compiled, configure
 from latentplan.driver.provenance import from_dict
 from latentplan.planners import PLANNERS
 from latentplan.planners.gradient import GradientConfig
+from latentplan.presets import Experiment
 
 BUDGETS = (120, 600, 3000)  # each a fifth of the next
 KEPT = ("horizon", "init_std", "warm_start")  # of a run's own planner, when another one takes its place
@@ -94,7 +93,7 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
     from latentplan.driver import collect
     from latentplan.driver.loop import restore
     from latentplan.driver.rng import env_seeds, stream_key
-    from latentplan.driver.workers import Workers
+    from latentplan.envs.workers import Workers
 
     make, own = AGENTS[experiment.agent].make, experiment.agent_config
     found = {}

@@ -24,14 +24,13 @@ from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from presets import make_preset
-
 from latentplan.agents import AGENTS
 from latentplan.agents.planet import make_planet
-from latentplan.agents.tdmpc2 import make_tdmpc2
+from latentplan.agents.tdmpc.v2 import make_tdmpc2
 from latentplan.driver.compilation import compiled
 from latentplan.models.rollout import observe
 from latentplan.models.world_model import WorldModelConfig, make_world_model
+from latentplan.presets import make_preset
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Params
 
 SPECS = {

@@ -8,7 +8,7 @@ import pytest
 
 LIBRARY = Path(__file__).parents[1] / "src" / "latentplan"
 NOT_RUN = {
-    "latentplan.driver.workers",  # starts processes, which would import the test runner again
+    "latentplan.envs.workers",  # starts processes, which would import the test runner again
 }
 
 

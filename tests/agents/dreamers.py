@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from latentplan.agents.dreamer_v1 import DreamerV1Config
-from latentplan.agents.dreamer_v2 import DreamerV2Config
-from latentplan.agents.dreamer_v3 import CriticV3Config, DreamerV3Config
-from latentplan.agents.dreaming import CriticConfig
+from latentplan.agents.dreamer.imagination import CriticConfig
+from latentplan.agents.dreamer.v1 import DreamerV1Config
+from latentplan.agents.dreamer.v2 import DreamerV2Config
+from latentplan.agents.dreamer.v3 import CriticV3Config, DreamerV3Config
 from latentplan.planners.policy import PolicyConfig
 
 

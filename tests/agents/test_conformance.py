@@ -7,17 +7,17 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import presets
 import pytest
 
 from agents.dreamers import small
+from latentplan import presets
 from latentplan.agents import AGENTS
 from latentplan.agents.acting import random_choices
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
-from latentplan.agents.tdmpc import TDMPCConfig
-from latentplan.agents.tdmpc2 import TDMPC2Config
+from latentplan.agents.tdmpc.v1 import TDMPCConfig
+from latentplan.agents.tdmpc.v2 import TDMPC2Config
 from latentplan.models.actor import ActorConfig
-from latentplan.models.told import TOLDConfig
+from latentplan.models.decoder_free import TOLDConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig

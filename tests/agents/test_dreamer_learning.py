@@ -10,7 +10,7 @@ from probes import LENGTH, PROBES, SPEC, play, random_episodes
 
 from agents.dreamers import small
 from latentplan.agents import AGENTS
-from latentplan.agents.dreamer_v3 import LaPropConfig
+from latentplan.agents.dreamer.v3 import LaPropConfig
 from latentplan.agents.optimizers import AdamsConfig
 
 OPTIMIZED = True  # these train: see tests/conftest.py

@@ -12,9 +12,14 @@ from scipy import stats
 from agents.dreamers import small
 from agents.windows import SPEC, make_batch, noisy
 from latentplan import distributions
-from latentplan.agents import AGENTS, dreamer_acting, dreamer_v1, dreamer_v2, dreamer_v3, dreaming
-from latentplan.agents.dreamer_acting import make_objective
-from latentplan.agents.dreaming import (
+from latentplan.agents import AGENTS
+from latentplan.agents.dreamer import acting as dreamer_acting
+from latentplan.agents.dreamer import imagination as dreaming
+from latentplan.agents.dreamer import v1 as dreamer_v1
+from latentplan.agents.dreamer import v2 as dreamer_v2
+from latentplan.agents.dreamer import v3 as dreamer_v3
+from latentplan.agents.dreamer.acting import make_objective
+from latentplan.agents.dreamer.imagination import (
     BehaviourConfig,
     CriticBatch,
     Dream,

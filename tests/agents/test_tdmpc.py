@@ -5,11 +5,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import presets
 import pytest
 
 from agents.windows import SPEC, along_rollout, make_batch, noisy
-from latentplan.agents.tdmpc import (
+from latentplan import presets
+from latentplan.agents.tdmpc.v1 import (
     ScheduleConfig,
     TDMPCConfig,
     TDMPCLossConfig,
@@ -19,7 +19,7 @@ from latentplan.agents.tdmpc import (
     make_scheduled_planner,
     make_tdmpc,
 )
-from latentplan.models.told import Latent, make_told
+from latentplan.models.decoder_free import Latent, make_told
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.types import EnvSpec
 

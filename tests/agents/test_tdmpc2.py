@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import presets
 import pytest
 
 from agents.windows import SPEC, along_rollout, make_batch, noisy
-from latentplan.agents.tdmpc2 import (
+from latentplan import presets
+from latentplan.agents.tdmpc.v2 import (
     TDMPC2Config,
     TDMPC2LossConfig,
     TDMPC2OptimizerConfig,
@@ -16,7 +16,7 @@ from latentplan.agents.tdmpc2 import (
     make_policy_loss,
     make_tdmpc2,
 )
-from latentplan.models.told import TOLDConfig, make_told
+from latentplan.models.decoder_free import TOLDConfig, make_told
 from latentplan.nets.conv import make_conv_encoder
 
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.

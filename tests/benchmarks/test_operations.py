@@ -10,8 +10,8 @@ import pytest
 from operations_traced import of_function as traced_operations
 
 from latentplan.agents.planet import PlaNetConfig, make_planet
-from latentplan.agents.tdmpc2 import TDMPC2Config, make_tdmpc2, make_told_planner
-from latentplan.models.told import TOLDConfig, make_told
+from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2, make_told_planner
+from latentplan.models.decoder_free import TOLDConfig, make_told
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners.cem import CEMConfig, make_cem
 from latentplan.planners.objectives import sum_of_rewards

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 import peer_torch_tdmpc2 as peer  # noqa: E402
 import update  # noqa: E402
 
-from latentplan.agents.tdmpc2 import TDMPC2Config, make_objective, make_tdmpc2, two_of  # noqa: E402
-from latentplan.models.told import Latent, TOLDConfig, make_told  # noqa: E402
+from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_objective, make_tdmpc2, two_of  # noqa: E402
+from latentplan.models.decoder_free import Latent, TOLDConfig, make_told  # noqa: E402
 from latentplan.types import EnvSpec  # noqa: E402
 
 SPEC = EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=500)

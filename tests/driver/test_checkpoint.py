@@ -13,7 +13,7 @@ import pytest
 
 from latentplan.driver import checkpoint as checkpoint_module
 from latentplan.driver.checkpoint import Checkpoints
-from latentplan.driver.files import DiskFull
+from latentplan.files import DiskFull
 
 
 class State(NamedTuple):

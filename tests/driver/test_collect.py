@@ -15,7 +15,7 @@ from latentplan.driver.collect import (
     random_policy,
     run_episodes,
 )
-from latentplan.driver.workers import StepResult
+from latentplan.envs.workers import StepResult
 from latentplan.types import Agent, Batch, EnvSpec
 
 

@@ -11,8 +11,8 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from latentplan.driver import logging as logging_module
-from latentplan.driver.files import DiskFull
 from latentplan.driver.logging import MetricsLog, prepare_logdir, read_metrics, write_json_atomic
+from latentplan.files import DiskFull
 
 
 def read_events(logdir) -> list[Event]:

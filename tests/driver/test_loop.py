@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from latentplan.driver import loop
-from latentplan.driver.env import EnvConfig
-from latentplan.driver.episodes import read_episode
-from latentplan.driver.files import DiskFull
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import Interrupted, NonFinite, train
-from latentplan.driver.replay import ReplayConfig
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding
-from latentplan.driver.workers import StepResult, WorkerDied
+from latentplan.envs.env import EnvConfig
+from latentplan.envs.workers import StepResult, WorkerDied
+from latentplan.files import DiskFull
+from latentplan.replay.episodes import read_episode
+from latentplan.replay.ring import ReplayConfig
 from latentplan.types import Agent, AheadErrors, Batch, EnvSpec, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)

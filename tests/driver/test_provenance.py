@@ -5,9 +5,9 @@ import json
 import subprocess
 
 import jax
-import presets
 import pytest
 
+from latentplan import presets
 from latentplan.driver import provenance
 from latentplan.driver.provenance import PACKAGES, commit, describe, differences, from_dict
 from latentplan.planners import PLANNERS

@@ -9,7 +9,6 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from latentplan.driver.files import DiskFull
 from latentplan.driver.video import (
     dream_video,
     newest_frame,
@@ -20,6 +19,7 @@ from latentplan.driver.video import (
     write_png,
     write_video,
 )
+from latentplan.files import DiskFull
 from latentplan.types import Dreamt, OpenLoop
 
 BLUE, ORANGE = (66, 133, 244), (244, 146, 32)

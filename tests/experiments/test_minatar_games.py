@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentplan.driver.env import EnvConfig, env_spec, make_env
+from latentplan.envs.env import EnvConfig, env_spec, make_env
 
 pytest.importorskip("minatar")
 import minatar_games

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.models.told import TOLDConfig, make_told
+from latentplan.models.decoder_free import TOLDConfig, make_told
 from latentplan.models.world_model import make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.objectives import sum_of_rewards

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from latentplan.agents.dreamer_v1 import DreamerV1Config, make_dreamer_v1
-from latentplan.agents.dreamer_v2 import DreamerV2Config, make_dreamer_v2
-from latentplan.agents.dreamer_v3 import DreamerV3Config, make_dreamer_v3
+from latentplan.agents.dreamer.v1 import DreamerV1Config, make_dreamer_v1
+from latentplan.agents.dreamer.v2 import DreamerV2Config, make_dreamer_v2
+from latentplan.agents.dreamer.v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
-from latentplan.agents.tdmpc import TDMPCConfig, make_tdmpc
-from latentplan.agents.tdmpc2 import TDMPC2Config, make_tdmpc2
+from latentplan.agents.tdmpc.v1 import TDMPCConfig, make_tdmpc
+from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2
 from latentplan.types import Agent
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from latentplan.driver.files import TEMPORARY, clear_disk_errors, sync
+from latentplan.files import TEMPORARY, clear_disk_errors, sync
 
 _REPLACED = ".old-"  # a checkpoint that is being replaced, until its successor is in place
 _ARRAYS = "arrays"

@@ -9,7 +9,7 @@ import numpy as np
 
 from latentplan.driver.compilation import compiled
 from latentplan.driver.timing import Parts
-from latentplan.driver.workers import StepResult, Workers
+from latentplan.envs.workers import StepResult, Workers
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params
 
 UNLIMITED_DECISIONS = 1000  # where an environment has no time limit of its own

@@ -13,7 +13,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from latentplan.driver.files import TEMPORARY, DiskFull, atomic_path, clear_disk_errors
+from latentplan.files import TEMPORARY, DiskFull, atomic_path, clear_disk_errors
 
 METRICS_FILE = "metrics.jsonl"
 

@@ -27,23 +27,23 @@ from latentplan.driver.collect import (
 )
 from latentplan.driver.compilation import compiled
 from latentplan.driver.diagnosis import planning_metrics, prediction_metrics
-from latentplan.driver.env import EnvConfig
-from latentplan.driver.episodes import load_episodes, write_episode
 from latentplan.driver.logging import MetricsLog
-from latentplan.driver.replay import (
-    Replay,
-    ReplayConfig,
-    add_episode,
-    check_lengths,
-    check_memory,
-    make_replay,
-    replay_bytes,
-)
+from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import env_seeds, stream_key
 from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding, updates_due
 from latentplan.driver.signals import stop_on_signals
 from latentplan.driver.timing import Parts
-from latentplan.driver.workers import WorkerDied, Workers
+from latentplan.envs.env import EnvConfig
+from latentplan.envs.workers import WorkerDied, Workers
+from latentplan.replay.episodes import load_episodes, write_episode
+from latentplan.replay.ring import (
+    Replay,
+    ReplayConfig,
+    add_episode,
+    check_lengths,
+    make_replay,
+    replay_bytes,
+)
 from latentplan.types import Agent, Batch, EnvSpec, Params, TrainState
 
 WORKER_RESTARTS = 3

@@ -4,6 +4,12 @@ from pathlib import Path
 
 import jax
 
+from latentplan.replay.ring import ReplayConfig, record_bytes, replay_bytes
+from latentplan.types import EnvSpec
+
+_USABLE = 0.8  # of the free memory; the rest is for the model, the optimiser and the batch
+_GIB = 2**30
+
 
 def free_bytes(device: jax.Device) -> int | None:
     """Memory that can still be allocated on a device, in bytes, or None where that is unknown.
@@ -45,3 +51,31 @@ def resident_bytes() -> int | None:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
     except (OSError, StopIteration):
         return None
+
+
+def check_memory(config: ReplayConfig, spec: EnvSpec, device: jax.Device | None = None) -> None:
+    """Refuses, before anything is allocated, a replay memory that would not fit.
+
+    Four fifths of the free memory may be used. Where a device does not say what is free, nothing is checked.
+
+    Args:
+        config: sizes.
+        spec: the environment.
+        device: where the memory will lie; JAX's default device if None.
+
+    Raises:
+        ValueError: it does not fit; the message holds the numbers and the largest capacity that does.
+    """
+    device = jax.devices()[0] if device is None else device
+    free = free_bytes(device)
+    needed = replay_bytes(config, spec)
+    if free is None or needed <= _USABLE * free:
+        return
+    fitting = int(_USABLE * free) // record_bytes(spec)
+    fitting = fitting // 1000 * 1000 if fitting >= 1000 else fitting
+    advice = f"set --replay.capacity {fitting}" if fitting >= config.batch_length else "free some memory"
+    raise ValueError(
+        f"replay.capacity: expected at most {_USABLE * free / _GIB:.2f} GiB ({_USABLE:.0%} of the "
+        f"{free / _GIB:.2f} GiB free on {device}), got {needed / _GIB:.2f} GiB for {config.capacity} records of "
+        f"{record_bytes(spec)} bytes; {advice}"
+    )

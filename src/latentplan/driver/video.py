@@ -10,7 +10,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from latentplan.driver.files import atomic_path
+from latentplan.files import atomic_path
 from latentplan.types import Dreamt, OpenLoop
 
 _BORDER = 2  # pixels around a frame

@@ -1,0 +1,160 @@
+"""How all versions of Dreamer act: by their actor, or by planning in their model with their critic."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import jax.numpy as jnp
+
+from latentplan import distributions
+from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
+from latentplan.agents.dreamer.imagination import REWARDS, BehaviourConfig, ModelLossConfig
+from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
+from latentplan.models.world_model import continue_probability, feature
+from latentplan.nets.network import Network
+from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners.objectives import Evaluate, sum_of_rewards
+from latentplan.planners.policy import PolicyConfig, propose_by
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+
+EvalAction = Literal["mode", "sample"]
+"""What an actor does at evaluation: the likeliest action of its distribution, or one drawn from it."""
+PICKS: dict[str, Callable[[Any, Key], Array]] = {
+    "mode": lambda distribution, key: distributions.mode(distribution),
+    "sample": distributions.sample,
+}
+
+
+class ActingConfig(Protocol):
+    """What the configs of all versions have in common, as far as acting goes."""
+
+    @property
+    def planner(self) -> PlannerConfig:
+        """What acts."""
+
+    @property
+    def action_noise(self) -> float:
+        """Std of the exploration noise; of discrete actions, the share of random ones."""
+
+    @property
+    def eval_action(self) -> EvalAction:
+        """How the actor acts at evaluation."""
+
+    @property
+    def loss(self) -> ModelLossConfig:
+        """What the model minimises."""
+
+    @property
+    def behaviour(self) -> BehaviourConfig:
+        """What actor and critic learn from."""
+
+
+def check_acting(config: ActingConfig) -> None:
+    """Refuses what no agent acts by.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if not config.action_noise >= 0:
+        raise ValueError(f"action_noise: expected at least 0, got {config.action_noise}; Dreamer V1 has 0.3, others 0")
+    if config.eval_action not in PICKS:
+        raise ValueError(f"eval_action: expected mode or sample, got {config.eval_action!r}")
+
+
+def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
+    """What a plan is worth: predicted rewards, then the critic at its end.
+
+    Args:
+        model: the world model.
+        critic: from features to a value's distribution; its parameters are `params["critic"]`.
+        config: discount.
+        value_has_reward: whether a value counts the reward for getting to its step, as in Dreamer V1 and V2. Then it is
+            taken off, as the plan has counted it.
+
+    Returns:
+        Evaluate.
+    """
+    continues = continue_probability(model)
+
+    def value(params: Params, belief: Belief, key: Key) -> Array:
+        del key
+        worth = critic.apply(params["critic"], feature(belief)).mean[..., 0]
+        if not value_has_reward:
+            return worth
+        after = continues(params, belief) if continues else config.discount
+        # `sum_of_rewards` multiplies by `after` again; where hardly anything follows, what is left is small.
+        return (worth - model.reward(params, belief).mean[..., 0]) / jnp.maximum(after, 0.1)
+
+    return sum_of_rewards(
+        model.imagine_step,
+        lambda params, belief: model.reward(params, belief).mean[..., 0],
+        discount=1.0 if continues else config.discount,  # what is learned to continue holds the discount
+        value=value,
+        continues=continues,
+    )
+
+
+def make_dreamer(
+    *,
+    init: Callable[[Key], TrainState],
+    update: Callable[..., tuple[TrainState, dict[str, Array]]],
+    model: WorldModel,
+    actor: Network,
+    objective: Evaluate,
+    config: ActingConfig,
+    spec: EnvSpec,
+) -> Agent:
+    """An agent that acts by its actor, or plans with its model and critic.
+
+    The actor's actions are drawn while collecting, and at evaluation what `eval_action` says. Planners are given
+    candidates that the actor draws.
+
+    Args:
+        init: of the train state; its params hold the model's, "actor" and "critic".
+        update: as `Agent.update`.
+        model: the world model.
+        actor: from features to distributions over actions.
+        objective: what a plan is worth.
+        config: of the agent. A `PolicyConfig` as its planner acts by the actor, any other plans.
+        spec: of the environment.
+
+    Returns:
+        Agent.
+    """
+
+    def policy(pick: Callable[[Any, Key], Array]) -> Callable[[Params, Belief, Key], Array]:
+        def act(params: Params, belief: Belief, key: Key) -> Array:
+            return jnp.clip(pick(actor.apply(params["actor"], feature(belief)), key), -1.0, 1.0)
+
+        return act
+
+    def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
+        propose = propose_by(policy(pick), model.imagine_step, config.horizon)
+        return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
+
+    planner = config.planner
+    if isinstance(planner, PolicyConfig):
+        acting = build(planner, PICKS[config.eval_action])
+        collecting = build(replace(planner, horizon=1), distributions.sample)
+    else:
+        acting = collecting = build(planner, distributions.sample)
+
+    def as_learned(diagnose: Callable[..., Any]) -> Callable[..., Any]:
+        """With rewards in the units that the model predicts."""
+        squash = REWARDS[config.loss.rewards]
+
+        def given(params: Params, batch: Batch, key: Key, **options: Any) -> Any:
+            return diagnose(params, batch._replace(reward=squash(batch.reward)), key, **options)
+
+        return given
+
+    explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
+    return Agent(
+        init=init,
+        initial=make_initial(init, model, acting, spec.action_size),
+        act=make_act(model, acting, explore, collecting=collecting),
+        update=update,
+        open_loop=as_learned(make_open_loop(model)),
+        predict_ahead=as_learned(make_predict_ahead(model, config.behaviour.horizon)),
+        dream=make_dream_view(model, policy(distributions.sample)),
+    )

@@ -1,0 +1,159 @@
+"""Dreamer V1: behaviours learned by back-propagation through imagined steps (Hafner et al. 2020, arXiv 1912.01603)."""
+
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.agents.dreamer.acting import EvalAction, check_acting, make_dreamer, make_objective
+from latentplan.agents.dreamer.imagination import (
+    BehaviourConfig,
+    CriticBatch,
+    CriticConfig,
+    ModelLossConfig,
+    Parts,
+    apply_gradients,
+    check_model,
+    init_params,
+    join,
+    make_critic_loss,
+    make_dream,
+    make_model_loss,
+    make_networks,
+    split,
+    starts_of,
+    summary,
+)
+from latentplan.agents.optimizers import AdamsConfig, make_adams
+from latentplan.losses.returns import lambda_returns
+from latentplan.models.actor import ActorConfig
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.nets.network import Network
+from latentplan.planners import PlannerConfig
+from latentplan.planners.policy import PolicyConfig
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, TrainState, WorldModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamerV1Config:
+    """Everything the agent is built from."""
+
+    model: WorldModelConfig = field(
+        default_factory=lambda: WorldModelConfig(
+            layers=1, activation="elu", image_bits=0, reward_hidden=400, vector_hidden=400, vector_output="activated"
+        )
+    )
+    """The world model."""
+    loss: ModelLossConfig = field(default_factory=ModelLossConfig)
+    """What the model minimises."""
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    """What acts."""
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    """What values are predicted by."""
+    behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
+    """What actor and critic learn from."""
+    optimizer: AdamsConfig = field(default_factory=AdamsConfig)
+    """How everything learns."""
+    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    action_noise: float = 0.3
+    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    eval_action: EvalAction = "mode"
+    """What the actor does at evaluation: its mode, or a sample."""
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
+        check_acting(self)
+        if self.behaviour.entropy_scale:
+            raise ValueError(
+                f"behaviour.entropy_scale: expected 0, as Dreamer V1 has no entropy bonus, "
+                f"got {self.behaviour.entropy_scale}; dreamer_v2 has one"
+            )
+
+
+def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    Args:
+        config: model, losses, actor, critic, optimisers.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions.
+
+    Raises:
+        ValueError: for observations no model fits.
+    """
+    model, actor, critic = make_networks(config, spec)
+    optimizers = Parts(*make_adams(config.optimizer))
+    model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
+    critic_loss = make_critic_loss(critic)
+    actor_loss = make_actor_loss(config, model, actor, critic)
+
+    def init(key: Key) -> TrainState:
+        params = init_params(model, actor, critic, key)
+        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        return TrainState(params, states, jnp.int32(0))
+
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        model_key, dream_key = jax.random.split(key)
+        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        params = split(state.params)
+        (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
+            params.model, batch, model_key
+        )
+        starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
+        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+            params.actor, params.model, params.critic, *starts, dream_key
+        )
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
+
+        gradients = Parts(model_gradient, actor_gradient, critic_gradient)
+        params, opt_state = apply_gradients(optimizers, state.opt_state, params, **gradients._asdict())
+        metrics |= more | summary(Parts(model_total, actor_total, critic_total), gradients)
+        return TrainState(join(params), opt_state, state.updates + 1), metrics
+
+    return make_dreamer(
+        init=init,
+        update=update,
+        model=model,
+        actor=actor,
+        objective=make_objective(model, critic, config.behaviour, value_has_reward=True),
+        config=config,
+        spec=spec,
+    )
+
+
+def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network):
+    """-E[sum_t V_lambda(s_t)] (Dreamer V1 eq. 6 and 7).
+
+    Over the imagined steps s_1..s_{H-1}, weighed by the product of the discounts before each. The actor's
+    gradient goes through returns, rewards and the model's steps to its actions.
+
+    Args:
+        config: of the agent.
+        model: its world model.
+        actor: its actor.
+        critic: its critic.
+
+    Returns:
+        (actor's params, model's params, critic's params, starts [N, ...], is_terminal [N], key) ->
+        (loss, (metrics, CriticBatch)).
+    """
+    dream = make_dream(model, actor, config.behaviour)
+
+    def actor_loss(acting: Params, params: Params, valuing: Params, starts: Belief, is_terminal: Array, key: Key):
+        dreamt = dream(params, acting, starts, key)
+        reward, discount = dreamt.reward[1:], dreamt.discount[1:]
+        value = critic.apply(valuing, dreamt.features[1:]).mean[..., 0]
+        returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
+        weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
+        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[1:-1], returns, weight))
+        metrics = {
+            "imagined_reward": jnp.mean(reward),
+            "imagined_return": jnp.mean(returns),
+            "value": jnp.mean(value),
+        }
+        return -jnp.mean(critic_batch.weight * returns), (metrics, critic_batch)
+
+    return actor_loss

@@ -1,0 +1,212 @@
+"""Dreamer V2: discrete world models, and actors by REINFORCE, the model's gradient, or both (Hafner et al. 2021).
+
+arXiv 2010.02193, with the released code's figures (danijar/dreamerv2).
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan import distributions
+from latentplan.agents.dreamer.acting import EvalAction, check_acting, make_dreamer, make_objective
+from latentplan.agents.dreamer.imagination import (
+    BehaviourConfig,
+    CriticBatch,
+    CriticConfig,
+    ModelLossConfig,
+    Parts,
+    apply_gradients,
+    check_entropy,
+    check_model,
+    init_params,
+    join,
+    make_critic_loss,
+    make_dream,
+    make_model_loss,
+    make_networks,
+    resolve_gradient,
+    split,
+    starts_of,
+    summary,
+)
+from latentplan.agents.optimizers import AdamsConfig, make_adams
+from latentplan.losses.returns import lambda_returns
+from latentplan.models.actor import ActorConfig
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.nets.network import Network
+from latentplan.planners import PlannerConfig
+from latentplan.planners.policy import PolicyConfig
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, TrainState, WorldModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DreamerV2Config:
+    """Everything the agent is built from. Defaults: the control suite (`configs.yaml`, dmc_vision)."""
+
+    model: WorldModelConfig = field(
+        default_factory=lambda: WorldModelConfig(
+            stoch=32, classes=32, cell="normed", layers=1, activation="elu", conv_activation="elu", conv_depth=48,
+            image_bits=0, reward_hidden=400, reward_layers=4, vector_hidden=400, vector_layers=4,
+            vector_output="activated", vector_std=1.0,
+        )
+    )  # fmt: skip
+    """The world model."""
+    loss: ModelLossConfig = field(
+        default_factory=lambda: ModelLossConfig(
+            terminal_scale=1.0, dynamics_scale=0.8, representation_scale=0.2, free_nats=1.0
+        )
+    )
+    """What the model minimises."""
+    actor: ActorConfig = field(default_factory=lambda: ActorConfig(kind="truncated_normal", min_std=0.1))
+    """What acts."""
+    critic: CriticConfig = field(default_factory=lambda: CriticConfig(layers=4))
+    """What values are predicted by."""
+    behaviour: BehaviourConfig = field(default_factory=lambda: BehaviourConfig(entropy_scale=1e-4))
+    """What actor and critic learn from."""
+    actor_gradient: Literal["auto", "dynamics", "reinforce", "both"] = "auto"
+    """How the actor learns: through the model's steps, by REINFORCE, or a mix. auto: reinforce for discrete actions."""
+    dynamics_share: float = 0.1
+    """With both: share of the gradient through the model's steps."""
+    target_every: int = 100
+    """Updates between copies of the critic to its target."""
+    optimizer: AdamsConfig = field(default_factory=lambda: AdamsConfig(model_rate=3e-4, eps=1e-5, weight_decay=1e-6))
+    """How everything learns."""
+    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    action_noise: float = 0.0
+    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    eval_action: EvalAction = "mode"
+    """What the actor does at evaluation: its mode, or a sample."""
+
+    def __post_init__(self) -> None:
+        check_model(self.model)
+        check_entropy(self.actor)
+        check_acting(self)
+        if self.actor_gradient not in ("auto", "dynamics", "reinforce", "both"):
+            raise ValueError(f"actor_gradient: expected auto, dynamics, reinforce or both, got {self.actor_gradient!r}")
+        if not 0 <= self.dynamics_share <= 1:
+            raise ValueError(f"dynamics_share: expected 0 to 1, got {self.dynamics_share}")
+        if self.target_every < 1:
+            raise ValueError(f"target_every: expected at least 1 update, got {self.target_every}; the paper has 100")
+
+
+class Learning(NamedTuple):
+    """What learning keeps beside the parameters.
+
+    Attributes:
+        optimizers: their states.
+        target_critic: parameters that the critic's are copied to now and then.
+    """
+
+    optimizers: Parts
+    target_critic: Params
+
+
+def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    Args:
+        config: model, losses, actor, critic, optimisers.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions.
+
+    Raises:
+        ValueError: for observations no model fits.
+    """
+    model, actor, critic = make_networks(config, spec)
+    optimizers = Parts(*make_adams(config.optimizer))
+    model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
+    critic_loss = make_critic_loss(critic)
+    actor_loss = make_actor_loss(config, model, actor, critic, discrete=spec.discrete)
+
+    def init(key: Key) -> TrainState:
+        params = init_params(model, actor, critic, key)
+        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        return TrainState(params, Learning(states, jax.tree.map(jnp.copy, params["critic"])), jnp.int32(0))
+
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        model_key, dream_key = jax.random.split(key)
+        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
+        params, (states, target) = split(state.params), state.opt_state
+        target = optax.periodic_update(params.critic, target, state.updates, config.target_every)
+        (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
+            params.model, batch, model_key
+        )
+        params, states = apply_gradients(optimizers, states, params, model=model_gradient)
+
+        starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
+        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
+            params.actor, params.model, target, *starts, dream_key
+        )
+        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
+        params, states = apply_gradients(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
+
+        totals = Parts(model_total, actor_total, critic_total)
+        metrics |= more | summary(totals, Parts(model_gradient, actor_gradient, critic_gradient))
+        return TrainState(join(params), Learning(states, target), state.updates + 1), metrics
+
+    return make_dreamer(
+        init=init,
+        update=update,
+        model=model,
+        actor=actor,
+        objective=make_objective(model, critic, config.behaviour, value_has_reward=True),
+        config=config,
+        spec=spec,
+    )
+
+
+def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool):
+    """What the actor minimises (Dreamer V2 eq. 6; `agent.py`, ActorCritic).
+
+    -w_t ((1 - d) log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + d V_lambda(s_{t+1}) + eta H(pi(s_t))), with d the share
+    of dynamics, over s_0..s_{H-2}; a value counts the reward for getting to its step, so the return after an action is
+    the next step's.
+
+    Args:
+        config: of the agent.
+        model: its world model.
+        actor: its actor.
+        critic: its critic.
+        discrete: whether actions are choices.
+
+    Returns:
+        (actor's params, model's params, target critic's params, starts [N, ...], is_terminal [N], key) ->
+        (loss, (metrics, CriticBatch)).
+    """
+    dream = make_dream(model, actor, config.behaviour)
+    gradient = resolve_gradient(config.actor_gradient, discrete=discrete)
+    share = {"dynamics": 1.0, "reinforce": 0.0, "both": config.dynamics_share}[gradient]
+
+    def actor_loss(acting: Params, params: Params, target: Params, starts: Belief, is_terminal: Array, key: Key):
+        dreamt = dream(params, acting, starts, key)
+        value = critic.apply(target, dreamt.features).mean[..., 0]
+        first = config.behaviour.discount * (1.0 - is_terminal)  # known, where it is predicted later on
+        discount = jnp.concatenate([first[None], dreamt.discount[1:]])
+        returns = lambda_returns(dreamt.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
+        weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)
+        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[:-1], returns, weight))
+
+        policy = actor.apply(acting, critic_batch.features[:-1])
+        entropy = distributions.entropy(policy)
+        objective = config.behaviour.entropy_scale * entropy
+        if share:
+            objective += share * returns[1:]
+        if share < 1:
+            advantage = critic_batch.returns[1:] - jax.lax.stop_gradient(value[:-2])
+            log_prob = distributions.log_prob(policy, jax.lax.stop_gradient(dreamt.actions[:-1]))
+            objective += (1.0 - share) * log_prob * advantage
+        metrics = {
+            "imagined_reward": jnp.mean(dreamt.reward[1:]),
+            "imagined_return": jnp.mean(returns),
+            "value": jnp.mean(value),
+            "actor_entropy": jnp.mean(entropy),
+        }
+        return -jnp.mean(critic_batch.weight[:-1] * objective), (metrics, critic_batch)
+
+    return actor_loss

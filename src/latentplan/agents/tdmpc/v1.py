@@ -1,0 +1,342 @@
+"""TD-MPC: plan with MPPI and a terminal value in a task-oriented latent space (Hansen, Wang and Su 2022)."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan.agents.acting import make_act, make_initial, planned_noise
+from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.losses.td import over_rollout, td_target
+from latentplan.models.decoder_free import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
+from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners.mppi import MPPIConfig
+from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.policy import PolicyConfig, propose_by
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, PlanOutput, TrainState
+
+_LARGEST = 1e4  # a step's error counts for at most so much
+_LEAST_PRIORITY = 1e-6
+_CUT = 0.3  # the policy's noise is cut off there, in action units
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPCLossConfig:
+    """What is minimised. Defaults: TD-MPC (arXiv 2203.04955, table 5, and its cfgs/default.yaml).
+
+    The rollout's length is the replay's window less one decision: 5 with `replay.batch_length` 6.
+    """
+
+    consistency_scale: float = 2.0
+    """Weight of the latent states' mean squared error."""
+    reward_scale: float = 0.5
+    """Weight of the rewards' squared error."""
+    value_scale: float = 0.1
+    """Weight of the values' squared errors, summed over the Q-functions."""
+    rho: float = 0.5
+    """Weight of a step of the rollout, relative to the one before."""
+    discount: float = 0.99
+    """Per decision."""
+    shift: int = 4
+    """Pixels that images are moved by at random while learning; TD-MPC has a 21st of their size."""
+
+    def __post_init__(self) -> None:
+        for name in ("consistency_scale", "reward_scale", "value_scale", "shift"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
+        for name in ("rho", "discount"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"loss.{name}: expected 0 < {name} <= 1, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPCOptimizerConfig:
+    """Adam, twice: model and policy. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
+
+    learning_rate: float = 1e-3
+    """Step size. TD-MPC has 3e-4 on pixels."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    clip_norm: float = 10.0
+    """Largest global norm of each gradient."""
+    target_rate: float = 0.01
+    """Share of the way that the target model goes."""
+    target_every: int = 2
+    """Updates between the target's steps."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "eps", "clip_norm", "target_every"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"optimizer.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """What changes while the agent learns, linearly. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
+
+    updates: int = 25_000
+    """Updates until the last values hold; TD-MPC counts decisions, of which each has one update."""
+    first_horizon: int = 1
+    """Decisions that a plan looks ahead at first; at last, planner.horizon."""
+    first_std: float = 0.5
+    """Floor of the std at first, of planners that have one (mppi); at last, planner.min_std."""
+
+    def __post_init__(self) -> None:
+        if self.updates < 1 or self.first_horizon < 1 or self.first_std < 0:
+            raise ValueError(
+                "schedule: expected updates and first_horizon of at least 1 and first_std of at least 0, "
+                f"got {self.updates}, {self.first_horizon} and {self.first_std}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPCConfig:
+    """Everything the agent is built from."""
+
+    model: TOLDConfig = field(
+        default_factory=lambda: TOLDConfig(
+            latent=50, simplex=0, num_q=2, dropout=0.0, num_bins=1, activation="elu", norm="none"
+        )
+    )
+    """The latent model, with values and policy; of the policy only the mean is used."""
+    loss: TDMPCLossConfig = field(default_factory=TDMPCLossConfig)
+    """What is minimised."""
+    planner: PlannerConfig = field(
+        default_factory=lambda: MPPIConfig(
+            horizon=5, num_candidates=537, policy_candidates=25, momentum=0.1
+        )  # 512, and 5 % of the policy's
+    )
+    """The planner that acts."""
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    """What changes while the agent learns."""
+    optimizer: TDMPCOptimizerConfig = field(default_factory=TDMPCOptimizerConfig)
+    """How everything learns."""
+    policy_std: float = 0.05
+    """Standard deviation of the policy's noise, in action units."""
+    action_noise: float = 0.3
+    """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
+
+    def __post_init__(self) -> None:
+        for name in ("policy_std", "action_noise"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
+        if self.model.predict_terminal:
+            raise ValueError("model.predict_terminal: expected False, as TD-MPC predicts none; use tdmpc2")
+
+
+class Learning(NamedTuple):
+    """What learning keeps beside the parameters.
+
+    Attributes:
+        model: state of the model's optimiser.
+        policy: state of the policy's optimiser.
+        target: the target encoder's and Q-functions' parameters.
+    """
+
+    model: Any
+    policy: Any
+    target: Params
+
+
+def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    `TrainState.params` holds `progress`, the share of the schedule that is done, beside the networks' parameters, since
+    acting depends on it.
+
+    Args:
+        config: model, losses, planner, optimisers.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions.
+
+    Raises:
+        ValueError: for observations or actions that the model does not fit.
+    """
+    model = make_told(config.model, spec)
+    rates = config.optimizer
+    planner = make_scheduled_planner(config, model, spec)
+    optimizer = optax.chain(optax.clip_by_global_norm(rates.clip_norm), optax.adam(rates.learning_rate, eps=rates.eps))
+    model_loss, policy_loss = make_model_loss(config, model), make_policy_loss(config, model)
+
+    def init(key: Key) -> TrainState:
+        params = model.world.init(key)
+        networks, policy = _split(params)
+        learning = Learning(optimizer.init(networks), optimizer.init(policy), jax.tree.map(jnp.copy, _targets(params)))
+        return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
+
+    def update(
+        state: TrainState, batch: Batch, key: Key, weight: Array | None = None
+    ) -> tuple[TrainState, dict[str, Array]]:
+        model_key, policy_key = jax.random.split(key)
+        learning: Learning = state.opt_state
+        networks, policy = _split(state.params)
+        (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
+            networks, policy, learning.target, batch, model_key, weight
+        )
+        steps, model_state = optimizer.update(gradients, learning.model)
+        networks = optax.apply_updates(networks, steps)
+        policy_total, policy_gradients = jax.value_and_grad(policy_loss)(policy, networks, latents, valid, policy_key)
+        steps, policy_state = optimizer.update(policy_gradients, learning.policy)
+        policy = optax.apply_updates(policy, steps)
+        moved = optax.incremental_update(_targets(networks), learning.target, rates.target_rate)
+        due = state.updates % rates.target_every == 0
+        target = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, learning.target)
+        norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
+        finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value_target"]])))
+        metrics |= {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0], "policy_grad_norm": norms[1]}
+        metrics["finite"] = finite.astype(jnp.float32)
+        updates = state.updates + 1
+        progress = jnp.minimum(updates / config.schedule.updates, 1.0).astype(jnp.float32)
+        params = networks | {"policy": policy, "progress": progress}
+        return TrainState(params, Learning(model_state, policy_state, target), updates), metrics
+
+    return Agent(
+        init=init,
+        initial=make_initial(init, model.world, planner, spec.action_size),
+        act=make_act(model.world, planner, planned_noise(config.action_noise)),
+        update=update,
+        open_loop=make_open_loop(model.world),
+        predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+    )
+
+
+def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> Planner:
+    """A planner whose horizon grows and whose std's floor falls while the agent learns (TD-MPC section 4).
+
+    Args:
+        config: of the agent.
+        model: of the agent.
+        spec: of the environment.
+
+    Returns:
+        Planner for one belief, a `Latent`; its params hold `progress`.
+    """
+    schedule, last = config.schedule, config.planner.horizon
+
+    def value(params: Params, belief: Latent, key: Key) -> Array:
+        action = _act(model, params, belief.now, config.policy_std, key)
+        return jnp.min(model.scalar.mean(model.q(params["q"], belief.now, action)), 0)
+
+    def horizon_of(params: Params) -> Array:
+        horizon = schedule.first_horizon + params["progress"] * (last - schedule.first_horizon)
+        return jnp.clip(horizon.astype(jnp.int32), 1, last)
+
+    objective = sum_of_rewards(
+        model.world.imagine_step,
+        lambda params, belief: model.world.reward(params, belief).mean[..., 0],
+        discount=config.loss.discount,
+        value=value,
+        horizon_of=horizon_of,
+    )
+    spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
+    policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
+    options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}
+    if isinstance(config.planner, MPPIConfig):
+        fall = config.planner.min_std - schedule.first_std
+        options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
+    whole = make_planner(config.planner, spec.action_size, objective, **options)
+
+    def plan(params: Params, belief: Latent, key: Key, warm_start: Array | None = None) -> PlanOutput:
+        planned = whole(params, belief, key, warm_start)
+        counted = jnp.arange(last)[:, None] < horizon_of(params)  # the rest was not chosen
+        chosen = lambda x: jnp.where(counted, x, 0.0) if x.shape == (last, spec.action_size) else x  # noqa: E731
+        return planned._replace(plan=chosen(planned.plan), warm_start=jax.tree.map(chosen, planned.warm_start))
+
+    return plan
+
+
+def make_model_loss(config: TDMPCConfig, model: TOLD):
+    """Consistency, rewards and values along a latent rollout (TD-MPC eq. 6 to 10).
+
+    z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared difference of z_{t+1} and the target encoder's
+    latent state of o_{t+1}, and the squared errors of R(z_t, a_t) and every Q(z_t, a_t) against the reward and
+    r_t + discount min(target Q-functions at h(o_{t+1}) and the policy's action), weighed by rho^t, averaged over the
+    rollout. Steps after an episode's end count for nothing. A window's priority is the sum of rho^t |error of Q|.
+
+    Args:
+        config: of the agent.
+        model: of the agent.
+
+    Returns:
+        (params without policy, policy, target, batch [B, H + 1], key, weight [B] or None) -> (loss, (metrics with
+        `priority` [B], latent states [H + 1, B, L], valid [H, B])).
+    """
+    losses, scalar = config.loss, model.scalar
+
+    def model_loss(
+        networks: Params, policy: Params, target: Params, batch: Batch, key: Key, weight: Array | None = None
+    ):
+        shift_key, pixel_key, action_key = jax.random.split(key, 3)
+        window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
+        observation, action, reward, is_terminal, valid = window
+
+        ahead = model.world.encode(networks, observation[1:])
+        next_action = _act(model, {"policy": policy}, ahead, config.policy_std, action_key)
+        next_value = jnp.min(scalar.mean(model.q(target["q"], ahead, next_action)), 0)
+        goals = jax.lax.stop_gradient(td_target(reward, is_terminal, next_value, losses.discount))
+        towards = jax.lax.stop_gradient(model.world.encode(target, observation[1:]))
+
+        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        later = latents[1:]
+        values = model.q(networks["q"], latents[:-1], action)
+        errors = {
+            "consistency": jnp.mean((later - towards) ** 2, -1),
+            "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
+            "value": jnp.sum(scalar.error(values, goals[None]), 0),
+        }
+        weight = jnp.ones(reward.shape[1:]) if weight is None else weight
+        terms = {
+            name: over_rollout(weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
+            for name, error in errors.items()
+        }
+        total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
+        metrics = {f"{name}_loss": term for name, term in terms.items()}
+        metrics["value_target"] = jnp.mean(goals)
+        off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals), 0), 0.0)
+        priority = losses.rho ** jnp.arange(len(off)) @ off
+        metrics["priority"] = jax.lax.stop_gradient(jnp.minimum(priority, _LARGEST)) + _LEAST_PRIORITY
+        return total, (metrics, jax.lax.stop_gradient(latents), valid)
+
+    return model_loss
+
+
+def make_policy_loss(config: TDMPCConfig, model: TOLD):
+    """-sum_t rho^t min of the Q-functions at the policy's action (TD-MPC eq. 11).
+
+    Args:
+        config: of the agent.
+        model: of the agent.
+
+    Returns:
+        (policy, params without policy, latent states [H + 1, B, L], valid [H, B], key) -> loss.
+    """
+
+    def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, key: Key) -> Array:
+        valid = with_start(valid)
+        action = _act(model, {"policy": policy}, latents, config.policy_std, key)
+        value = jnp.min(model.scalar.mean(model.q(networks["q"], latents, action)), 0)
+        return -len(latents) * over_rollout(value, valid, config.loss.rho)
+
+    return policy_loss
+
+
+def _act(model: TOLD, params: Params, latent: Array, std: float, key: Key) -> Array:
+    """tanh(mean) plus noise that is cut off, kept within the bounds without stopping the gradient."""
+    mean = jnp.tanh(model.policy(params, latent).mean)
+    action = mean + jnp.clip(std * jax.random.normal(key, mean.shape), -_CUT, _CUT)
+    return action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)
+
+
+def _targets(params: Params) -> Params:
+    return {"encoder": params["encoder"], "q": params["q"]}
+
+
+def _split(params: Params) -> tuple[Params, Params]:
+    """(the networks but the policy, the policy)."""
+    return {name: part for name, part in params.items() if name not in ("policy", "progress")}, params["policy"]

@@ -1,0 +1,364 @@
+"""TD-MPC2: plan with MPPI and a value function in a latent space without decoder (Hansen, Su and Wang 2024)."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan import distributions
+from latentplan.agents.acting import make_act, make_initial, planned_noise
+from latentplan.agents.optimizers import scale_parts
+from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.losses.td import discount_of, over_rollout, running_scale, td_target
+from latentplan.models.decoder_free import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
+from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners.mppi import MPPIConfig
+from latentplan.planners.objectives import Evaluate, sum_of_rewards
+from latentplan.planners.policy import PolicyConfig, propose_by
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
+
+MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPC2LossConfig:
+    """What is minimised. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml).
+
+    The rollout's length is the replay's window less one decision: 3 with `replay.batch_length` 4.
+    """
+
+    consistency_scale: float = 20.0
+    """Weight of the latent states' mean squared error."""
+    reward_scale: float = 0.1
+    """Weight of the rewards' cross-entropy."""
+    value_scale: float = 0.1
+    """Weight of the values' cross-entropy."""
+    terminal_scale: float = 1.0
+    """Weight of the terminations' cross-entropy, where they are predicted."""
+    rho: float = 0.5
+    """Weight of a step of the rollout, relative to the one before."""
+    entropy_scale: float = 1e-4
+    """Weight of the policy's entropy."""
+    discount_denominator: float = 5.0
+    """d: the discount is clip((T/d - 1) / (T/d), discount_min, discount_max), T being the time limit in decisions."""
+    discount_min: float = 0.95
+    """Least discount."""
+    discount_max: float = 0.995
+    """Largest discount; that of environments without a time limit."""
+    shift: int = 3
+    """Pixels that images are moved by at random while learning."""
+
+    def __post_init__(self) -> None:
+        for name in ("consistency_scale", "reward_scale", "value_scale", "terminal_scale", "entropy_scale", "shift"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
+        if not 0 < self.rho <= 1:
+            raise ValueError(f"loss.rho: expected 0 < rho <= 1, got {self.rho}; TD-MPC2 has 0.5")
+        if not 0 <= self.discount_min <= self.discount_max <= 1 or self.discount_denominator <= 0:
+            raise ValueError(
+                "loss.discount_min, loss.discount_max: expected 0 <= discount_min <= discount_max <= 1 and a "
+                f"positive discount_denominator, got {self.discount_min}, {self.discount_max} and "
+                f"{self.discount_denominator}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPC2OptimizerConfig:
+    """Adam, twice: model and policy. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its tdmpc2.py)."""
+
+    learning_rate: float = 3e-4
+    """Step size."""
+    encoder_scale: float = 0.3
+    """The encoder's step size, relative to the others'."""
+    policy_scale: float = 1.0
+    """The policy's step size, relative to the others'."""
+    eps: float = 1e-8
+    """Adam's epsilon for the model."""
+    policy_eps: float = 1e-5
+    """Adam's epsilon for the policy."""
+    clip_norm: float = 20.0
+    """Largest global norm of each gradient."""
+    target_rate: float = 0.01
+    """Share of the way that the target Q-functions and the scale of values go per update."""
+
+    def __post_init__(self) -> None:
+        for name in ("learning_rate", "encoder_scale", "policy_scale", "eps", "policy_eps", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
+        if not 0 < self.target_rate <= 1:
+            raise ValueError(f"optimizer.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TDMPC2Config:
+    """Everything the agent is built from."""
+
+    model: TOLDConfig = field(default_factory=TOLDConfig)
+    """The latent model, with values and policy."""
+    loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
+    """What is minimised."""
+    planner: PlannerConfig = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
+    """The planner that acts."""
+    optimizer: TDMPC2OptimizerConfig = field(default_factory=TDMPC2OptimizerConfig)
+    """How everything learns."""
+    action_noise: float = 0.3
+    """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
+
+    def __post_init__(self) -> None:
+        if not self.action_noise >= 0:
+            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
+
+
+class Learning(NamedTuple):
+    """What learning keeps beside the parameters.
+
+    Attributes:
+        model: state of the model's optimiser.
+        policy: state of the policy's optimiser.
+        target_q: the target Q-functions' parameters.
+        scale: of values in the policy's loss, a scalar.
+    """
+
+    model: Any
+    policy: Any
+    target_q: Params
+    scale: Array
+
+
+def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
+    """Builds the agent.
+
+    Args:
+        config: model, losses, planner, optimisers.
+        spec: of the environment.
+
+    Returns:
+        Agent of pure functions.
+
+    Raises:
+        ValueError: for observations or actions that the model does not fit.
+    """
+    model = make_told(config.model, spec)
+    losses, rates = config.loss, config.optimizer
+    discount = discount_of(spec.max_decisions, losses.discount_denominator, losses.discount_min, losses.discount_max)
+    planner = make_told_planner(config.planner, model, spec, discount)
+    model_optimizer, policy_optimizer = make_optimizers(rates)
+    model_loss = make_model_loss(config, model, discount)
+    policy_loss = make_policy_loss(config, model)
+
+    def init(key: Key) -> TrainState:
+        params = model.world.init(key)
+        networks, policy = _split(params)
+        learning = Learning(
+            model_optimizer.init(networks),
+            policy_optimizer.init(policy),
+            jax.tree.map(jnp.copy, params["q"]),
+            jnp.float32(1.0),
+        )
+        return TrainState(params, learning, jnp.int32(0))
+
+    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        model_key, policy_key = jax.random.split(key)
+        learning: Learning = state.opt_state
+        networks, policy = _split(state.params)
+        (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
+            networks, policy, learning.target_q, batch, model_key
+        )
+        steps, model_state = model_optimizer.update(gradients, learning.model)
+        networks = optax.apply_updates(networks, steps)
+        policy_grad = jax.value_and_grad(policy_loss, has_aux=True)
+        (policy_total, (more, scale)), policy_gradients = policy_grad(
+            policy, networks, latents, valid, learning.scale, policy_key
+        )
+        steps, policy_state = policy_optimizer.update(policy_gradients, learning.policy)
+        policy = optax.apply_updates(policy, steps)
+        target_q = optax.incremental_update(networks["q"], learning.target_q, rates.target_rate)
+        norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
+        numbers = jnp.stack(
+            [total, policy_total, *norms, metrics["value_target"]]
+        )  # two-hot targets would hide an infinity
+        finite = jnp.all(jnp.isfinite(numbers))
+        metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
+        metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
+        learning = Learning(model_state, policy_state, target_q, scale)
+        return TrainState(networks | {"policy": policy}, learning, state.updates + 1), metrics
+
+    return Agent(
+        init=init,
+        initial=make_initial(init, model.world, planner, spec.action_size),
+        act=make_act(model.world, planner, planned_noise(config.action_noise)),
+        update=update,
+        open_loop=make_open_loop(model.world),
+        predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+    )
+
+
+def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discount: float) -> Planner:
+    """Any planner over the latent model, with candidates that its policy proposes.
+
+    Args:
+        config: of the planner. MPPI has two rounds more where there are many actions, as in the released code.
+            The policy as a planner takes the mean.
+        model: of the agent.
+        spec: of the environment.
+        discount: per decision.
+
+    Returns:
+        Planner for one belief, a `Latent`.
+    """
+    if spec.action_size >= MANY_ACTIONS and isinstance(config, MPPIConfig):
+        config = replace(config, num_iterations=config.num_iterations + 2)
+
+    def policy(params: Params, belief: Latent, key: Key) -> Array:
+        if isinstance(config, PolicyConfig):  # acts by its mean; what explores is added to it
+            return jnp.tanh(model.policy(params, belief.now).mean)
+        return _sample(model, params, belief.now, key)[0]
+
+    propose = propose_by(policy, model.world.imagine_step, config.horizon)
+    return make_planner(config, spec.action_size, make_objective(model, discount), propose=propose)
+
+
+def make_objective(model: TOLD, discount: float) -> Evaluate:
+    """Predicted rewards, then the mean of two random Q-functions at an action of the policy (TD-MPC2 eq. 5).
+
+    What follows a termination that is predicted with more than even odds counts for nothing.
+
+    Args:
+        model: of the agent.
+        discount: per decision.
+
+    Returns:
+        Evaluate.
+    """
+
+    def value(params: Params, belief: Latent, key: Key) -> Array:
+        action_key, q_key = jax.random.split(key)
+        action, _ = _sample(model, params, belief.now, action_key)
+        return jnp.mean(model.scalar.mean(model.q(two_of(params["q"], q_key), belief.now, action)), 0)
+
+    def continues(params: Params, belief: Latent) -> Array:
+        return (model.world.terminal(params, belief) <= 0).astype(jnp.float32)
+
+    return sum_of_rewards(
+        model.world.imagine_step,
+        lambda params, belief: model.world.reward(params, belief).mean[..., 0],
+        discount=discount,
+        value=value,
+        continues=continues if model.world.terminal else None,
+    )
+
+
+def make_optimizers(
+    config: TDMPC2OptimizerConfig,
+) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+    """For the model, whose encoder learns more slowly, and for the policy: clipping by global norm, then Adam."""
+    model = optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(config.learning_rate, eps=config.eps),
+        scale_parts({"encoder": config.encoder_scale}),
+    )
+    policy = optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adam(config.policy_scale * config.learning_rate, eps=config.policy_eps),
+    )
+    return model, policy
+
+
+def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
+    """Consistency, rewards, values and terminations along a latent rollout (TD-MPC2 eq. 3).
+
+    z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared error of z_{t+1} and h(o_{t+1}), the
+    cross-entropies of R(z_t, a_t) and every Q(z_t, a_t) with the reward and with r_t + discount min(two target
+    Q-functions at h(o_{t+1}) and the policy's action), weighed by rho^t and averaged over the rollout. Steps after
+    an episode's end count for nothing.
+
+    Args:
+        config: of the agent.
+        model: of the agent.
+        discount: per decision.
+
+    Returns:
+        (params without policy, policy, target_q, batch [B, H + 1], key) -> (loss, (metrics, latent states
+        [H + 1, B, L], valid [H, B])).
+    """
+    losses, scalar = config.loss, model.scalar
+
+    def model_loss(networks: Params, policy: Params, target_q: Params, batch: Batch, key: Key):
+        shift_key, pixel_key, action_key, two_key, dropout_key = jax.random.split(key, 5)
+        window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
+        observation, action, reward, is_terminal, valid = window
+
+        targets = jax.lax.stop_gradient(model.world.encode(networks, observation[1:]))
+        next_action, _ = _sample(model, {"policy": policy}, targets, action_key)
+        next_values = scalar.mean(model.q(two_of(target_q, two_key), targets, next_action))
+        goals = jax.lax.stop_gradient(td_target(reward, is_terminal, jnp.min(next_values, 0), discount))
+
+        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        later = latents[1:]
+        values = model.q(networks["q"], latents[:-1], action, dropout_key)
+        errors = {
+            "consistency": jnp.mean((later - targets) ** 2, -1),
+            "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
+            "value": jnp.mean(scalar.error(values, goals[None]), 0),
+        }
+        terms = {name: over_rollout(error, valid, losses.rho) for name, error in errors.items()}
+        if model.world.terminal:  # every step counts the same
+            belief = Latent(later, latents[:-1], action)
+            error = optax.sigmoid_binary_cross_entropy(model.world.terminal(networks, belief), is_terminal)
+            terms["terminal"] = over_rollout(error, valid, 1.0)
+        total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
+        metrics = {f"{name}_loss": term for name, term in terms.items()}
+        metrics["value_target"] = jnp.mean(goals)
+        return total, (metrics, jax.lax.stop_gradient(latents), valid)
+
+    return model_loss
+
+
+def make_policy_loss(config: TDMPC2Config, model: TOLD):
+    """-(scaled mean of two Q-functions + entropy), along the rollout's latent states (TD-MPC2 eq. 6 and its code).
+
+    The entropy is that of the Gaussian before tanh, times the number of action dimensions, as the released code has it.
+
+    Args:
+        config: of the agent.
+        model: of the agent.
+
+    Returns:
+        (policy, params without policy, latent states [H + 1, B, L], valid [H, B], scale, key) ->
+        (loss, (metrics, new scale)).
+    """
+    losses = config.loss
+
+    def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, scale: Array, key: Key):
+        action_key, two_key, dropout_key = jax.random.split(key, 3)
+        valid = with_start(valid)
+        action, log_prob = _sample(model, {"policy": policy}, latents, action_key)
+        q = model.q(two_of(networks["q"], two_key), latents, action, dropout_key)
+        values = jnp.mean(model.scalar.mean(q), 0)
+        scale = running_scale(scale, jax.lax.stop_gradient(values[0]), config.optimizer.target_rate)
+        entropy = -log_prob * action.shape[-1]
+        loss = over_rollout(-(values / scale + losses.entropy_scale * entropy), valid, losses.rho)
+        return loss, ({"policy_entropy": jnp.mean(-log_prob)}, scale)
+
+    return policy_loss
+
+
+def two_of(q_params: Params, key: Key) -> Params:
+    """Two different members of an ensemble, drawn at random; only they are computed."""
+    size = len(jax.tree.leaves(q_params)[0])
+    members = jax.random.permutation(key, size)[:2]
+    return jax.tree.map(lambda x: x[members], q_params)
+
+
+def _sample(model: TOLD, params: Params, latent: Array, key: Key) -> tuple[Array, Array]:
+    """The policy's action [..., A] in (-1, 1), and the log-density of what tanh was taken of."""
+    gaussian = model.policy(params, latent)
+    before = distributions.sample(gaussian, key)
+    return jnp.tanh(before), distributions.log_prob(gaussian, before)
+
+
+def _split(params: Params) -> tuple[Params, Params]:
+    """(everything but the policy, the policy)."""
+    return {name: part for name, part in params.items() if name != "policy"}, params["policy"]

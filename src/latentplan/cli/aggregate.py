@@ -1,0 +1,91 @@
+"""From runs of several seeds to one curve and one number, each with its 95 % interval."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from latentplan.cli.runs import label, returns_of
+
+RESAMPLES = 2000
+SCALE = 1000.0  # a dm_control episode's largest return: scores are return / 1000
+
+
+def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """Runs by (env, obs, label), in order of seed: those of one group differ by the seed alone."""
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for run in sorted(runs, key=lambda run: (run["env"], run["obs"], label(run), run["seed"])):
+        groups.setdefault((run["env"], run["obs"], label(run)), []).append(run)
+    return groups
+
+
+def interval(returns: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+    """Mean return and its 95 % interval, by a percentile bootstrap that draws seeds and then their episodes.
+
+    With one or two seeds the interval holds little but the spread of episodes.
+
+    Args:
+        returns: of each seed's episodes.
+
+    Returns:
+        (mean over seeds of the mean over episodes, low, high).
+    """
+    rng, seeds = np.random.default_rng(0), [np.asarray(x, np.float64) for x in returns]
+    means = np.stack([rng.choice(x, (RESAMPLES, len(x))).mean(1) for x in seeds], 1)
+    drawn = rng.integers(len(seeds), size=(RESAMPLES, len(seeds)))
+    low, high = np.percentile(np.take_along_axis(means, drawn, 1).mean(1), [2.5, 97.5])
+    return float(np.mean([x.mean() for x in seeds])), float(low), float(high)
+
+
+def curve(runs: Sequence[dict[str, Any]], axis: str = "env_steps") -> dict[str, np.ndarray]:
+    """The learning curve of one group: over the evaluations that every seed has reached.
+
+    Args:
+        runs: of one group.
+        axis: env_steps or minutes; what runs are aligned by is always env_steps.
+
+    Returns:
+        {"x": [n], "mean": [n], "low": [n], "high": [n]}; x is the mean over seeds.
+    """
+    by_steps = [{row["env_steps"]: row for row in run["evaluations"]} for run in runs]
+    shared = sorted(set.intersection(*(set(rows) for rows in by_steps)))
+    points = [[rows[steps] for rows in by_steps] for steps in shared]
+    intervals = np.array([interval([returns_of(row) for row in rows]) for rows in points]).reshape(-1, 3)
+    x = np.array([np.mean([row[axis] for row in rows]) for rows in points])
+    return {"x": x, "mean": intervals[:, 0], "low": intervals[:, 1], "high": intervals[:, 2]}
+
+
+def at(runs: Sequence[dict[str, Any]], env_steps: int) -> tuple[float, float, float] | None:
+    """`interval` at the last evaluation up to `env_steps` of every seed; None where a seed has not got so far.
+
+    An evaluation may come up to a fifth of `env_steps` early.
+    """
+    rows = []
+    for run in runs:
+        until = [row for row in run["evaluations"] if row["env_steps"] <= env_steps]
+        if not until or until[-1]["env_steps"] < 0.8 * env_steps:
+            return None
+        rows.append(until[-1])
+    return interval([returns_of(row) for row in rows])
+
+
+def across_tasks(groups: dict[str, list[dict[str, Any]]]) -> tuple[float, float, float]:
+    """Interquartile mean of the last evaluations' scores over tasks, with rliable's stratified bootstrap.
+
+    Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
+
+    Args:
+        groups: dm_control tasks to their runs. All are cut to the smallest number of seeds.
+
+    Returns:
+        (interquartile mean, low, high) of return / 1000.
+    """
+    from rliable import library, metrics
+
+    count = min(map(len, groups.values()))
+    final = [[np.mean(returns_of(run["evaluations"][-1])) / SCALE for run in runs[:count]] for runs in groups.values()]
+    scores = {"all": np.array(final).T}  # [seeds, tasks]
+    points, intervals = library.get_interval_estimates(
+        scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)
+    )
+    return float(points["all"][0]), float(intervals["all"][0, 0]), float(intervals["all"][1, 0])

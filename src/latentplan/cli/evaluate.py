@@ -1,0 +1,144 @@
+"""Loads a run's newest checkpoint and reports its return: python experiments/evaluate.py --logdir runs/NAME."""
+
+import json
+import os
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Evaluate a trained agent without exploration noise."""
+
+    logdir: str
+    """Folder of the run."""
+    episodes: int = 10
+    """Episodes to run."""
+    num_envs: int = 1
+    """Environments in parallel, each in a process."""
+    seed: int = 1000
+    """Seed of the episodes' starts and of the planner; training uses others."""
+    act: tuple[Literal["policy", "planner"], ...] = ()
+    """Of an agent with a policy: act by it, plan over its model with its critic at a plan's end, or both in turn; the
+    returns are kept in the run's acting.json. None: as it was trained."""
+    planner: Literal["", "cem", "icem", "mppi", "gradient", "shooting"] = ""
+    """What plans over the run's model, as its preset has it. Empty: what the run was trained with, or cem where that is
+    a policy."""
+    video: str = ""
+    """File for a film of the first episode (.mp4). Empty: none."""
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import tyro
+
+    try:
+        _evaluate(tyro.cli(Evaluation, args=argv, description=__doc__))
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    return 0
+
+
+def _evaluate(options: Evaluation) -> None:
+    from latentplan.cli.runs import read_config
+    from latentplan.driver import compilation
+    from latentplan.driver.provenance import from_dict
+    from latentplan.envs.workers import Workers
+    from latentplan.planners import planner_name
+    from latentplan.presets import Experiment
+
+    if options.planner and options.act and "planner" not in options.act:
+        raise ValueError(f"planner: expected none with --act policy, got {options.planner}; add --act planner")
+    if options.episodes < 1:
+        raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
+    compilation.configure()
+    logdir = Path(options.logdir)
+    experiment = from_dict(Experiment, read_config(logdir)[0])
+    own, found = planner_name(experiment.agent_config.planner), {}
+    plans = options.planner or ("cem" if own == "policy" else own)
+    with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
+        for act in dict.fromkeys(options.act or ("",)):
+            name = {"": options.planner, "policy": "policy", "planner": plans}[act]
+            found[name] = _act(options, acting_by(experiment, name), logdir, workers, name)
+    if options.act:
+        _keep(logdir / "acting.json", found, options)
+
+
+def acting_by(experiment, planner: str):
+    """The experiment with another planner; empty: as it is.
+
+    Raises:
+        ValueError: the agent has no policy to act by, or cannot be planned for so.
+    """
+    from latentplan.planners import planner_name
+    from latentplan.presets import make_preset
+
+    if not planner:
+        return experiment
+    if planner == "policy" and experiment.agent == "planet":
+        raise ValueError("act: expected an agent with a policy of its own, got planet, which plans; leave --act out")
+    if planner == planner_name(experiment.agent_config.planner):
+        return experiment
+    chosen = make_preset(
+        experiment.preset, experiment.env, experiment.environment.obs, planner, experiment.agent, experiment.size
+    )
+    return replace(experiment, agent_config=replace(experiment.agent_config, planner=chosen.agent_config.planner))
+
+
+def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> dict[str, Any]:
+    """Evaluates one way of acting: its returns, and how far the run was trained."""
+    import numpy as np
+
+    from latentplan.agents import AGENTS
+    from latentplan.driver import collect
+    from latentplan.driver.loop import restore
+    from latentplan.driver.rng import env_seeds, stream_key
+    from latentplan.driver.video import newest_frame, write_video
+    from latentplan.envs.workers import Workers
+
+    agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+    train_state, progress = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
+    counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
+    print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
+    policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))
+    seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
+    episodes = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    returns = [collect.episode_return(episode) for episode in episodes]
+    for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
+        print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")
+    spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
+    print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
+    if options.video:
+        frames = episodes[0].observation
+        if not workers.spec.is_pixels:
+            pixels = replace(experiment.environment, obs="pixels")
+            with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
+                frames = collect.film(filmed, episodes[0], seeds[0])
+        file = Path(options.video)
+        file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file
+        print(f"film of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")
+    return {"env_steps": progress.env_steps, "returns": [float(x) for x in returns]}
+
+
+def _keep(file: Path, found: dict[str, dict[str, Any]], options: Evaluation) -> None:
+    """Adds to what the run's folder holds on ways of acting: name -> env_steps, returns, the episodes' seed."""
+    from latentplan.driver.logging import write_json_atomic
+
+    before = json.loads(file.read_text()) if file.is_file() else {}
+    write_json_atomic(file, before | {name: one | {"seed": options.seed} for name, one in found.items()})
+    for name, one in found.items():
+        print(f"{name}: {sum(one['returns']) / len(one['returns']):.1f}")
+    print(f"kept in {file}")

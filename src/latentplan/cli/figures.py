@@ -1,0 +1,223 @@
+"""The pictures of reports and of results/: learning curves, losses, time, planning diagnostics."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from latentplan.cli import aggregate, targets
+from latentplan.cli.runs import label, random_return
+
+PREDICTION = "prediction/reward_mae"  # what every model with predictions has
+Groups = dict[str, list[dict[str, Any]]]
+"""Runs by what the legend calls them; those of one group differ by the seed alone."""
+_PUBLISHED = ("tab:grey", "tab:brown", "tab:olive")
+
+
+def learning_curves(groups: Groups, axis: str = "env_steps") -> Figure:
+    """Evaluations of each group, mean and 95 % interval, beside the published returns and the random policy.
+
+    Args:
+        groups: of one environment and one kind of observation.
+        axis: env_steps or minutes; over minutes nothing published is drawn.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _figure(height=5.0)
+    last = 0.0
+    for name, runs in groups.items():
+        curve = aggregate.curve(runs, axis)
+        (line,) = axes.plot(curve["x"], curve["mean"], marker="o", markersize=3, label=_with_seeds(name, runs))
+        axes.fill_between(curve["x"], curve["low"], curve["high"], color=line.get_color(), alpha=0.2, linewidth=0)
+        last = max(last, *curve["x"])
+    runs = [run for group in groups.values() for run in group]
+    env, obs = runs[0]["env"], runs[0]["obs"]
+    random = float(np.mean([random_return(run) for run in runs]))
+    axes.axhline(random, linestyle=":", color="black", linewidth=1, label=f"random policy {random:.3g}")
+    if axis == "env_steps":
+        _draw_published(axes, env, obs, last)
+    axes.set(xlabel="env_steps (action repeat counted)" if axis == "env_steps" else "minutes", ylabel="return")
+    axes.set_title(
+        f"{env}, {obs}: evaluation without noise, mean and 95 % interval", fontsize=11 if len(env) < 30 else 9
+    )
+    _legend_below(figure, axes)
+    return figure
+
+
+def _draw_published(axes: Axes, env: str, obs: str, last: float) -> None:
+    """Points within twice the curve's length; those further away as lines that name their env_steps."""
+    for color, (source, points) in zip(_PUBLISHED, targets.published(env, obs).items(), strict=False):
+        near = {steps: value for steps, value in points.items() if steps <= 2 * last}
+        if near:
+            axes.plot(list(near), list(near.values()), "*", color=color, markersize=10, label=source)
+        else:
+            steps, value = min(points.items())
+            axes.axhline(value, color=color, linestyle="--", linewidth=1, label=f"{source}: {value:.0f} at {steps:,}")
+    if (best := targets.oracle(env)) is not None:
+        axes.axhline(best, color="tab:green", linestyle="--", linewidth=1, label=f"{targets.ORACLE}: {best:.0f}")
+
+
+def collected_returns(run: dict[str, Any]) -> Figure:
+    """Every collected episode, with exploration noise, and the evaluations over them."""
+    figure, axes = _figure()
+    for random, name in ((True, "seed episodes (random)"), (False, "collected (with exploration noise)")):
+        rows = [row for row in run["collected"] if bool(row["random"]) == random]
+        axes.plot(*_columns(rows, "env_steps", "return"), ".", color="black" if random else "tab:grey", label=name)
+    axes.plot(*_columns(run["evaluations"], "env_steps", "return"), "o-", label="evaluation (without)")
+    axes.set(xlabel="env_steps (action repeat counted)", ylabel="return", title="Collected and evaluated episodes")
+    axes.legend(fontsize="x-small")
+    return figure
+
+
+def losses(run: dict[str, Any]) -> Figure:
+    """Every metric of the update over updates, a panel each."""
+    rows = run["learned"]
+    names = [name for name in rows[-1] if name not in ("env_steps", "episodes", "updates", "minutes", "finite")]
+    columns = 3
+    figure = Figure(figsize=(3.4 * columns, 2.3 * -(-len(names) // columns)), layout="constrained")
+    for i, name in enumerate(names, start=1):
+        axes = figure.add_subplot(-(-len(names) // columns), columns, i)
+        axes.plot(*_columns(rows, "updates", name), linewidth=1)
+        axes.set_title(
+            name + (" (nats per step)" if name in ("kl", "loss") and "kl" in names else ""), fontsize="small"
+        )
+        axes.set_xlabel("updates", fontsize="x-small")
+        if name == "kl":
+            free = run["config"]["agent_config"]["loss"]["free_nats"]
+            axes.axhline(free, linestyle="--", color="tab:red", linewidth=1, label=f"free nats {free}")
+            axes.legend(fontsize="x-small")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def time_per_part(run: dict[str, Any]) -> Figure:
+    """Where the wall-clock time went."""
+    figure, axes = _figure(height=2.4)
+    names, seconds = zip(*sorted(run["seconds"].items(), key=lambda item: item[1]), strict=True)
+    bars = axes.barh(names, [value / 60 for value in seconds])
+    axes.bar_label(bars, [f" {value / sum(seconds):.0%}" for value in seconds], fontsize="small")
+    axes.margins(x=0.12)
+    axes.set(xlabel="minutes", title=f"Time per part: {sum(seconds) / 60:.0f} minutes in all")
+    return figure
+
+
+def planned_and_realised(run: dict[str, Any]) -> Figure:
+    """What plans promise and what comes: over training, and at the last evaluation by steps ahead."""
+    rows = _having(run, "planning/planned_return")
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for kind, style in (("planned", "o--"), ("realised", "o-")):
+        left.plot(*_columns(rows, "env_steps", f"planning/{kind}_return"), style, markersize=3, label=kind)
+        ahead = rows[-1][f"planning/{kind}_rewards"]
+        right.plot(range(1, len(ahead) + 1), ahead, style, markersize=3, label=kind)
+    left.set(xlabel="env_steps", ylabel=f"return of {len(ahead)} decisions", title="Mean over evaluation decisions")
+    right.set(
+        xlabel="decisions ahead", ylabel="reward", title=f"By steps ahead, at {rows[-1]['env_steps']:,} env_steps"
+    )
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for axes in (left, right):
+        axes.legend(fontsize="x-small")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def planner_iterations(run: dict[str, Any]) -> Figure:
+    """Return of the elites and spread of actions after each of the planner's iterations, evaluation by evaluation."""
+    rows = _having(run, "planning/elite_return")
+    panels = {"elite_return": "Mean return of the elites", "action_std": "Standard deviation of actions"}
+    panels = {name: title for name, title in panels.items() if f"planning/{name}" in rows[-1]}  # as the planner tells
+    figure = Figure(figsize=(4.5 * len(panels), 3.4), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for i, row in enumerate(rows):
+            values = row[f"planning/{name}"]
+            shown = f"{row['env_steps']:,} env_steps" if i in (0, len(rows) - 1) else None
+            color = colormaps["viridis"](i / max(1, len(rows) - 1))
+            axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, color=color, label=shown)
+        axes.set(xlabel="iteration", title=title)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend(fontsize="x-small")
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def prediction_errors(groups: Groups) -> Figure:
+    """How wrong models are by decisions ahead, at each group's last evaluation, as far as they predict it."""
+    panels = {
+        "kl": "KL(posterior || d-step prior), nats",
+        "latent_mse": "latent state, mean squared error",
+        "observation_mse": "observation, mean squared error",
+        "reward_mae": "reward, mean absolute error",
+    }
+    last = {group: [_having(run, PREDICTION)[-1] for run in runs] for group, runs in groups.items()}
+    panels = {
+        name: title
+        for name, title in panels.items()
+        if any(f"prediction/{name}" in row for rows in last.values() for row in rows)
+    }
+    figure = Figure(figsize=(4 * len(panels), 4.2), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        lows: list[float] = []
+        highs: list[float] = []
+        for number, (group, rows) in enumerate(last.items()):
+            if any(f"prediction/{name}" not in row for row in rows):
+                continue
+            values = np.mean([row[f"prediction/{name}"] for row in rows], 0)
+            if not values.any():  # the KL of a deterministic model
+                continue
+            color = f"C{number}"  # a group's is the same in every panel
+            label = _with_seeds(group, groups[group])
+            axes.plot(range(1, len(values) + 1), values, "o-", markersize=3, color=color, label=label)
+            lows.append(float(values.min()))
+            highs.append(float(values.max()))
+        wide = min(lows, default=0.0) > 0 and max(highs) > 5 * min(lows)
+        axes.set(xlabel="d, decisions ahead", title=title, yscale="log" if wide else "linear")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3, which="both")
+    _legend_below(figure, figure.axes[-1])
+    return figure
+
+
+def has(run: dict[str, Any], name: str) -> bool:
+    """Whether an evaluation of the run holds `name`."""
+    return bool(_having(run, name))
+
+
+def named(runs: Sequence[dict[str, Any]]) -> Groups:
+    """Runs of one environment and observation, by label."""
+    groups: Groups = {}
+    for run in runs:
+        groups.setdefault(label(run), []).append(run)
+    return groups
+
+
+def _having(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    return [row for row in run["evaluations"] if name in row]
+
+
+def _columns(rows: Sequence[dict[str, Any]], *names: str) -> list[list[Any]]:
+    return [[row[name] for row in rows] for name in names]
+
+
+def _with_seeds(name: str, runs: list[dict[str, Any]]) -> str:
+    return textwrap.fill(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", 100)
+
+
+def _legend_below(figure: Figure, axes: Axes) -> None:
+    """Below everything, since the names of variants are long."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", fontsize="x-small")
+
+
+def _figure(height: float = 4.0) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(7, height), layout="constrained")
+    axes = figure.subplots()
+    axes.grid(alpha=0.3)
+    return figure, axes

@@ -1,0 +1,160 @@
+"""Shows runs: python experiments/report.py runs/NAME... makes one self-contained HTML page, and its PNGs."""
+
+import base64
+import html
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Turn log directories into a page that needs no other file."""
+
+    logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of runs. Those that differ by the seed alone are drawn as one curve with an interval."""
+    out: Path | None = None
+    """Folder for report.html and the PNGs. Default: the folder `report` in the first of the logdirs."""
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 2 a mistake on the command line.
+    """
+    options = tyro.cli(Report, args=argv, description=__doc__)
+    try:
+        if not options.logdirs:
+            raise ValueError("logdirs: expected one or more folders of runs, got none; give runs/NAME")
+        out = options.out or options.logdirs[0] / "report"
+        page = write_report(options.logdirs, out)
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(f"report in {page}")
+    return 0
+
+
+def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
+    """Writes the page and its pictures.
+
+    Args:
+        logdirs: of runs.
+        out: folder, made if needed.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: a folder holds no run, or nothing was evaluated yet.
+    """
+    from latentplan.cli.runs import read_run
+
+    runs = [read_run(logdir) for logdir in logdirs]
+    out.mkdir(parents=True, exist_ok=True)
+    body = [*_together(runs, out)]
+    for run, logdir in zip(runs, logdirs, strict=True):
+        body += _alone(run, logdir, out)
+    page = out / "report.html"
+    page.write_text(_PAGE.format(title=html.escape(", ".join(run["name"] for run in runs)), body="\n".join(body)))
+    return page
+
+
+def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
+    """Curves and prediction errors of all runs, by environment and observation."""
+    from latentplan.cli import figures
+
+    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in runs:
+        tasks.setdefault((run["env"], run["obs"]), []).append(run)
+    for (env, obs), of_task in tasks.items():
+        groups, name = figures.named(of_task), f"{env}-{obs}".replace(":", ".").replace("/", ".")
+        yield f"<h2>{html.escape(env)}, {obs}</h2>"
+        yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
+        yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
+        predicted = {group: x for group, x in groups.items() if all(figures.has(run, figures.PREDICTION) for run in x)}
+        if predicted:
+            yield "<h3>How far the model can be trusted</h3>"
+            yield _picture(figures.prediction_errors(predicted), out / f"{name}-prediction.png")
+
+
+def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
+    """What one run says of itself."""
+    from latentplan.cli import figures
+
+    name = run["name"]
+    yield f"<h2>{html.escape(name)}</h2>"
+    yield _facts(run)
+    yield _picture(figures.collected_returns(run), out / f"{name}-episodes.png")
+    if run["learned"]:
+        yield "<h3>Losses, means of each learning phase</h3>"
+        yield _picture(figures.losses(run), out / f"{name}-losses.png")
+    if figures.has(run, "planning/planned_return"):
+        yield "<h3>What plans promise, and what comes</h3>"
+        yield "<p>Promised above realised: the planner exploits the model's mistakes.</p>"
+        yield _picture(figures.planned_and_realised(run), out / f"{name}-promise.png")
+    if figures.has(run, "planning/elite_return") and len(run["evaluations"][-1]["planning/elite_return"]) > 1:
+        yield "<h3>The planner's iterations</h3>"
+        yield _picture(figures.planner_iterations(run), out / f"{name}-planner.png")
+    yield _picture(figures.time_per_part(run), out / f"{name}-time.png")
+    for title, pattern in (
+        (
+            "Open-loop prediction: a few steps seen, the rest imagined (without a decoder: rewards alone)",
+            "open_loop_*.png",
+        ),
+        ("The same as a film", "open_loop_*.mp4"),
+        ("The actor's dreams: a few steps seen, then it acts in the model, several times", "dream_*.*"),
+        ("Evaluation episode", "evaluation_*.mp4"),
+    ):
+        found = sorted((logdir / "videos").glob(pattern))
+        if found:
+            yield f"<h3>{title} ({html.escape(found[-1].name)})</h3>" + _embedded(found[-1])
+
+
+def _facts(run: dict[str, Any]) -> str:
+    last = run["evaluations"][-1]
+    facts = {
+        "command": run["command"],
+        "commit": ", ".join(run["commits"]),
+        "hardware": run["hardware"],
+        "last evaluation": f"{last['return']:.1f} +- {last['return_std']:.1f} over {last['episodes']} episodes at "
+        f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
+        f"{run['sittings']} sitting(s)",
+    }
+    rows = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
+    return f"<table>{rows}</table>"
+
+
+def _picture(figure: Any, file: Path) -> str:
+    data = io.BytesIO()
+    figure.savefig(data, dpi=110, format="png")
+    file.write_bytes(data.getvalue())
+    return _embedded(file)
+
+
+def _embedded(file: Path) -> str:
+    data = base64.b64encode(file.read_bytes()).decode()
+    if file.suffix == ".mp4":
+        return f'<video controls loop muted src="data:video/mp4;base64,{data}"></video>'
+    return f'<img alt="{html.escape(file.stem)}" src="data:image/png;base64,{data}">'
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #222 }}
+img, video {{ max-width: 100%; display: block; margin: .5em 0 }} video {{ max-height: 80vh }}
+th {{ text-align: left; padding-right: 1em; vertical-align: top }} td {{ font-family: monospace; font-size: 13px }}
+h2 {{ border-top: 1px solid #ccc; padding-top: .7em }}
+</style></head><body><h1>{title}</h1>
+{body}
+</body></html>
+"""

@@ -1,0 +1,185 @@
+"""Publishes runs: python experiments/results.py runs/NAME... keeps them in results/ and rewrites tables and curves.
+
+Without a run only the tables and curves are rewritten: results/README.md, results/curves/, and the README's part
+between its results marks. Nothing in them is typed by hand.
+"""
+
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+ROOT = Path(__file__).parents[1]
+MARKS = "<!-- results: written by python experiments/results.py -->\n", "<!-- end of results -->\n"
+MILESTONES = (30_000, 100_000, 200_000, 500_000, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Keep runs in results/ as data and draw all that is kept."""
+
+    logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Folders of runs to add, or to bring up to date."""
+    out: Path = ROOT / "results"
+    """Folder of results."""
+    readme: Path = ROOT / "README.md"
+    """File whose part between the results marks is rewritten."""
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 2 a mistake on the command line.
+    """
+    options = tyro.cli(Results, args=argv, description=__doc__)
+    try:
+        add(options.logdirs, options.out)
+        write_tables(options.out, options.readme)
+    except (ValueError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 2
+    print(f"results in {options.out}")
+    return 0
+
+
+def add(logdirs: tuple[Path, ...], out: Path) -> None:
+    """Keeps runs as out/runs/NAME.json, with their last open-loop prediction beside them.
+
+    Raises:
+        ValueError: a folder holds no run, or nothing was evaluated yet; none of them is added then.
+    """
+    from latentplan.cli.runs import read_run
+
+    runs = [read_run(logdir) for logdir in logdirs]
+    folder = out / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for run, logdir in zip(runs, logdirs, strict=True):
+        (folder / f"{run['name']}.json").write_text(json.dumps(run) + "\n")
+        pictures = sorted((logdir / "videos").glob("open_loop_*.png"))
+        if pictures:
+            shutil.copy(pictures[-1], folder / f"{run['name']}-open-loop.png")
+
+
+def write_tables(out: Path, readme: Path) -> None:
+    """Rewrites out/README.md, out/curves/ and the part of `readme` between the marks, from out/runs/ alone.
+
+    Raises:
+        ValueError: `readme` has no such part.
+    """
+    from latentplan.cli import figures
+
+    kept = [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
+    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for run in kept:
+        tasks.setdefault((run["env"], run["obs"]), []).append(run)
+    curves = out / "curves"
+    shutil.rmtree(curves, ignore_errors=True)
+    curves.mkdir(parents=True)
+    names = []
+    for (env, obs), runs in tasks.items():
+        name = f"{env}-{obs}".replace(":", ".").replace("/", ".")
+        groups = figures.named(runs)
+        figures.learning_curves(groups).savefig(curves / f"{name}.png", dpi=100)
+        if all(figures.has(run, figures.PREDICTION) for run in runs):
+            figures.prediction_errors(groups).savefig(curves / f"{name}-prediction.png", dpi=100)
+        names.append(name)
+    head = "# Results\n\nWritten by `python experiments/results.py`; the protocol is in docs/evaluation.md.\n\n"
+    drawn = [f"curves/{file.name}" for file in sorted(curves.glob("*.png"))]
+    drawn += [f"runs/{file.name}" for file in sorted((out / "runs").glob("*-open-loop.png"))]
+    pictures = "\n".join(f"![{Path(file).stem}]({file})\n" for file in drawn)
+    tables = summary(kept) + of_acting(kept)
+    (out / "README.md").write_text(f"{head}{tables}\n{of_runs(kept)}\n{pictures}")
+    text = readme.read_text()
+    if any(text.count(mark) != 1 for mark in MARKS):
+        raise ValueError(f"readme: expected {readme} to hold each of the lines {MARKS} once; put them back")
+    before, rest = text.split(MARKS[0])
+    shown = "\n".join(f"![{name}](results/curves/{name}.png)\n" for name in names)
+    readme.write_text(f"{before}{MARKS[0]}\n{tables}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+
+
+def summary(runs: list[dict[str, Any]]) -> str:
+    """One row per environment, observation and variant: returns at milestones, with what was published."""
+    from latentplan.cli import aggregate, targets
+
+    groups = aggregate.group(runs)
+    reached = [steps for steps in MILESTONES if any(aggregate.at(group, steps) for group in groups.values())]
+    columns = ["environment", "obs", "what", "seeds", *(f"{steps // 1000}k" for steps in reached), "last", "published"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for (env, obs, what), group in groups.items():
+        cells = [env, obs, what, str(len(group))]
+        cells += [_shown(aggregate.at(group, steps)) for steps in reached]
+        last = min(run["evaluations"][-1]["env_steps"] for run in group)
+        minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
+        cells.append(f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min")
+        known = targets.published(env, obs)
+        cells.append("; ".join(f"{source.split(' (')[0]} {_points(points)}" for source, points in known.items()))
+        lines.append("| " + " | ".join(cells) + " |")
+    note = (
+        "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
+        "the columns are env_steps: the last evaluation up to them, at most a fifth before.\n"
+    )
+    return "\n".join(lines) + "\n" + note + _aggregate(groups)
+
+
+def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
+    """Interquartile means of what was run without variants on several dm_control tasks."""
+    from latentplan.cli import aggregate
+    from latentplan.envs.suites import is_gymnasium
+
+    suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    for (env, obs, what), group in groups.items():
+        if not is_gymnasium(env) and not group[0]["variant"]:
+            suites.setdefault((obs, what), {})[env] = group
+    lines = []
+    for (obs, what), tasks in suites.items():
+        if len(tasks) > 1:
+            seeds = min(map(len, tasks.values()))
+            score, low, high = aggregate.across_tasks(tasks)
+            spread = f" ({low:.3f} to {high:.3f})" if seeds > 1 else ""  # one seed of each says nothing of others
+            lines.append(
+                f"- {what}, {obs}: interquartile mean score {score:.3f}{spread} "
+                f"({len(tasks)} tasks, {seeds} seed(s) of each, at each run's last evaluation)"
+            )
+    return "\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def of_runs(runs: list[dict[str, Any]]) -> str:
+    """One row per run: where its data is, how far it went, and how it was made."""
+    lines = ["| run | env_steps | sittings | commit | hardware | command |", "|---|---|---|---|---|---|"]
+    for run in runs:
+        done, asked = run["evaluations"][-1]["env_steps"] / 1000, run["config"]["run"]["env_steps"] / 1000
+        reached = f"{done:.0f}k" if done >= asked else f"{done:.0f}k of {asked:.0f}k"
+        lines.append(
+            f"| [{run['name']}](runs/{run['name']}.json) | {reached} | {run['sittings']} | {run['commit'][:9]} | "
+            f"{run['hardware']} | `{run['command']}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def of_acting(runs: list[dict[str, Any]]) -> str:
+    """One row per model that was acted with in several ways, by `experiments/evaluate.py --act`."""
+    from latentplan.cli import aggregate
+
+    lines = ["\n| one model, acted with by | return | episodes | env_steps | run |", "|---|---|---|---|---|"]
+    for run in runs:
+        for way, found in run.get("acting", {}).items():
+            how = "its policy" if way == "policy" else f"{way}, its critic at a plan's end"
+            interval = _shown(aggregate.interval([found["returns"]]))
+            lines.append(f"| {how} | {interval} | {len(found['returns'])} | {found['env_steps']:,} | {run['name']} |")
+    return "\n".join(lines) + "\n" if len(lines) > 2 else ""
+
+
+def _points(points: dict[int, float]) -> str:
+    return ", ".join(f"{value:g} at {steps // 1000}k" for steps, value in points.items())
+
+
+def _shown(interval: tuple[float, float, float] | None) -> str:
+    return "" if interval is None else "{:.0f} ({:.0f} to {:.0f})".format(*interval)

@@ -1,0 +1,218 @@
+"""Trains an agent: python experiments/run.py --env walker_walk. The same command with the same logdir resumes."""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: list[str]) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name.
+
+    Returns:
+        Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted (and saved).
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take GPU memory as it is needed
+    try:
+        import tyro  # noqa: F401
+        from rich.console import Console
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is missing, which the command line needs: pip install 'latentplan[experiments]'",
+            file=sys.stderr,
+        )
+        return 1
+
+    console = Console(stderr=False)
+    try:
+        return _run(argv, console)
+    except KeyboardInterrupt:
+        console.print("stopped; what was saved is kept, and the same command goes on from there")
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        complain(f"{type(error).__name__}: {error}")
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def complain(line: str) -> None:
+    """Says what is wrong, on stderr."""
+    from rich.console import Console
+
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True, style="red")
+
+
+def _run(argv: list[str], console) -> int:
+    from latentplan.agents import AGENTS
+    from latentplan.cli.display import Display
+    from latentplan.driver import compilation, loop
+    from latentplan.driver.logging import prepare_logdir
+    from latentplan.driver.memory import check_memory
+    from latentplan.envs.workers import Workers
+    from latentplan.replay.ring import check_lengths, make_replay
+
+    compilation.configure()
+    experiment = parse(argv, console)
+    with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
+        agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+        check_lengths(experiment.replay, workers.spec)
+        check_memory(experiment.replay, workers.spec)
+        loop.check_update(agent, make_replay(experiment.replay, workers.spec))
+        logdir = prepare_logdir(experiment.folder())
+        with lock(logdir), Display(experiment.run.env_steps, console) as display:
+            open_logdir(logdir, experiment)
+            announce(experiment, logdir, workers.spec, console)
+            try:
+                loop.train(
+                    agent,
+                    workers.spec,
+                    experiment.env,
+                    experiment.environment,
+                    experiment.run,
+                    experiment.replay,
+                    logdir,
+                    display,
+                    workers=workers,
+                )
+            except loop.Interrupted:
+                console.print("interrupted and saved; the same command goes on from here")
+                return 130
+    console.print(f"done: {experiment.run.env_steps} env_steps; results in {logdir}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def parse(argv: list[str], console):
+    """The experiment a command line asks for: its preset, changed by its flags."""
+    import tyro
+
+    from latentplan.presets import PROTOCOLS, Experiment, make_preset, resolve_preset
+
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--env", default="walker_walk")
+    early.add_argument("--preset", default="auto")
+    early.add_argument("--obs", default="pixels")
+    early.add_argument("--agent", default="")
+    early.add_argument("--planner", default="")
+    early.add_argument("--size", default="")
+    known, _ = early.parse_known_args(argv)
+    preset, why = resolve_preset(known.preset)
+    console.print(why, highlight=False, soft_wrap=True)
+    agent = known.agent or PROTOCOLS.get(preset, "planet")
+    default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
+    default = dataclasses.replace(default, preset=known.preset)
+    try:
+        experiment = tyro.cli(
+            Experiment, args=argv, default=default, description=__doc__, config=(tyro.conf.AvoidSubcommands,)
+        )
+    except SystemExit as exit:
+        for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
+            complain(line)
+        raise
+    return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
+
+
+def others_settings(argv: list[str], agent: str, planner: str) -> list[str]:
+    """A line for each option that is a setting of another agent or planner than the chosen one.
+
+    Args:
+        argv: the command line.
+        agent: the chosen one.
+        planner: the chosen one.
+
+    Returns:
+        Which options they are, and who has them.
+    """
+    from latentplan.agents import AGENTS
+    from latentplan.planners import PLANNERS
+
+    chosen = {"agent": agent, "planner": planner}
+    registries: dict[str, dict[str, Any]] = {"agent": AGENTS, "planner": PLANNERS}
+    lines = []
+    for option in (word.partition("=")[0] for word in argv if word.startswith("--")):
+        kind = "planner" if option.startswith("--planner.") else "agent"
+        setting = option.removeprefix("--").removeprefix("planner.").replace("-", "_")
+        having = [name for name, entry in registries[kind].items() if _has(entry.config(), setting)]
+        if having and chosen[kind] not in having:
+            found = " or ".join(having)
+            lines.append(
+                f"{option}: expected a setting of --{kind} {chosen[kind]}, got one of {found}; "
+                f"choose --{kind} {found}, or leave it out"
+            )
+    return lines
+
+
+def _has(config, setting: str) -> bool:
+    """Whether a config has a field, `part.field` in a nested one; or without no_, as switches are turned off."""
+    *path, name = setting.split(".")
+    for part in path:
+        config = getattr(config, part, None)
+    names = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    return bool(names & {name, name.removeprefix("no_")})
+
+
+def open_logdir(logdir: Path, experiment) -> None:
+    """Writes config.json, or adds this sitting to it; refuses a folder that belongs to another config.
+
+    Raises:
+        ValueError: the folder holds a run with another config (the fields are named), or an unreadable one.
+    """
+    from latentplan.driver.logging import write_json_atomic
+    from latentplan.driver.provenance import describe, differences
+
+    file = logdir / "config.json"
+    now = describe(experiment, ["python", *sys.argv])
+    config, sitting = now.pop("config"), now
+    sittings = []
+    if file.exists():
+        try:
+            before = json.loads(file.read_text())
+            sittings, old = before["sittings"], before["config"]
+        except (json.JSONDecodeError, KeyError) as error:
+            raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+        changed = differences(old, config, ignore=("logdir",))
+        changed = [line for line in changed if not line.startswith("run.env_steps:")]
+        chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
+        changed = chosen or changed  # the rest follows from these
+        if changed:
+            raise ValueError(
+                f"logdir: {logdir} holds a run with another config:\n  "
+                + "\n  ".join(changed)
+                + "\nUse the same flags to resume it, or another --logdir"
+            )
+    write_json_atomic(file, {"config": config, "sittings": [*sittings, sitting]})
+
+
+def lock(logdir: Path):
+    """Keeps a second process out of the same folder while this one runs."""
+    import contextlib
+    import fcntl
+
+    @contextlib.contextmanager
+    def held():
+        with (logdir / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"logdir: {logdir} is in use by another run; choose another --logdir") from None
+            yield
+
+    return held()
+
+
+def announce(experiment, logdir: Path, spec, console) -> None:
+    """Says what the run will need and do, before it does."""
+    from latentplan.replay.ring import replay_bytes
+
+    console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)
+    gib = replay_bytes(experiment.replay, spec) / 2**30
+    console.print(
+        f"{experiment.env}: observation {spec.observation_shape} {spec.observation_dtype}, {spec.action_size} actions, "
+        f"action repeat {spec.action_repeat}; replay {experiment.replay.capacity} records, {gib:.2f} GiB",
+        highlight=False,
+        soft_wrap=True,
+    )

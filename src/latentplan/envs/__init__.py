@@ -1,0 +1,1 @@
+"""Environments: suites by name, wrappers, worker processes, rendering."""

@@ -1,0 +1,214 @@
+"""Environments with one face: actions in [-1, 1], uint8 pixels or float32 vectors, action repeat, and worker processes.
+
+Worker processes import this module and not JAX: keep JAX out of what it imports.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import (
+    AddRenderObservation,
+    FlattenObservation,
+    RescaleAction,
+    TransformAction,
+    TransformObservation,
+)
+
+from latentplan.envs import atari, gl, images, suites
+from latentplan.envs.atari import AtariConfig
+from latentplan.envs.wrappers import ActionRepeat, CheckFinite, StandStill, check_actions
+
+if TYPE_CHECKING:
+    from latentplan.types import EnvSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvConfig:
+    """How an environment is presented to an agent."""
+
+    obs: Literal["pixels", "state"] = "pixels"
+    """What the agent sees: frames, which are the environment's observation where that is an image and rendered where
+    it is not, or the simulator's own vector."""
+
+    action_repeat: int | None = None
+    """Control steps each action is held for. None: the paper's for the task (Atari: 4, gymnasium: 1)."""
+
+    image_size: int = 64
+    """Height and width of a frame, in pixels."""
+
+    grayscale: bool = False
+    """Frames have one channel, how bright a pixel is, and not three."""
+
+    frame_stack: int = 1
+    """How many of the newest frames an observation of pixels holds, one behind the other as channels. A model without
+    memory needs more than one to see speed; TD-MPC2 has 3."""
+
+    camera: int = 0
+    """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
+
+    render_quality: Literal["full", "fast"] = "full"
+    """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
+    shadows, several times faster where no GPU renders."""
+
+    supersample: int = 1
+    """dm_control draws frames this many times as wide and high, and they are averaged down: small frames then show
+    where between two pixels a thin body lies."""
+
+    atari: AtariConfig = field(default_factory=AtariConfig)
+    """How Atari games (ALE/...) are played."""
+
+    def __post_init__(self) -> None:
+        """Refuses values that no environment can have."""
+        if self.obs not in ("pixels", "state"):
+            raise ValueError(f"obs: expected 'pixels' or 'state', got {self.obs!r}.")
+        if self.action_repeat is not None and self.action_repeat < 1:
+            raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
+        if self.image_size < 1:
+            raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
+        if self.grayscale and self.obs != "pixels":
+            raise ValueError("grayscale: expected False, as obs=state has no frames, got True. Use obs=pixels.")
+        if self.frame_stack < 1 or (self.frame_stack > 1 and self.obs != "pixels"):
+            expected = "at least 1 frame" if self.obs == "pixels" else "1, as obs=state has no frames"
+            raise ValueError(f"frame_stack: expected {expected}, got {self.frame_stack}.")
+        if self.camera < -1:
+            raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
+        if self.render_quality not in ("full", "fast"):
+            raise ValueError(f"render_quality: expected 'full' or 'fast', got {self.render_quality!r}.")
+        if self.supersample < 1:
+            raise ValueError(f"supersample: expected at least 1, which is none, got {self.supersample}.")
+
+
+def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
+    """Builds one environment, normalised.
+
+    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
+    is the choice. Observations are float32 [n], or uint8 [image_size, image_size, C * frame_stack] with the newest
+    frame last; C is 3, or 1 without colour. One `step` is one decision: `action_repeat` control steps, rewards summed.
+    After the episode's end, steps repeat the last observation with reward 0 and the same flags. The same seed to
+    `reset` gives the same episode, bit for bit, whatever ran before.
+
+    Args:
+        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5" or "module:Id"; see `suites.parse`.
+        config: how to present it.
+
+    Returns:
+        The environment. `terminated` and `truncated` (the time limit) are told apart.
+
+    Raises:
+        ValueError: unknown name, a package that it needs is missing, actions that are neither a bounded Box nor
+            Discrete, observations that are not numbers, no such camera, or no frames to be had.
+        GLUnavailable: pixels are asked for and OpenGL does not work.
+
+    Example:
+        >>> env = make_env("Pendulum-v1", EnvConfig(obs="state"))
+        >>> observation, _ = env.reset(seed=0)
+        >>> observation.shape, observation.dtype
+        ((3,), dtype('float32'))
+    """
+    pixels = config.obs == "pixels"
+    fast = config.render_quality == "fast"
+    task = suites.parse(name, rendering=pixels)
+    if task.suite == "dm_control":
+        if pixels:
+            gl.check_backend()
+        size = config.image_size * config.supersample if pixels else None
+        env = suites.load_dm_control(task, image_size=size, camera=config.camera, fast=fast)
+    elif task.suite == "atari":
+        env = atari.load(task.task, config.atari, pixels=pixels)
+    else:
+        gl.choose_backend(rendering=pixels)
+        env = suites.load_gymnasium(task, pixels=pixels, fast=fast)
+        if pixels and hasattr(env.unwrapped, "mujoco_renderer"):
+            gl.check_backend()
+    control_step_limit = suites.control_step_limit(env)
+    env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
+    env = _unit_actions(env, name)  # outside the repeat: once per decision
+    env = _pixels(env, name, config) if pixels else _vector(env, name)
+    return StandStill(CheckFinite(env, name))
+
+
+def env_spec(env: gymnasium.Env) -> "EnvSpec":
+    """What an agent has to know about an environment that `make_env` built."""
+    from latentplan.types import EnvSpec
+
+    return EnvSpec(**spec_fields(env))
+
+
+def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
+    """The fields of `EnvSpec`, without its module, which imports JAX."""
+    observations, actions = env.observation_space, env.action_space
+    assert isinstance(observations, Box) and isinstance(actions, Box)
+    return {
+        "observation_shape": observations.shape,
+        "observation_dtype": observations.dtype.name,
+        "action_size": actions.shape[0],
+        "action_repeat": env.get_wrapper_attr("action_repeat"),
+        "max_decisions": env.get_wrapper_attr("max_decisions"),
+        "discrete": env.get_wrapper_attr("discrete"),
+    }
+
+
+def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """Actions float32 [A] in [-1, 1], checked, scaled to the environment's own bounds and shape."""
+    space = env.action_space
+    if isinstance(space, Discrete):
+        one_hot = Box(-1.0, 1.0, (int(space.n),), np.float32)
+        chosen = TransformAction(env, partial(_choose, size=int(space.n), first=int(space.start)), one_hot)
+        return _Told(chosen, discrete=True)
+    if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(
+            f"env: {name} has the action space {space}; expected a Box of floats or Discrete. "
+            "Choose another version of the task, or wrap it into one."
+        )
+    if not np.all(np.abs([space.low, space.high]) < suites.UNBOUNDED):
+        raise ValueError(
+            f"env: {name} has the unbounded action space {space}, which [-1, 1] cannot be scaled to. "
+            "Give its Box finite bounds, for example with gymnasium.wrappers.RescaleAction in its entry point."
+        )
+    size = int(np.prod(space.shape))
+    unit = Box(-1.0, 1.0, (size,), np.float32)
+    scaled = RescaleAction(env, space.dtype.type(-1.0), space.dtype.type(1.0))
+    return _Told(TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit), discrete=False)
+
+
+class _Told(gymnasium.Wrapper):
+    """Says whether actions are discrete, which the space of one-hot vectors no longer shows."""
+
+    def __init__(self, env: gymnasium.Env, *, discrete: bool):
+        super().__init__(env)
+        self.discrete = discrete
+
+
+def _choose(action: Any, *, size: int, first: int) -> int:
+    return first + int(np.argmax(check_actions(action, (size,))))
+
+
+def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarray:
+    return check_actions(action, (size,)).reshape(shape)
+
+
+def _pixels(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.Env:
+    if not images.is_image(env.observation_space):
+        env = AddRenderObservation(env)
+        frame = np.asarray(env.render())  # whose type the wrapper takes for granted
+        if frame.dtype != np.uint8 or not images.is_image(env.observation_space):
+            raise ValueError(
+                f"obs: {name} renders {frame.dtype} {list(frame.shape)}; expected frames uint8 [height, width, 3]. "
+                "Use obs=state, or convert what its render returns."
+            )
+    return images.stack(images.fit(env, config.image_size, grayscale=config.grayscale), config.frame_stack)
+
+
+def _vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    if not env.observation_space.is_np_flattenable:
+        raise ValueError(
+            f"env: {name} has the observation space {env.observation_space}, which is no fixed number of numbers. "
+            "Use obs=pixels, or wrap it."
+        )
+    flat = FlattenObservation(env)
+    vector = Box(-np.inf, np.inf, flat.observation_space.shape, np.float32)
+    return TransformObservation(flat, lambda observation: observation.astype(np.float32), vector)

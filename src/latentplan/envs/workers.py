@@ -1,0 +1,296 @@
+"""Parallel environments in spawned processes that are stepped together, and that fail loudly.
+
+Worker processes must not load JAX: what they need is imported where they need it.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from multiprocessing import connection, resource_tracker
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import gymnasium
+import numpy as np
+
+from latentplan.envs import gl, suites
+from latentplan.envs.wrappers import check_actions
+
+if TYPE_CHECKING:
+    from latentplan.envs.env import EnvConfig
+    from latentplan.types import EnvSpec
+
+
+class StepResult(NamedTuple):
+    """What one decision led to, in each environment.
+
+    Attributes:
+        observation: [num_envs, ...], uint8 pixels or float32 vectors.
+        reward: [num_envs] float32, summed over the repeated control steps.
+        is_last: [num_envs] bool, the episode is over, by termination or by the time limit.
+        is_terminal: [num_envs] bool, it is over by termination.
+    """
+
+    observation: np.ndarray
+    reward: np.ndarray
+    is_last: np.ndarray
+    is_terminal: np.ndarray
+
+
+class WorkerDied(RuntimeError):
+    """An environment's process was killed, raised, or did not answer.
+
+    Attributes:
+        index: which environment, from 0.
+        traceback: the worker's own traceback; "" where there is none.
+    """
+
+    def __init__(self, index: int, reason: str, traceback: str = ""):
+        self.index = index
+        self.traceback = traceback
+        super().__init__(f"environment worker {index} {reason}" + (f"\n\n{traceback}" if traceback else ""))
+
+
+class Workers:
+    """Environments in processes of their own, one each, stepped together.
+
+    Processes are spawned, not forked, since JAX and OpenGL do not survive a fork; so a script that makes
+    Workers needs the usual `if __name__ == "__main__":`, and what it imports at the top is imported once more in
+    each process. gymnasium's AsyncVectorEnv is not used: it waits for ever, whatever its timeout, for an
+    exception that cannot be pickled and for a worker that hangs while it is built, and it drops tracebacks.
+
+    Every failure closes all processes, so that new Workers can be made at once.
+
+    Args:
+        name: the environment, as for `make_env`.
+        config: how to present it.
+        num_envs: how many.
+        timeout_s: seconds to wait for any one answer before the worker is given up.
+
+    Attributes:
+        spec: what an agent has to know about the environment.
+        num_envs: how many.
+
+    Raises:
+        ValueError, GLUnavailable: as for `make_env`.
+        WorkerDied: by any method, where a worker was killed, raised, or did not answer.
+
+    Example:
+        >>> from latentplan.envs.env import EnvConfig
+        >>> with Workers("Pendulum-v1", EnvConfig(obs="state"), num_envs=2) as workers:
+        ...     observation = workers.reset(seeds=[0, 1])
+        ...     result = workers.step(np.zeros((2, workers.spec.action_size), np.float32))
+        >>> result.reward.shape
+        (2,)
+    """
+
+    def __init__(self, name: str, config: "EnvConfig", num_envs: int, *, timeout_s: float = 120.0):
+        if num_envs < 1:
+            raise ValueError(f"num_envs: expected at least 1 environment, got {num_envs}.")
+        pixels = config.obs == "pixels"
+        gl.choose_backend(rendering=pixels)  # set here, so that the processes inherit it
+        if pixels and not suites.is_gymnasium(name):
+            gl.check_backend()
+        self.num_envs = num_envs
+        self._name, self._timeout_s = name, timeout_s
+        self._waiting = self._closed = False
+        self._starting = True
+        self._pipes: list[connection.Connection] = []
+        self._processes: list[Any] = []
+        try:
+            self._start(config)
+            self.spec = self._receive_spec()
+            self._starting = False
+        except BaseException:
+            self._kill()
+            raise
+
+    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+        """Begins a new episode everywhere.
+
+        Args:
+            seeds: one per environment, each from 0 to 2**32 - 1; the same seed gives the same episode.
+
+        Returns:
+            The first observations [num_envs, ...].
+        """
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seeds: expected {self.num_envs}, one per environment, got {len(seeds)}.")
+        self._send("reset", [int(seed) for seed in seeds])
+        return np.stack(self._receive())
+
+    def step(self, actions: Any) -> StepResult:
+        """One decision everywhere: actions [num_envs, A] in [-1, 1]."""
+        self.step_async(actions)
+        return self.step_wait()
+
+    def step_async(self, actions: Any) -> None:
+        """Sends the actions [num_envs, A] and returns at once; `step_wait` gives what they led to."""
+        self._send("step", list(check_actions(actions, (self.num_envs, self.spec.action_size))))
+
+    def step_wait(self) -> StepResult:
+        """Waits for what the actions of `step_async` led to."""
+        if not self._waiting:
+            raise RuntimeError("step_wait: nothing was sent. Call step_async first.")
+        observation, reward, is_last, is_terminal = zip(*self._receive(), strict=True)
+        return StepResult(np.stack(observation), np.array(reward, np.float32), np.array(is_last), np.array(is_terminal))
+
+    def close(self) -> None:
+        """Ends the processes; may be called more than once."""
+        self._closed = True
+        for pipe in self._pipes:
+            pipe.close()  # a worker that finds its pipe closed puts its environment away and ends
+        deadline = time.monotonic() + 5.0
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        self._kill()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _start(self, config: "EnvConfig") -> None:
+        context = multiprocessing.get_context("spawn")
+        with _sigint_blocked():
+            for index in range(self.num_envs):
+                ours, theirs = context.Pipe()
+                self._pipes.append(ours)
+                process = context.Process(
+                    target=_serve, args=(self._name, config, theirs), name=f"env-{index}", daemon=True
+                )
+                process.start()
+                self._processes.append(process)
+                theirs.close()
+
+    def _receive_spec(self) -> "EnvSpec":
+        from latentplan.types import EnvSpec
+
+        self._waiting = True
+        try:
+            return EnvSpec(**self._receive()[0])
+        except WorkerDied as error:
+            mistake = error.__cause__
+            if mistake is not None:  # as make_env raised it
+                raise mistake from error
+            raise
+
+    def _send(self, command: str, payloads: list[Any]) -> None:
+        if self._closed:
+            raise RuntimeError("Workers: closed. Make new ones.")
+        if self._waiting:
+            raise RuntimeError(f"{command}: an answer is still due. Call step_wait first.")
+        for index, (pipe, payload) in enumerate(zip(self._pipes, payloads, strict=True)):
+            try:
+                pipe.send((command, payload))
+            except OSError:
+                raise self._died(index) from None
+        self._waiting = True
+
+    def _receive(self) -> list[Any]:
+        answers: dict[int, Any] = {}
+        due: dict[Any, int] = {pipe: index for index, pipe in enumerate(self._pipes)}
+        deadline = time.monotonic() + self._timeout_s
+        while due:
+            ready = connection.wait(list(due), max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self._kill()
+                raise WorkerDied(min(due.values()), f"({self._name}) did not answer within {self._timeout_s:g} s.")
+            for pipe in ready:
+                index = due.pop(pipe)
+                answers[index] = self._answer(index)
+        self._waiting = False
+        return [answers[index] for index in range(self.num_envs)]
+
+    def _answer(self, index: int) -> Any:
+        try:
+            kind, answer = self._pipes[index].recv()
+        except (EOFError, OSError):
+            raise self._died(index) from None
+        if kind == "answer":
+            return answer
+        self._kill()
+        summary, trace = answer
+        mistakes = {"ValueError": ValueError, "GLUnavailable": gl.GLUnavailable}
+        cause = mistakes[kind](summary) if kind in mistakes else None
+        raise WorkerDied(index, f"({self._name}) failed: {summary}", trace) from cause
+
+    def _died(self, index: int) -> WorkerDied:
+        self._processes[index].join(5.0)
+        code = self._processes[index].exitcode
+        self._kill()
+        if code is not None and code < 0:
+            how = f"was killed by signal {-code} ({_signal_name(-code)})."
+            how += " Out of memory? Try fewer environments." if -code == getattr(signal, "SIGKILL", None) else ""
+        else:
+            how = f"ended with exit status {code}; its own message, if it left one, is above"
+            if self._starting:
+                how += '. A script that makes Workers needs `if __name__ == "__main__":` around what it runs'
+        return WorkerDied(index, f"({self._name}) {how}")
+
+    def _kill(self) -> None:
+        self._closed = True
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+            process.join()
+        for pipe in self._pipes:
+            pipe.close()
+
+
+def _serve(name: str, config: "EnvConfig", pipe: connection.Connection) -> None:
+    """A worker's life: build the environment, then answer until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    from latentplan.envs.env import make_env, spec_fields
+
+    with contextlib.suppress(EOFError, OSError):  # the parent has closed the pipe, or is gone
+        try:
+            env = make_env(name, config)
+            fields = spec_fields(env)
+        except Exception as error:
+            mistakes = [kind for kind in (ValueError, gl.GLUnavailable) if isinstance(error, kind)]
+            pipe.send((mistakes[0].__name__, (str(error), "")) if mistakes else _failure(error))
+            return
+        with contextlib.closing(env):
+            pipe.send(("answer", fields))
+            while True:
+                command, payload = pipe.recv()
+                try:
+                    answer = ("answer", _answer(env, command, payload))
+                except Exception as error:
+                    answer = _failure(error)
+                pipe.send(answer)
+
+
+def _answer(env: gymnasium.Env, command: str, payload: Any) -> Any:
+    if command == "reset":
+        return env.reset(seed=payload)[0]
+    observation, reward, terminated, truncated, _ = env.step(payload)
+    return observation, reward, terminated or truncated, terminated
+
+
+def _failure(error: Exception) -> tuple[str, tuple[str, str]]:
+    # As text: an exception's class may not exist, or not unpickle, on the other side.
+    return "failure", (f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Processes started inside are born with SIGINT blocked: Ctrl-C reaches the parent only, also while they load."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # starting it unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else "unknown"

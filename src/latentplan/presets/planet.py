@@ -1,0 +1,89 @@
+"""PlaNet's presets."""
+
+from dataclasses import replace
+from typing import Any
+
+from latentplan.agents.planet import LossConfig, PlaNetConfig
+from latentplan.driver.schedule import RunConfig
+from latentplan.envs.suites import is_atari, is_gymnasium
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.planners.cem import CEMConfig
+from latentplan.presets.experiment import Experiment, eval_every
+from latentplan.replay.ring import ReplayConfig
+
+
+def planet_paper(bare: Experiment) -> Experiment:
+    """PlaNet v5 to the letter; where an episode may terminate, that is learned, too."""
+    return replace(bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=is_gymnasium(bare.env))))
+
+
+PIXEL_LOSS: dict[str, Any] = {"dynamics_scale": 5.0, "observation_start": 0.25, "observation_ramp": 3000}
+
+
+def planet_cpu(bare: Experiment) -> Experiment:
+    """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
+    # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
+    pixels = bare.environment.obs == "pixels"
+    # Longer plans, wider from the start: for gymnasium's classic tasks, whose decisions last 0.02 to 0.05 s, and for
+    # models learned from pixels, whose plans of 12 let the cart drift out of the picture.
+    long = pixels or is_gymnasium(bare.env)
+    plans: dict[str, Any] = {"horizon": 20, "init_std": 1.0} if long else {"horizon": 12, "init_std": 0.5}
+    return replace(
+        bare,
+        environment=replace(bare.environment, render_quality="fast", image_size=32, supersample=2 if pixels else 1),
+        run=RunConfig(
+            env_steps=200_000,
+            updates_per_episode=100 if pixels else 200,
+            eval_every=eval_every(bare.env),
+            eval_episodes=3 if pixels else 5,
+        ),
+        replay=ReplayConfig(capacity=110_000, batch_size=16 if pixels else 32, batch_length=32),
+        agent_config=PlaNetConfig(
+            model=WorldModelConfig(
+                conv_depth=16,
+                conv_norm="layer",
+                layers=1,
+                pixel_std=0.05,
+                vector_std=0.03,
+                predict_terminal=is_gymnasium(bare.env),
+            ),
+            loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0, **(PIXEL_LOSS if pixels else {})),
+            planner=CEMConfig(
+                num_iterations=3 if pixels else 4, num_candidates=150, num_elites=15, warm_start=True, **plans
+            ),
+        ),
+    )
+
+
+def planet_debug(bare: Experiment) -> Experiment:
+    """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
+    gymnasium, atari = is_gymnasium(bare.env), is_atari(bare.env)
+    action_repeat = None if atari else 2 if gymnasium else 20
+    return replace(
+        bare,
+        environment=replace(bare.environment, action_repeat=action_repeat, render_quality="fast"),
+        run=RunConfig(
+            # 3 or 4 episodes of Pong, of Pendulum or of a dm_control task
+            env_steps=12_000 if atari else 600 if gymnasium else 4000,
+            seed_episodes=2,
+            updates_per_episode=4,
+            eval_every=6_000 if atari else 300 if gymnasium else 2000,
+            eval_episodes=1,
+            checkpoint_every=2_000 if atari else 200 if gymnasium else 1000,
+            open_loop_length=20,
+        ),
+        replay=ReplayConfig(capacity=1000, batch_size=4, batch_length=8),
+        agent_config=PlaNetConfig(
+            model=WorldModelConfig(
+                deter=16,
+                stoch=4,
+                hidden=16,
+                layers=1,
+                conv_depth=4,
+                reward_hidden=16,
+                vector_hidden=16,
+                predict_terminal=gymnasium,
+            ),
+            planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
+        ),
+    )

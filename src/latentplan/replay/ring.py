@@ -1,0 +1,246 @@
+"""Replay on the accelerator: a ring of records from which windows are drawn, uniformly, by priority or by age."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flashbax as fbx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from latentplan.types import Array, Batch, EnvSpec, Key
+
+_LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
+_PRIORITY_BYTES = 16  # a tree of sums over up to twice as many leaves
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayConfig:
+    """Replay's settings. The batch is that of PlaNet (its hyper-parameter appendix): 50 sequences of 50 steps."""
+
+    capacity: int = 500_000
+    """Records kept; the oldest are overwritten. One record is one decision, and one more per episode."""
+    batch_size: int = 50
+    """Windows in one batch."""
+    batch_length: int = 50
+    """Records in one window."""
+    priority_exponent: float = 0.0
+    """Windows are drawn in proportion to priority^this; 0: all alike. The agent gives priorities; TD-MPC has 0.6."""
+    importance_exponent: float = 0.4
+    """Drawn by priority, windows weigh probability^-this, at most 1. TD-MPC has 0.4."""
+    newest_share: float = 0.0
+    """Share of a batch's windows that is drawn from the newest records alone, so that the model soon learns where its
+    mistakes are made use of. PlaNet's loader has about a half, Dreamer V3's shows every new window once."""
+    newest: int = 5_000
+    """How many records are the newest."""
+
+    def __post_init__(self) -> None:
+        """Checks the sizes against each other."""
+        for name in ("capacity", "batch_size", "batch_length"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"replay.{name}: expected at least 1, got {value}; set --replay.{name} to 1 or more")
+        for name in ("priority_exponent", "importance_exponent"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"replay.{name}: expected 0 to 1, got {getattr(self, name)}")
+        if self.batch_length > self.capacity:
+            raise ValueError(
+                f"replay.batch_length: expected at most replay.capacity ({self.capacity} records), "
+                f"got {self.batch_length}; lower --replay.batch-length or raise --replay.capacity"
+            )
+        if self.newest_share and self.newest < self.batch_length:
+            raise ValueError(
+                f"replay.newest: expected at least replay.batch_length ({self.batch_length} records), got {self.newest}"
+            )
+        if not 0 <= self.newest_share < 1 or (self.newest_share and self.priority_exponent):
+            raise ValueError(
+                f"replay.newest_share: expected 0 <= newest_share < 1, and 0 where windows are drawn by priority, "
+                f"got {self.newest_share} with priority_exponent {self.priority_exponent}"
+            )
+
+
+class Replay(NamedTuple):
+    """A replay memory as pure functions.
+
+    Attributes:
+        init: () -> state, with nothing in it.
+        add: (state, Batch [n, ...]) -> state, appends n <= capacity records. Compiles once per n, so whole
+            episodes go through `add_episode`. jit it with the state donated, or every call copies the memory.
+        sample: (state, key) -> Batch [B, T, ...], windows of consecutive records. A window may run over the end of an
+            episode into the next; `is_first` marks where, and is left as it was recorded, so a window's first record is
+            seldom flagged. Needs `can_sample`.
+        draw: (state, key) -> (the same Batch, Drawn): and which windows they are.
+        reprioritise: (state, Drawn, priority [B]) -> state. Does nothing where all windows are alike; new ones have the
+            largest priority so far.
+        priorities: (state) -> what of the state is about priorities, a pytree; None where all windows are alike.
+        with_priorities: (state, priorities) -> state.
+        can_sample: (state) -> bool scalar, whether at least T records are held.
+        capacity: records kept.
+    """
+
+    init: Callable[[], Any]
+    add: Callable[[Any, Batch], Any]
+    sample: Callable[[Any, Key], Batch]
+    draw: Callable[[Any, Key], tuple[Batch, "Drawn"]]
+    reprioritise: Callable[[Any, "Drawn", Array], Any]
+    priorities: Callable[[Any], Any]
+    with_priorities: Callable[[Any, Any], Any]
+    can_sample: Callable[[Any], Array]
+    capacity: int
+
+
+class Drawn(NamedTuple):
+    """Which windows a batch is made of.
+
+    Attributes:
+        indices: [B], where they begin.
+        weight: [B], what they weigh in a loss; 1 for the least likely. None where all windows are alike.
+    """
+
+    indices: Array | None
+    weight: Array | None
+
+
+def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
+    """Builds a replay memory for one environment.
+
+    Observations lie flattened, [capacity, prod(shape)]: accelerators that lay arrays out in tiles would pad a
+    last axis of 3 channels to many times its size.
+
+    Args:
+        config: sizes.
+        spec: the environment.
+
+    Returns:
+        Pure functions over the state.
+
+    Example:
+        >>> spec = EnvSpec((3,), "float32", action_size=1, action_repeat=1, max_decisions=4)
+        >>> replay = make_replay(ReplayConfig(capacity=8, batch_size=2, batch_length=3), spec)
+        >>> add = jax.jit(replay.add, donate_argnums=0)
+        >>> flags = np.arange(5) == 0
+        >>> episode = Batch(np.ones((5, 3), "float32"), np.zeros((5, 1), "float32"), np.zeros(5, "float32"),
+        ...                 flags, flags[::-1], np.zeros(5, bool))
+        >>> state = add_episode(replay, add, replay.init(), episode)
+        >>> replay.sample(state, jax.random.key(0)).observation.shape
+        (2, 3, 3)
+    """
+    prioritised = config.priority_exponent > 0
+    num_newest = min(round(config.newest_share * config.batch_size), config.batch_size - 1)
+    lengths = {"min_length_time_axis": config.batch_length, "max_length_time_axis": config.capacity}
+    sizes = {
+        "sample_batch_size": config.batch_size - num_newest,
+        "sample_sequence_length": config.batch_length,
+        "period": 1,
+    }
+    buffer: Any
+    if prioritised:
+        options = {"priority_exponent": config.priority_exponent, "device": jax.default_backend()}
+        buffer = fbx.make_prioritised_trajectory_buffer(add_batch_size=1, **lengths, **sizes, **options)
+    else:
+        buffer = fbx.make_trajectory_buffer(add_batch_size=1, **lengths, **sizes)
+
+    def init() -> Any:
+        return buffer.init(_record(spec))
+
+    def add(state: Any, chunk: Batch) -> Any:
+        chunk = chunk._replace(observation=chunk.observation.reshape(chunk.observation.shape[0], -1))
+        return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
+
+    def draw(state: Any, key: Key) -> tuple[Batch, Drawn]:
+        found = buffer.sample(state, key)
+        batch = found.experience
+        if num_newest:
+            newest = _newest_windows(state, jax.random.fold_in(key, 1), config, num_newest)
+            batch = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), batch, newest)
+        batch = batch._replace(observation=batch.observation.reshape(*batch.reward.shape, *spec.observation_shape))
+        if not prioritised:
+            return batch, Drawn(None, None)
+        weight = jnp.maximum(found.probabilities, 1e-12) ** -config.importance_exponent
+        return batch, Drawn(found.indices, weight / jnp.max(weight))
+
+    def reprioritise(state: Any, drawn: Drawn, priority: Array) -> Any:
+        return buffer.set_priorities(state, drawn.indices, priority) if prioritised else state
+
+    return Replay(
+        init=init,
+        add=add,
+        sample=lambda state, key: draw(state, key)[0],
+        draw=draw,
+        reprioritise=reprioritise,
+        priorities=lambda state: state.sum_tree_state if prioritised else None,
+        with_priorities=lambda state, kept: state.replace(sum_tree_state=kept) if prioritised else state,
+        can_sample=buffer.can_sample,
+        capacity=config.capacity,
+    )
+
+
+def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> Batch:
+    """[number, T, ...], windows that begin anywhere among the newest records."""
+    held = jnp.where(state.is_full, config.capacity, state.current_index)
+    newest = jnp.minimum(held, config.newest)
+    begin = jax.random.randint(key, (number, 1), 0, newest - config.batch_length + 1)
+    indices = (state.current_index - newest + begin + jnp.arange(config.batch_length)) % config.capacity
+    return jax.tree.map(lambda x: x[0, indices], state.experience)
+
+
+def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:
+    """Adds an episode of any length in pieces whose lengths are powers of two, the largest first.
+
+    `add` compiles once per length; this way a few programs serve every episode.
+
+    Args:
+        replay: whose memory it is.
+        add: `jax.jit(replay.add, donate_argnums=0)`, made once by the caller.
+        state: the memory; donated, so not to be used again.
+        episode: [n, ...] records.
+
+    Returns:
+        The memory with the episode appended.
+    """
+    records = len(episode.reward)
+    start = 0
+    while start < records:
+        longest = min(records - start, replay.capacity, _LONGEST_PIECE)
+        size = 1 << (longest.bit_length() - 1)
+        state = add(state, Batch(*(field[start : start + size] for field in episode)))
+        start += size
+    return state
+
+
+def replay_bytes(config: ReplayConfig, spec: EnvSpec) -> int:
+    """Bytes that the memory takes on the device."""
+    return config.capacity * (record_bytes(spec) + (_PRIORITY_BYTES if config.priority_exponent else 0))
+
+
+def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
+    """Refuses windows that are longer than any episode.
+
+    Raises:
+        ValueError: naming both lengths.
+    """
+    if spec.max_decisions is not None and config.batch_length > spec.max_decisions + 1:
+        longest = spec.max_decisions + 1
+        raise ValueError(
+            f"replay.batch_length: expected at most {longest} records, the longest episode (its time limit is "
+            f"{spec.max_decisions} decisions), got {config.batch_length}; set --replay.batch-length {longest} or less"
+        )
+
+
+def _record(spec: EnvSpec) -> Batch:
+    """One empty record as it is stored."""
+    flag = jnp.zeros((), bool)
+    return Batch(
+        observation=jnp.zeros((int(np.prod(spec.observation_shape)),), spec.observation_dtype),
+        action=jnp.zeros((spec.action_size,), jnp.float32),
+        reward=jnp.zeros((), jnp.float32),
+        is_first=flag,
+        is_last=flag,
+        is_terminal=flag,
+    )
+
+
+def record_bytes(spec: EnvSpec) -> int:
+    """Bytes that one record takes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(lambda: _record(spec)))

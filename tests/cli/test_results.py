@@ -1,0 +1,137 @@
+"""From log directories to data, curves with intervals, tables and a page; on metrics written by hand."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from latentplan.cli import aggregate, report, results, runs
+from latentplan.driver.logging import MetricsLog
+
+EVALUATIONS = [(5000, [100.0, 300.0]), (30_000, [700.0, 800.0, 900.0])]
+
+
+def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, evaluations=EVALUATIONS, commit="c" * 40):
+    """A log directory as a run leaves it."""
+    folder.mkdir(parents=True)
+    config = {
+        "env": env, "agent": "planet", "preset": "cpu", "environment": {"obs": "state"},
+        "run": {"seed": seed, "env_steps": 99_000}, "agent_config": {"loss": {"free_nats": 1.0}},
+    }  # fmt: skip
+    command = ["python", "experiments/run.py", "--env", env, "--obs", "state", f"--seed={seed}", *flags]
+    sitting = {
+        "command": [*command, "--logdir", str(folder), "--env-steps", "99000"], "commit": commit, "device": "cpu:cpu",
+        "processor": "EPYC, 2 cores", "platform": "Linux", "python": "3.11", "versions": {"jax": "0.10"},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps({"config": config, "sittings": [sitting, sitting]}))
+    log, machine = MetricsLog(folder), {"time/total": 0.0}
+    random = {"collect/return": 40.0, "collect/random": 1.0, "time/act": 1.0, "time/step": 2.0, "time/write": 0.5}
+    log.write({"env_steps": 1000, "episodes": 1, "updates": 0}, random | {"time/total": 4.0})
+    for steps, returns in evaluations:
+        counters = {"env_steps": steps, "episodes": steps // 1000, "updates": steps // 100}
+        machine = {"time/total": steps / 100}
+        log.write(counters, {"learn/loss": 3.0, "learn/kl": 2.0, "time/learn": 10.0, **machine})
+        values = {"evaluation/return": np.mean(returns) + shift, "evaluation/return_std": np.std(returns)}
+        values |= {"evaluation/returns": np.array(returns) + shift, "evaluation/episodes": len(returns)}
+        values |= {"planning/elite_return": [1.0, 2.0], "planning/action_std": [0.9, 0.4]}
+        values |= {f"planning/{kind}_rewards": [1.0, 2.0] for kind in ("planned", "realised")}
+        values |= {f"planning/{kind}_return": 3.0 for kind in ("planned", "realised")}
+        values |= {f"prediction/{name}": [0.1, 0.2] for name in ("kl", "observation_mse", "reward_mae")}
+        log.write(counters, values | {"time/evaluate": 7.0, **machine})
+    log.close()
+    return folder
+
+
+def test_a_run_as_data(tmp_path):
+    run = runs.read_run(write_run(tmp_path / "one", seed=3, flags=("--model.kind", "ssm", "--planner.warm-start")))
+    assert run["command"] == (
+        "python experiments/run.py --env cartpole_swingup --obs state --seed 3 --model.kind ssm --planner.warm-start "
+        "--env-steps 99000"
+    )
+    assert runs.label(run) == "planet cpu --model.kind ssm --planner.warm-start"
+    assert (run["seed"], run["sittings"], run["commits"]) == (3, 2, ["c" * 40])
+    assert [row["env_steps"] for row in run["evaluations"]] == [5000, 30_000]
+    assert run["evaluations"][1]["returns"] == [700, 800, 900] and run["evaluations"][1]["minutes"] == 5
+    assert run["evaluations"][0]["prediction/kl"] == [0.1, 0.2]
+    assert runs.random_return(run) == 40 and run["learned"][0]["kl"] == 2
+    assert run["seconds"]["learn"] == 20 and run["seconds"]["evaluate"] == 14 and run["seconds"]["plan and filter"] == 1
+    assert sum(run["seconds"].values()) == pytest.approx(300)
+    assert json.loads(json.dumps(run)) == run
+
+
+def test_the_interval_is_scipys_for_one_seed_and_holds_the_spread_of_seeds():
+    returns = np.random.default_rng(1).normal(500, 100, 30)
+    mean, low, high = aggregate.interval([list(returns)])
+    expected = stats.bootstrap((returns,), np.mean, method="percentile", n_resamples=5000, rng=0).confidence_interval
+    assert mean == pytest.approx(returns.mean())
+    assert low == pytest.approx(expected.low, abs=6) and high == pytest.approx(expected.high, abs=6)
+    mean, low, high = aggregate.interval([[0.0] * 5, [100.0] * 5, [200.0] * 5])  # seeds differ, episodes do not
+    assert mean == 100 and low < 30 and high > 170
+    assert aggregate.interval([[7.0, 7.0]]) == (7, 7, 7)
+
+
+def test_curves_cover_what_all_seeds_have_reached(tmp_path):
+    longer = [*EVALUATIONS, (60_000, [800.0])]
+    seeds = [write_run(tmp_path / "0"), write_run(tmp_path / "1", seed=1, shift=100.0, evaluations=longer)]
+    data = [runs.read_run(folder) for folder in seeds]
+    ((key, group),) = aggregate.group(data[::-1]).items()
+    assert key == ("cartpole_swingup", "state", "planet cpu") and [run["seed"] for run in group] == [0, 1]
+    curve = aggregate.curve(group)
+    np.testing.assert_array_equal(curve["x"], [5000, 30_000])
+    np.testing.assert_allclose(curve["mean"], [250, 850])
+    assert (curve["low"] < curve["mean"]).all() and (curve["mean"] < curve["high"]).all()
+    np.testing.assert_array_equal(aggregate.curve(group, "minutes")["x"], [50 / 60, 5])
+    assert aggregate.at(group, 30_000)[0] == aggregate.at(group, 33_000)[0] == 850
+    assert aggregate.at(group, 60_000) is None and aggregate.at(group[1:], 60_000)[0] == 900
+
+
+def test_scores_across_tasks_are_interquartile_means(tmp_path):
+    groups = {}
+    for i, env in enumerate(("cartpole_swingup", "cup_catch", "reacher_easy", "walker_walk")):
+        last = [(1000, [100.0 * 4**i / 8])]
+        groups[env] = [runs.read_run(write_run(tmp_path / env, env=env, evaluations=last))]
+    mean, low, high = aggregate.across_tasks(groups)
+    assert mean == pytest.approx((0.05 + 0.2) / 2) and low == high == mean  # of 12.5, 50, 200 and 800 the middle half
+    shown = results.summary([run for group in groups.values() for run in group])
+    assert "interquartile mean score 0.125 (4 tasks, 1 seed(s) of each" in shown  # and no interval
+
+
+def test_results_keep_runs_and_rewrite_only_what_lies_between_the_marks(tmp_path, capsys):
+    out, readme = tmp_path / "results", tmp_path / "README.md"
+    readme.write_text(f"before\n{results.MARKS[0]}old{results.MARKS[1]}after\n")
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", seed=1, shift=50.0)]
+    arguments = ["--out", str(out), "--readme", str(readme)]
+    assert results.main([*map(str, folders), *arguments]) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| cartpole_swingup"))
+    assert "| 2 | 825 (" in row and "5 min" in row and "TD-MPC2, state 839 at 100k" in row
+    for link in re.findall(r"\]\((?:results/)?([^)]+\.(?:png|json))\)", text + (out / "README.md").read_text()):
+        assert (out / link).is_file(), link
+    assert {file.stem for file in (out / "runs").glob("*.json")} == {"a", "b"}
+    assert results.main(arguments) == 0 and readme.read_text() == text  # from the data alone, again the same
+    readme.write_text("no marks")
+    assert results.main(arguments) == 2 and "put them back" in capsys.readouterr().err
+
+
+def test_the_report_needs_no_other_file(tmp_path):
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", flags=("--model.kind", "rnn"))]
+    assert report.main([*map(str, folders)]) == 0
+    page = (folders[0] / "report" / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page) and page.count("<img") >= 12
+    assert (
+        "experiments/run.py --env cartpole_swingup" in page and len(list((folders[0] / "report").glob("*.png"))) >= 12
+    )
+
+
+@pytest.mark.parametrize("program", [report, results])
+def test_mistakes_are_told_and_nothing_is_written(program, tmp_path, capsys):
+    good, empty = write_run(tmp_path / "good"), write_run(tmp_path / "empty", evaluations=[])
+    for bad, said in ((tmp_path / "none", "with a config.json"), (empty, "at least one evaluation")):
+        assert program.main([str(good), str(bad), "--out", str(tmp_path / "out")]) == 2
+        assert said in capsys.readouterr().err and not (tmp_path / "out").exists()
+    (empty / "config.json").write_text("{")
+    assert program.main([str(empty), "--out", str(tmp_path / "out")]) == 2
+    assert "unreadable" in capsys.readouterr().err
