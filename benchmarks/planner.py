@@ -16,14 +16,14 @@ import harness
 import jax
 import jax.numpy as jnp
 import operations
-import operations_told
+import operations_decoder_free
 from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from latentplan.agents.tdmpc.v2 import make_told_planner
+from latentplan.agents.tdmpc.v2 import make_decoder_free_planner
 from latentplan.driver.compilation import compiled
-from latentplan.models.decoder_free import make_told
+from latentplan.models.decoder_free import make_decoder_free
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.cem import CEMConfig
@@ -95,15 +95,17 @@ def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
         return
     agent: Any = make_preset("paper", "walker_walk", "state", agent="tdmpc2", size="5M").agent_config
     config, spec = replace(agent, model=replace(agent.model, dtype=options.dtype)), SPEC._replace(max_decisions=500)
-    told = make_told(config.model, spec)
-    planner = make_told_planner(config.planner, told, spec, 0.99)
+    told = make_decoder_free(config.model, spec)
+    planner = make_decoder_free_planner(config.planner, told, spec, 0.99)
     for beliefs in options.beliefs or (BELIEFS["tdmpc2-5M"] if jax.default_backend() == "cpu" else GPU_BELIEFS):
         calls = {"latentplan": _call(planner, told.world, beliefs)}
         if peer and beliefs == 1:
             inputs = (options.peer, jax.default_backend(), config, spec)
             calls |= peer.cases("peer_torch_tdmpc2:plan_calls", *inputs)
         amounts = {"plans": beliefs, "candidate-steps": operations.candidate_steps(config.planner, beliefs)}
-        count = operations_told.of_plan(config.model, config.planner, action_size=spec.action_size, beliefs=beliefs)
+        count = operations_decoder_free.of_plan(
+            config.model, config.planner, action_size=spec.action_size, beliefs=beliefs
+        )
         for implementation, call in calls.items():
             labels = {"sizes": "tdmpc2-5M", "beliefs": beliefs, "planner": "mppi", "implementation": implementation}
             yield Case(labels, call, count, amounts)

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import operations
-import operations_told
+import operations_decoder_free
 import operations_traced
 from cases import Case
 from elsewhere import Elsewhere
@@ -95,7 +95,9 @@ def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     config = replace(agent, model=replace(agent.model, dtype=options.dtype))
     shape = (preset.replay.batch_size, preset.replay.batch_length)
     batch = random_batch(spec, *shape)
-    count = sum(operations_told.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1]).values())
+    count = sum(
+        operations_decoder_free.of_update(config.model, spec, batch_size=shape[0], batch_length=shape[1]).values()
+    )
     calls: dict[str, Callable[[], Any]] = {"latentplan": update_call(make_tdmpc2(config, spec), batch)}
     if peer:
         inputs = (options.peer, jax.default_backend(), config, spec, batch)

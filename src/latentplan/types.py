@@ -238,9 +238,9 @@ class Agent(NamedTuple):
             window adds `priority` [B], and takes the windows' weights [B] as one more argument.
         open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
             imagined from the recorded actions.
-        predict_ahead: (params, batch [B, T], key) -> AheadErrors: how wrong predictions are, by their distance.
-        dream: (params, batch [B, T], key, *, context, horizon) -> Dreamt: `context` steps observed, then `horizon`
-            more as the actor would have them. None for agents that learn no actor in imagination.
+        predict_ahead: (params, batch [B, T], key) -> MultiStepErrors: how wrong predictions are, by their distance.
+        dream: (params, batch [B, T], key, *, context, horizon) -> ImaginedTrajectory: `context` steps observed, then
+            `horizon` more as the actor would have them. None for agents that learn no actor in imagination.
     """
 
     init: Callable[..., TrainState]
@@ -248,8 +248,8 @@ class Agent(NamedTuple):
     act: Callable[..., tuple[Array, Carry, dict[str, Array]]]
     update: Callable[..., tuple[TrainState, dict[str, Array]]]
     open_loop: Callable[..., "OpenLoop"]
-    predict_ahead: Callable[..., "AheadErrors"]
-    dream: Callable[..., "Dreamt"] | None = None
+    predict_ahead: Callable[..., "MultiStepErrors"]
+    dream: Callable[..., "ImaginedTrajectory"] | None = None
 
 
 class OpenLoop(NamedTuple):
@@ -267,7 +267,7 @@ class OpenLoop(NamedTuple):
     predicted_reward: Array
 
 
-class Dreamt(NamedTuple):
+class ImaginedTrajectory(NamedTuple):
     """What a model expects while an actor acts in it, in the environment's units.
 
     Attributes:
@@ -279,7 +279,7 @@ class Dreamt(NamedTuple):
     reward: Array
 
 
-class AheadErrors(NamedTuple):
+class MultiStepErrors(NamedTuple):
     """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
 
     Attributes:

@@ -17,7 +17,7 @@ from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, 
 from latentplan.agents.tdmpc.v1 import TDMPCConfig
 from latentplan.agents.tdmpc.v2 import TDMPC2Config
 from latentplan.models.actor import ActorConfig
-from latentplan.models.decoder_free import TOLDConfig
+from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig
@@ -59,7 +59,7 @@ def tdmpc():
 
 def tdmpc2(**options):
     return TDMPC2Config(
-        model=TOLDConfig(
+        model=DecoderFreeConfig(
             latent=8, hidden=8, encoder_hidden=8, simplex=4, conv_depth=4, num_q=3, num_bins=11, **options
         ),
         planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=16, num_elites=4, policy_candidates=4),

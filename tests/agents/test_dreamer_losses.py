@@ -24,9 +24,9 @@ from latentplan.agents.dreamer.imagination import (
     CriticBatch,
     Dream,
     ModelLossConfig,
+    imagination_starts,
     make_critic_loss,
     make_model_loss,
-    starts_of,
 )
 from latentplan.losses.returns import Range
 from latentplan.models.actor import make_actor
@@ -263,8 +263,8 @@ def test_replayed_values_need_two_steps(monkeypatch):
 
 def test_imagination_starts_at_the_last_steps_of_every_window():
     steps = jnp.arange(12).reshape(4, 3)  # [T, B]
-    np.testing.assert_array_equal(starts_of(steps, 2), [6, 7, 8, 9, 10, 11])
-    np.testing.assert_array_equal(starts_of(steps, 0), np.arange(12))
+    np.testing.assert_array_equal(imagination_starts(steps, 2), [6, 7, 8, 9, 10, 11])
+    np.testing.assert_array_equal(imagination_starts(steps, 0), np.arange(12))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from latentplan.agents.tdmpc.v1 import (
     make_scheduled_planner,
     make_tdmpc,
 )
-from latentplan.models.decoder_free import Latent, make_told
+from latentplan.models.decoder_free import Latent, make_decoder_free
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.types import EnvSpec
 
@@ -50,7 +50,7 @@ def q_values(params, z, a):
 
 @pytest.fixture(scope="module")
 def setup():
-    model = make_told(CONFIG.model, SPEC)
+    model = make_decoder_free(CONFIG.model, SPEC)
     params = noisy(model.world.init(jax.random.key(0)))
     target = noisy({name: params[name] for name in ("encoder", "q")}, seed=5)
     networks = {name: part for name, part in params.items() if name != "policy"}
@@ -131,7 +131,7 @@ def test_the_horizon_grows_and_the_floor_of_the_std_falls():
     """With rewards of zero and values that tell states apart, a plan is worth the value where its horizon ends."""
     planner_config = MPPIConfig(horizon=3, num_iterations=2, num_candidates=64, num_elites=8, min_std=0.05)
     config = replace(CONFIG, planner=planner_config)
-    model = make_told(config.model, SPEC)
+    model = make_decoder_free(config.model, SPEC)
     params = noisy(model.world.init(jax.random.key(0)), seed=3)
     plan = jax.jit(make_scheduled_planner(config, model, SPEC))
     latent = jnp.zeros(6)
@@ -198,7 +198,9 @@ def test_the_papers_figures_from_pixels():
     assert (config.optimizer.learning_rate, replay.batch_size, config.loss.shift) == (3e-4, 256, 84 // 21)
     assert experiment.run.env_steps == replay.capacity == 100_000
     assert presets.make_preset("paper", "quadruped_run", "pixels", agent="tdmpc").environment.camera == 2
-    model = make_told(config.model, EnvSpec((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125))
+    model = make_decoder_free(
+        config.model, EnvSpec((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125)
+    )
     shapes = jax.tree.map(jnp.shape, jax.eval_shape(model.world.init, jax.random.key(0))["encoder"])
     kernels = [shapes[f"_Conv_{i}"]["kernel"] for i in range(4)]
     assert kernels == [(7, 7, 9, 32), (5, 5, 32, 32), (3, 3, 32, 32), (3, 3, 32, 32)]
@@ -207,7 +209,7 @@ def test_the_papers_figures_from_pixels():
 
 def test_pixels_go_from_0_to_1():
     spec = EnvSpec((40, 40, 3), "uint8", action_size=1, action_repeat=1, max_decisions=None)
-    world = make_told(CONFIG.model, spec).world
+    world = make_decoder_free(CONFIG.model, spec).world
     image = np.linspace(0, 255, 40 * 40 * 3).astype(np.uint8).reshape(40, 40, 3)
     seen = world.preprocess(image, jax.random.key(0))
     np.testing.assert_allclose(seen, image.reshape(-1) / 255, rtol=1e-6)

@@ -16,13 +16,13 @@ from latentplan.agents.tdmpc.v2 import (
     make_policy_loss,
     make_tdmpc2,
 )
-from latentplan.models.decoder_free import TOLDConfig, make_told
+from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.nets.conv import make_conv_encoder
 
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.
 SIZES = dict(latent=8, hidden=8, encoder_hidden=8, simplex=4, num_q=2, num_bins=21, dropout=0.0, predict_terminal=True)
-SURE = TDMPC2Config(model=TOLDConfig(min_log_std=-9.0, max_log_std=-8.9, **SIZES))
-DEEP = TOLDConfig(conv="world_models", conv_depth=4, latent=8, hidden=8, simplex=4)
+SURE = TDMPC2Config(model=DecoderFreeConfig(min_log_std=-9.0, max_log_std=-8.9, **SIZES))
+DEEP = DecoderFreeConfig(conv="world_models", conv_depth=4, latent=8, hidden=8, simplex=4)
 BINS = np.linspace(-10, 10, 21)
 
 
@@ -94,7 +94,7 @@ def soft_cross_entropy(logits, target):
 
 @pytest.fixture(scope="module")
 def setup():
-    model = make_told(SURE.model, SPEC)
+    model = make_decoder_free(SURE.model, SPEC)
     params = noisy(model.world.init(jax.random.key(0)))
     target_q = noisy(params["q"], seed=7)
     batch = make_batch()
@@ -160,7 +160,7 @@ def test_the_policys_loss_is_numpys(setup):
 
 def test_gradients_of_the_policys_entropy_are_those_of_its_spread_alone():
     """d entropy / d log_std is 1 per dimension, whatever was drawn; the mean does not change it."""
-    model = make_told(SURE.model, SPEC)
+    model = make_decoder_free(SURE.model, SPEC)
     params = noisy(model.world.init(jax.random.key(0)))
     rest = {name: jax.tree.map(jnp.zeros_like, part) for name, part in params.items() if name != "policy"}
     latents, valid = jnp.ones((1, 5, 8)) / 4, jnp.zeros((0, 5), bool)
@@ -200,7 +200,7 @@ def test_targets_move_slowly_and_learn_nothing():
 
 
 def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
-    model = make_told(DEEP, SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
+    model = make_decoder_free(DEEP, SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
     params = noisy(model.world.init(jax.random.key(0)))
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
     flat = model.world.preprocess(images, jax.random.key(1))
@@ -256,7 +256,7 @@ def test_the_papers_figures():
 @pytest.mark.parametrize("size", presets.SIZES["tdmpc2"])
 def test_sizes_are_what_they_are_called(size):
     config = presets.make_preset("paper", "walker_walk", "state", agent="tdmpc2", size=size).agent_config
-    model = make_told(config.model, SPEC._replace(observation_shape=(24,), action_size=6))
+    model = make_decoder_free(config.model, SPEC._replace(observation_shape=(24,), action_size=6))
     millions = sum(x.size for x in jax.tree.leaves(jax.eval_shape(model.world.init, jax.random.key(0)))) / 1e6
     assert float(size[:-1]) == pytest.approx(millions, rel=0.25)
 
@@ -264,21 +264,24 @@ def test_sizes_are_what_they_are_called(size):
 @pytest.mark.parametrize(
     ("make_config", "field"),
     [
-        (lambda: TOLDConfig(latent=10), "model.latent"),
-        (lambda: TOLDConfig(num_q=1), "model.num_q"),
-        (lambda: TOLDConfig(dropout=1.0), "model.dropout"),
-        (lambda: TOLDConfig(low=1.0, high=0.0), "model.low"),
-        (lambda: TOLDConfig(activation="gelu"), "model.activation"),
+        (lambda: DecoderFreeConfig(latent=10), "model.latent"),
+        (lambda: DecoderFreeConfig(num_q=1), "model.num_q"),
+        (lambda: DecoderFreeConfig(dropout=1.0), "model.dropout"),
+        (lambda: DecoderFreeConfig(low=1.0, high=0.0), "model.low"),
+        (lambda: DecoderFreeConfig(activation="gelu"), "model.activation"),
         (lambda: TDMPC2LossConfig(rho=0.0), "loss.rho"),
         (lambda: TDMPC2LossConfig(value_scale=-1.0), "loss.value_scale"),
         (lambda: TDMPC2LossConfig(discount_min=0.999), "loss.discount_min"),
         (lambda: TDMPC2OptimizerConfig(learning_rate=0.0), "optimizer.learning_rate"),
         (lambda: TDMPC2OptimizerConfig(target_rate=0.0), "optimizer.target_rate"),
-        (lambda: make_told(TOLDConfig(), SPEC._replace(discrete=True)), "discrete"),
-        (lambda: make_told(TOLDConfig(), SPEC._replace(observation_shape=(32, 32, 3))), "observation_shape"),
-        (lambda: TOLDConfig(conv="deep"), "model.conv"),
-        (lambda: make_told(DEEP, SPEC._replace(observation_shape=(48, 48, 3))), "16, 32, 64, 128"),
-        (lambda: make_told(DEEP, SPEC._replace(observation_shape=(32, 16, 3))), "16, 32, 64, 128"),
+        (lambda: make_decoder_free(DecoderFreeConfig(), SPEC._replace(discrete=True)), "discrete"),
+        (
+            lambda: make_decoder_free(DecoderFreeConfig(), SPEC._replace(observation_shape=(32, 32, 3))),
+            "observation_shape",
+        ),
+        (lambda: DecoderFreeConfig(conv="deep"), "model.conv"),
+        (lambda: make_decoder_free(DEEP, SPEC._replace(observation_shape=(48, 48, 3))), "16, 32, 64, 128"),
+        (lambda: make_decoder_free(DEEP, SPEC._replace(observation_shape=(32, 16, 3))), "16, 32, 64, 128"),
     ],
 )
 def test_mistakes_name_the_field(make_config, field):
@@ -289,7 +292,7 @@ def test_mistakes_name_the_field(make_config, field):
 def test_one_batch_can_be_learned_by_heart():
     """Rewards and latent dynamics of a batch, and values that follow from them."""
     config = TDMPC2Config(
-        model=TOLDConfig(latent=32, hidden=64, encoder_hidden=64, num_q=2),
+        model=DecoderFreeConfig(latent=32, hidden=64, encoder_hidden=64, num_q=2),
         optimizer=TDMPC2OptimizerConfig(learning_rate=1e-3),
     )
     agent = make_tdmpc2(config, SPEC)

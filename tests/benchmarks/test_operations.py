@@ -5,13 +5,13 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import operations
-import operations_told
+import operations_decoder_free
 import pytest
 from operations_traced import of_function as traced_operations
 
 from latentplan.agents.planet import PlaNetConfig, make_planet
-from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2, make_told_planner
-from latentplan.models.decoder_free import TOLDConfig, make_told
+from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_decoder_free_planner, make_tdmpc2
+from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners.cem import CEMConfig, make_cem
 from latentplan.planners.objectives import sum_of_rewards
@@ -83,7 +83,9 @@ def test_other_models_are_refused():
         operations.of_plan(replace(CONFIGS["paper"], kind="ssm"), CEMConfig(), action_size=6)
 
 
-@pytest.mark.parametrize("model", [TOLDConfig(), TOLDConfig(latent=16, hidden=24, encoder_hidden=8, num_q=3)])
+@pytest.mark.parametrize(
+    "model", [DecoderFreeConfig(), DecoderFreeConfig(latent=16, hidden=24, encoder_hidden=8, num_q=3)]
+)
 def test_told(model):
     spec, config, shape = SPECS["state"], TDMPC2Config(model=model), (5, 4)
     agent = make_tdmpc2(config, spec)
@@ -91,10 +93,10 @@ def test_told(model):
     numbers = [jax.ShapeDtypeStruct((*shape, *size), jnp.float32) for size in (spec.observation_shape, (6,), ())]
     state = jax.eval_shape(agent.init, jax.random.key(0))
     expected = traced_operations(agent.update, state, Batch(*numbers, flags, flags, flags), jax.random.key(0))
-    counted = operations_told.of_update(model, spec, batch_size=shape[0], batch_length=shape[1])
+    counted = operations_decoder_free.of_update(model, spec, batch_size=shape[0], batch_length=shape[1])
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-3)
-    told = make_told(model, spec)
-    planner = make_told_planner(config.planner, told, spec, 0.99)
+    told = make_decoder_free(model, spec)
+    planner = make_decoder_free_planner(config.planner, told, spec, 0.99)
     shapes = jax.eval_shape(lambda key: (told.world.init(key), told.world.initial(()), key), jax.random.key(0))
-    counted = operations_told.of_plan(model, config.planner, action_size=6)
+    counted = operations_decoder_free.of_plan(model, config.planner, action_size=6)
     assert counted == pytest.approx(traced_operations(planner, *shapes), rel=1e-3)

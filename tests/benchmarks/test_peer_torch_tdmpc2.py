@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 import peer_torch_tdmpc2 as peer  # noqa: E402
 import update  # noqa: E402
 
-from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_objective, make_tdmpc2, two_of  # noqa: E402
-from latentplan.models.decoder_free import Latent, TOLDConfig, make_told  # noqa: E402
+from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_objective, make_tdmpc2, sample_two_members  # noqa: E402
+from latentplan.models.decoder_free import DecoderFreeConfig, Latent, make_decoder_free  # noqa: E402
 from latentplan.types import EnvSpec  # noqa: E402
 
 SPEC = EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=500)
 CONFIG = TDMPC2Config(  # two Q-functions, no dropout and a policy of little spread: hardly anything random
-    model=TOLDConfig(
+    model=DecoderFreeConfig(
         latent=16, hidden=24, encoder_hidden=12, num_q=2, num_bins=21, dropout=0.0, min_log_std=-9.0, max_log_std=-8.9
     )
 )
@@ -59,7 +59,7 @@ def both():
 
 def test_values_of_action_sequences(both):
     _, state, model = both
-    told = make_told(CONFIG.model, SPEC)
+    told = make_decoder_free(CONFIG.model, SPEC)
     rng = np.random.default_rng(1)
     observation = rng.normal(size=5).astype("f")
     actions = rng.uniform(-1, 1, (3, 7, 2)).astype("f")
@@ -71,7 +71,7 @@ def test_values_of_action_sequences(both):
     with torch.no_grad():
         found = model.value_of(model.encoder(torch.tensor(observation)).expand(7, -1), torch.tensor(actions), [0, 1])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
-    assert jax.tree.leaves(two_of(state.params["q"], jax.random.key(0)))[0].shape[0] == 2
+    assert jax.tree.leaves(sample_two_members(state.params["q"], jax.random.key(0)))[0].shape[0] == 2
 
 
 def test_an_update_moves_parameters_the_same_way(both):

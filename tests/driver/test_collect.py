@@ -152,10 +152,10 @@ def test_evaluation_runs_one_episode_per_seed_when_they_do_not_divide():
 
 
 def test_what_the_policy_tells_is_kept_for_every_decision_of_each_episode():
-    told = []
-    episodes = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY, told=told)
-    assert [len(info["seen"]) for info in told] == [len(episode.reward) - 1 for episode in episodes] == [2, 3, 2]
-    for info, episode in zip(told, episodes, strict=True):
+    infos = []
+    episodes = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY, infos=infos)
+    assert [len(info["seen"]) for info in infos] == [len(episode.reward) - 1 for episode in episodes] == [2, 3, 2]
+    for info, episode in zip(infos, episodes, strict=True):
         np.testing.assert_array_equal(info["seen"], episode.observation[:-1])
 
 

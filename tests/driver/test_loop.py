@@ -17,13 +17,13 @@ from latentplan.driver import loop
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import Interrupted, NonFinite, train
 from latentplan.driver.rng import stream_key
-from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding
+from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, in_seed_phase, next_phase
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import StepResult, WorkerDied
 from latentplan.files import DiskFull
 from latentplan.replay.episodes import read_episode
 from latentplan.replay.ring import ReplayConfig
-from latentplan.types import Agent, AheadErrors, Batch, EnvSpec, OpenLoop, TrainState
+from latentplan.types import Agent, Batch, EnvSpec, MultiStepErrors, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
@@ -87,7 +87,7 @@ def fake_agent(nan_after: int | None = None) -> Agent:
         return OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
 
     def predict_ahead(params, batch, key):
-        return AheadErrors(*(jnp.full(2, params) + jax.random.normal(key) for _ in AheadErrors._fields))
+        return MultiStepErrors(*(jnp.full(2, params) + jax.random.normal(key) for _ in MultiStepErrors._fields))
 
     return Agent(
         init=lambda key: TrainState(jax.random.normal(key), (), jnp.int32(0)),
@@ -417,7 +417,7 @@ def test_random_episodes_go_on_until_replay_holds_a_window():
     config = RunConfig(seed_episodes=2, updates_per_episode=3, env_steps=1000)
     short = Progress(env_steps=20, episodes=2, records=10)
     assert next_phase(config, short, window=12) == "collect"
-    assert seeding(config, short, window=12)
+    assert in_seed_phase(config, short, window=12)
     assert next_phase(config, short._replace(episodes=3, records=15), window=12) == "learn"
 
 

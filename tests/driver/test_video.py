@@ -20,7 +20,7 @@ from latentplan.driver.video import (
     write_video,
 )
 from latentplan.files import DiskFull
-from latentplan.types import Dreamt, OpenLoop
+from latentplan.types import ImaginedTrajectory, OpenLoop
 
 BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
 
@@ -170,7 +170,7 @@ def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
 
 def test_dreams_stand_side_by_side_and_mark_the_context():
     frames = np.stack([np.full((12, 8, 8, 3), level, np.float32) for level in (0.0, 0.5, 7.0)])
-    film = dream_video(Dreamt(frames, np.zeros((3, 12), np.float32)), context=3)
+    film = dream_video(ImaginedTrajectory(frames, np.zeros((3, 12), np.float32)), context=3)
     assert film.shape == (12, 12, 36, 3)
     np.testing.assert_array_equal(film[2, 0, ::12], [BLUE] * 3)
     np.testing.assert_array_equal(film[3, 0, ::12], [ORANGE] * 3)
@@ -181,7 +181,7 @@ def test_dreams_are_written_as_a_film_or_a_plot(tmp_path):
     pytest.importorskip("matplotlib")
     for name, shape in (("pixels", (8, 8, 3)), ("state", (5,))):
         numbers = np.random.default_rng(0).random((4, 12, *shape), np.float32)
-        dreamt = Dreamt(numbers, numbers.reshape(4, 12, -1)[..., 0])
+        dreamt = ImaginedTrajectory(numbers, numbers.reshape(4, 12, -1)[..., 0])
         write_dreams(tmp_path, name, dreamt, context=3, fps=10, report=print)
     assert sorted(os.listdir(tmp_path)) == ["dream_pixels.mp4", "dream_state.png"]
     shown, _ = play(tmp_path / "dream_pixels.mp4", 264, 1056)

@@ -9,7 +9,7 @@ from scipy import stats
 from latentplan import distributions
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_loss
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
-from latentplan.models.dynamics import wipe
+from latentplan.models.dynamics import reset_at_first
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import DYNAMICS, make_world_model
 from latentplan.types import Batch, Belief, Gaussian, WorldModel
@@ -229,7 +229,7 @@ def noiseless_model() -> WorldModel:
     """Posteriors and priors are Gaussians, but the "samples" are their means."""
 
     def observe_step(params, belief, action, embed, is_first, key):
-        belief, prior = add_up(None, *wipe(belief, action, is_first), key)
+        belief, prior = add_up(None, *reset_at_first(belief, action, is_first), key)
         posterior = Gaussian(0.5 * prior.mean + 0.5 * embed, jnp.full_like(prior.mean, 0.4))
         return belief._replace(stoch=posterior.mean), (posterior, prior)
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.losses.td import discount_of, in_one_episode, over_rollout, running_scale, td_target
+from latentplan.losses.td import discount_of, in_one_episode, rho_weighted_mean, running_scale, td_target
 
 
 def test_a_target_has_no_value_after_a_termination():
@@ -34,8 +34,8 @@ def test_transitions_of_the_episode_that_a_window_starts_in():
 def test_later_steps_count_less_and_invalid_ones_not_at_all():
     values = jnp.array([[1.0, 3.0], [10.0, 99.0], [99.0, 99.0]])
     valid = jnp.array([[True, True], [True, False], [False, False]])
-    np.testing.assert_allclose(over_rollout(values, valid, 0.5), (2.0 + 0.5 * 10.0) / 3)
-    np.testing.assert_allclose(over_rollout(values.at[2].set(jnp.nan), valid, 0.5), (2.0 + 0.5 * 10.0) / 3)
+    np.testing.assert_allclose(rho_weighted_mean(values, valid, 0.5), (2.0 + 0.5 * 10.0) / 3)
+    np.testing.assert_allclose(rho_weighted_mean(values.at[2].set(jnp.nan), valid, 0.5), (2.0 + 0.5 * 10.0) / 3)
 
 
 def test_the_scale_moves_towards_the_range_of_values():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.models.decoder_free import TOLDConfig, make_told
+from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.objectives import sum_of_rewards
@@ -295,7 +295,7 @@ def test_planners_of_continuous_actions_refuse_discrete_ones_and_name_others(nam
 def test_every_planner_plans_over_every_model(name, kind, tiny_model_config, numpy_params):
     spec = EnvSpec((3,), "float32", action_size=ACTION_SIZE, action_repeat=1, max_decisions=None)
     if kind == "told":
-        model = make_told(TOLDConfig(latent=8, hidden=8, num_q=2), spec).world
+        model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=2), spec).world
     else:
         model = make_world_model(tiny_model_config(kind=kind), spec)
     params = numpy_params(model.init)

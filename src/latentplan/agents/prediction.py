@@ -8,7 +8,17 @@ import jax.numpy as jnp
 
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import imagine, imagine_with, observe, previous_beliefs
-from latentplan.types import AheadErrors, Array, Batch, Belief, Dreamt, Key, OpenLoop, Params, WorldModel
+from latentplan.types import (
+    Array,
+    Batch,
+    Belief,
+    ImaginedTrajectory,
+    Key,
+    MultiStepErrors,
+    OpenLoop,
+    Params,
+    WorldModel,
+)
 
 
 def make_open_loop(model: WorldModel) -> Callable:
@@ -43,10 +53,10 @@ def make_dream_view(model: WorldModel, policy: Callable[[Params, Belief, Key], A
         policy: (params, belief [...], key) -> action [..., A].
 
     Returns:
-        `Agent.dream`: (params, batch [B, T], key, *, context, horizon) -> Dreamt [B, context + horizon].
+        `Agent.dream`: (params, batch [B, T], key, *, context, horizon) -> ImaginedTrajectory [B, context + horizon].
     """
 
-    def dream(params: Params, batch: Batch, key: Key, *, context: int, horizon: int) -> Dreamt:
+    def dream(params: Params, batch: Batch, key: Key, *, context: int, horizon: int) -> ImaginedTrajectory:
         pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
         time_major = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
         observation = model.preprocess(time_major.observation, pixel_key)
@@ -56,7 +66,7 @@ def make_dream_view(model: WorldModel, policy: Callable[[Params, Belief, Key], A
         whole = jax.tree.map(
             lambda a, b: jnp.concatenate([a, b[1:]]), beliefs, future
         )  # future begins with the last one
-        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), Dreamt(*_expected(model, params, whole)))
+        return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), ImaginedTrajectory(*_expected(model, params, whole)))
 
     return dream
 
@@ -89,11 +99,11 @@ def make_predict_ahead(model: WorldModel, distance: int) -> Callable:
         distance: D.
 
     Returns:
-        `Agent.predict_ahead`: (params, batch [B, T], key) -> AheadErrors. A distance that no step of the batch
+        `Agent.predict_ahead`: (params, batch [B, T], key) -> MultiStepErrors. A distance that no step of the batch
         reaches has zeros.
     """
 
-    def predict_ahead(params: Params, batch: Batch, key: Key) -> AheadErrors:
+    def predict_ahead(params: Params, batch: Batch, key: Key) -> MultiStepErrors:
         pixel_key, filter_key, ahead_key = jax.random.split(key, 3)
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         observation = model.preprocess(batch.observation, pixel_key)
@@ -104,12 +114,12 @@ def make_predict_ahead(model: WorldModel, distance: int) -> Callable:
         ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
         truth = model.postprocess(observation)
 
-        def errors(belief: Any) -> AheadErrors:
+        def errors(belief: Any) -> MultiStepErrors:
             reward = jnp.abs(model.reward(params, belief).mean[..., 0] - batch.reward)
             if model.decode is None:
-                return AheadErrors(reward)
+                return MultiStepErrors(reward)
             squared = (model.postprocess(model.decode(params, belief).mean) - truth) ** 2
-            return AheadErrors(reward, observation_mse=jnp.mean(squared, tuple(range(2, squared.ndim))))
+            return MultiStepErrors(reward, observation_mse=jnp.mean(squared, tuple(range(2, squared.ndim))))
 
         known = ahead.valid & ~batch.is_first  # a reset is not foreseen
         found = jax.lax.map(errors, ahead.belief)  # one distance at a time: all images would take gigabytes

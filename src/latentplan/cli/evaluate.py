@@ -126,7 +126,7 @@ def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> d
         if not workers.spec.is_pixels:
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
-                frames = collect.film(filmed, episodes[0], seeds[0])
+                frames = collect.rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video)
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file
         print(f"film of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")

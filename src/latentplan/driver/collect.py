@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentplan.driver.compilation import compiled
-from latentplan.driver.timing import Parts
+from latentplan.driver.timing import Stopwatch
 from latentplan.envs.workers import StepResult, Workers
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params
 
@@ -61,8 +61,8 @@ def run_episodes(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
-    parts: Parts | None = None,
-    told: list[dict[str, np.ndarray]] | None = None,
+    parts: Stopwatch | None = None,
+    infos: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode in every environment, until the last one has ended.
 
@@ -73,19 +73,19 @@ def run_episodes(
         key: the whole phase's; each decision folds in its number.
         on_decision: called before every decision; may raise to stop.
         parts: counts the seconds of "act" (until the action is here) and of "step" (physics and rendering).
-        told: one dictionary per environment is appended, the policy's info at its n decisions, [n, ...].
+        infos: one dictionary per environment is appended, the policy's info at its n decisions, [n, ...].
 
     Returns:
         One Batch of NumPy arrays [n + 1, ...] per environment, in order.
     """
     num_envs, spec = workers.num_envs, workers.spec
-    parts = parts or Parts()
+    parts = parts or Stopwatch()
     with parts("step"):
         observation = workers.reset(seeds)
     nothing = np.zeros(num_envs, bool)
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
-    carry, infos = policy.initial(num_envs), []
+    carry, step_infos = policy.initial(num_envs), []
     limit = spec.max_decisions or UNLIMITED_DECISIONS
     for decision in range(limit):
         on_decision()
@@ -93,8 +93,8 @@ def run_episodes(
         with parts("act"):
             action, carry, info = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
             actions.append(np.asarray(action))
-        if told is not None:
-            infos.append(jax.device_get(info))
+        if infos is not None:
+            step_infos.append(jax.device_get(info))
         with parts("step"):
             steps.append(workers.step(actions[-1]))
         if steps[-1].is_last.all():
@@ -102,10 +102,10 @@ def run_episodes(
     stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
     taken = np.stack(actions, 1)
     episodes = [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), taken[i]) for i in range(num_envs)]
-    if told is not None:
-        info = jax.tree.map(lambda *x: np.stack(x, 1), *infos)
+    if infos is not None:
+        info = jax.tree.map(lambda *x: np.stack(x, 1), *step_infos)
         ends = [len(episode.reward) - 1 for episode in episodes]
-        told += [jax.tree.map(lambda x, i=i, end=end: x[i, :end], info) for i, end in enumerate(ends)]
+        infos += [jax.tree.map(lambda x, i=i, end=end: x[i, :end], info) for i, end in enumerate(ends)]
     return episodes
 
 
@@ -131,8 +131,8 @@ def evaluate(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
-    parts: Parts | None = None,
-    told: list[dict[str, np.ndarray]] | None = None,
+    parts: Stopwatch | None = None,
+    infos: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode per seed, `workers.num_envs` at a time.
 
@@ -143,7 +143,7 @@ def evaluate(
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
         parts: as for `run_episodes`.
-        told: as for `run_episodes`, one dictionary per seed.
+        infos: as for `run_episodes`, one dictionary per seed.
 
     Returns:
         One Batch per seed.
@@ -153,10 +153,10 @@ def evaluate(
         wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
         filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
         round_key = jax.random.fold_in(key, len(episodes))
-        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts, told=told)
+        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts, infos=infos)
         episodes += ran[: len(wanted)]
-    if told is not None:
-        del told[len(seeds) :]
+    if infos is not None:
+        del infos[len(seeds) :]
     return episodes
 
 
@@ -165,7 +165,7 @@ def episode_return(episode: Batch) -> float:
     return float(np.sum(episode.reward, dtype=np.float64))
 
 
-def film(workers: Workers, episode: Batch, seed: int) -> np.ndarray:
+def rerender_episode(workers: Workers, episode: Batch, seed: int) -> np.ndarray:
     """Frames of an episode that was run from state vectors: its actions once more, in front of a camera.
 
     Args:

@@ -11,7 +11,9 @@ _UNIT = 50  # records; episodes are cut to a multiple of it, so that few lengths
 _LONGEST = 1000  # records; a game's episode may have 27,000
 
 
-def planning_metrics(episodes: Sequence[Batch], told: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray | float]:
+def planning_metrics(
+    episodes: Sequence[Batch], infos: Sequence[dict[str, np.ndarray]]
+) -> dict[str, np.ndarray | float]:
     """How planning went, and what came of what it promised.
 
     A model that is exploited promises more than comes: planned above realised. A planner that replans at every
@@ -19,7 +21,7 @@ def planning_metrics(episodes: Sequence[Batch], told: Sequence[dict[str, np.ndar
 
     Args:
         episodes: without exploration noise, n + 1 records each.
-        told: the policy's info at their decisions, [n, ...]; see `Agent.act`.
+        infos: the policy's info at their decisions, [n, ...]; see `Agent.act`.
 
     Returns:
         Means over decisions, as far as the agent tells: `planning/NAME` [I] for what the planner says of each
@@ -27,13 +29,13 @@ def planning_metrics(episodes: Sequence[Batch], told: Sequence[dict[str, np.ndar
         decisions that had H more to come; and `planning/planned_return`, `planning/realised_return`, their sums.
     """
     values: dict[str, np.ndarray | float] = {}
-    for name in told[0].keys() - {"planned_rewards"}:
-        values[f"planning/{name}"] = np.mean(np.concatenate([info[name] for info in told]), 0)
-    if "planned_rewards" not in told[0]:
+    for name in infos[0].keys() - {"planned_rewards"}:
+        values[f"planning/{name}"] = np.mean(np.concatenate([info[name] for info in infos]), 0)
+    if "planned_rewards" not in infos[0]:
         return values
-    horizon = told[0]["planned_rewards"].shape[1]
+    horizon = infos[0]["planned_rewards"].shape[1]
     realised = [_windows(episode.reward[1:], horizon) for episode in episodes]
-    planned = [info["planned_rewards"][: len(window)] for info, window in zip(told, realised, strict=True)]
+    planned = [info["planned_rewards"][: len(window)] for info, window in zip(infos, realised, strict=True)]
     if not sum(map(len, realised)):
         return values
     for name, rewards in (("planned", planned), ("realised", realised)):

@@ -30,9 +30,9 @@ from latentplan.driver.diagnosis import planning_metrics, prediction_metrics
 from latentplan.driver.logging import MetricsLog
 from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import env_seeds, stream_key
-from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, next_phase, seeding, updates_due
+from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, in_seed_phase, next_phase, updates_due
 from latentplan.driver.signals import stop_on_signals
-from latentplan.driver.timing import Parts
+from latentplan.driver.timing import Stopwatch
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import WorkerDied, Workers
 from latentplan.replay.episodes import load_episodes, write_episode
@@ -86,7 +86,7 @@ def train(
         config: the schedule.
         replay_config: the memory.
         logdir: an existing directory of this run alone.
-        report: told what happens.
+        report: called with what happens.
         workers: the environments, if already started; closed at the end in any case.
 
     Returns:
@@ -132,7 +132,7 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
 
 
 def check_update(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStruct]:
-    """Traces an update, so that settings which do not fit each other are told before anything is written.
+    """Traces an update, so that settings which do not fit each other are refused before anything is written.
 
     Args:
         agent: what learns.
@@ -169,7 +169,7 @@ def restore(
         config: as the run was trained.
         replay_config: as the run was trained.
         logdir: of the run.
-        say: told of checkpoints that are skipped.
+        say: called with a line about checkpoints that are skipped.
 
     Returns:
         (TrainState, Progress).
@@ -342,10 +342,12 @@ class _Run:
         values["collect/decisions"] = decisions / len(episodes)
         self._log("episodes", values | parts.seconds() | {"time/collect": time.monotonic() - started})
 
-    def _episodes(self, on_decision: Callable[[], None] | None = None) -> tuple[list[Batch], dict[str, float], Parts]:
+    def _episodes(
+        self, on_decision: Callable[[], None] | None = None
+    ) -> tuple[list[Batch], dict[str, float], Stopwatch]:
         """The episodes that are due next, what to write about them, and where their time went."""
-        progress, config, parts = self.progress, self.config, Parts()
-        random = seeding(config, progress, self.window)
+        progress, config, parts = self.progress, self.config, Stopwatch()
+        random = in_seed_phase(config, progress, self.window)
         if random:
             policy, key = random_policy(self.spec), stream_key(config.seed, "random", progress.episodes)
         else:
@@ -398,17 +400,17 @@ class _Run:
     def evaluate(self) -> None:
         """Episodes without noise: mean and std of the return, a video, an open-loop prediction."""
         self._settle()
-        progress, config, parts = self.progress, self.config, Parts()
+        progress, config, parts = self.progress, self.config, Stopwatch()
         started = time.monotonic()
         policy = agent_policy(self.agent, self.train_state.params, self.act["eval"])
         count = config.eval_episodes
         seeds = env_seeds(config.seed, "env_evaluate", progress.episodes * count, count)
         key, open_loop_key, ahead_key = jax.random.split(stream_key(config.seed, "evaluate", progress.episodes), 3)
-        told: list[dict[str, np.ndarray]] = []
+        infos: list[dict[str, np.ndarray]] = []
 
         def phase(workers: Workers) -> list[Batch]:
-            told.clear()  # where a worker died, this is not the first try
-            return evaluate(workers, policy, seeds, key, on_decision=self._on_decision, parts=parts, told=told)
+            infos.clear()  # where a worker died, this is not the first try
+            return evaluate(workers, policy, seeds, key, on_decision=self._on_decision, parts=parts, infos=infos)
 
         episodes = self._with_workers(phase)
         returns = [episode_return(episode) for episode in episodes]
@@ -419,7 +421,7 @@ class _Run:
             "evaluation/returns": returns,
         }
         with parts("diagnose"):
-            values |= planning_metrics(episodes, told)
+            values |= planning_metrics(episodes, infos)
             values |= prediction_metrics(self.predict_ahead, self.train_state.params, episodes, ahead_key)
         with parts("write"):
             values |= self._pictures(episodes[0], open_loop_key)

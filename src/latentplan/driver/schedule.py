@@ -79,7 +79,7 @@ class Progress(NamedTuple):
         return self.records - self.episodes
 
 
-def seeding(config: RunConfig, progress: Progress, window: int) -> bool:
+def in_seed_phase(config: RunConfig, progress: Progress, window: int) -> bool:
     """Whether to collect at random: for `seed_episodes` and `seed_decisions`, and until replay holds a window."""
     enough = progress.episodes >= config.seed_episodes and progress.decisions >= config.seed_decisions
     return not enough or progress.records < window
@@ -91,7 +91,7 @@ def updates_due(config: RunConfig, progress: Progress, window: int) -> int:
     Per episode, the first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8);
     per decision, the seed episodes' count too (TD-MPC2 learns from them as often before it goes on).
     """
-    if seeding(config, progress, window):
+    if in_seed_phase(config, progress, window):
         return 0
     if config.updates_per_decision:
         return int(config.updates_per_decision * progress.decisions)
@@ -116,7 +116,9 @@ def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["l
         return "learn"
     done = progress.env_steps >= config.env_steps
     passed = progress.evaluated_at < 0 or _passed(config.eval_every, progress.evaluated_at, progress.env_steps)
-    if (passed and not seeding(config, progress, window)) or (done and progress.evaluated_at != progress.env_steps):
+    if (passed and not in_seed_phase(config, progress, window)) or (
+        done and progress.evaluated_at != progress.env_steps
+    ):
         return "evaluate"
     return "stop" if done else "collect"
 

@@ -14,7 +14,7 @@ def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> Iterat
 
     Args:
         stop: set by the first signal.
-        say: told what happens.
+        say: called what happens.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

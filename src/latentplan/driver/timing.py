@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 
-class Parts:
+class Stopwatch:
     """Adds up seconds by the name of a part.
 
     Example:
-        >>> parts = Parts()
+        >>> parts = Stopwatch()
         >>> with parts("act"):
         ...     pass
         >>> list(parts.seconds())

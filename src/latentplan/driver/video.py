@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from latentplan.files import atomic_path
-from latentplan.types import Dreamt, OpenLoop
+from latentplan.types import ImaginedTrajectory, OpenLoop
 
 _BORDER = 2  # pixels around a frame
 _CONTEXT = (66, 133, 244)  # blue: the model has seen this frame
@@ -30,7 +30,7 @@ def write_open_loop(
         predicted: NumPy arrays [1, T, ...].
         context: steps that were observed.
         fps: of the film.
-        report: told where no picture can be made.
+        report: called where no picture can be made.
 
     Returns:
         The prediction's errors over the steps that were imagined.
@@ -51,7 +51,7 @@ def write_open_loop(
 
 
 def write_dreams(
-    directory: Path, name: str, dreamt: Dreamt, *, context: int, fps: float, report: Callable[[str], None]
+    directory: Path, name: str, dreamt: ImaginedTrajectory, *, context: int, fps: float, report: Callable[[str], None]
 ) -> None:
     """Writes what an actor does in its model (pixels: a film with the dreams side by side; state vectors: a plot).
 
@@ -61,7 +61,7 @@ def write_dreams(
         dreamt: NumPy arrays [B, T, ...].
         context: steps that were observed.
         fps: of the film.
-        report: told where no picture can be made.
+        report: called where no picture can be made.
     """
     directory.mkdir(exist_ok=True)
     if dreamt.observation is not None and dreamt.observation.ndim == 5:
@@ -206,7 +206,7 @@ def open_loop_plot(
     return _plot(lines, {"true": "black", "model": "tab:orange"}, context, report)
 
 
-def dream_video(dreamt: Dreamt, *, context: int) -> np.ndarray:
+def dream_video(dreamt: ImaginedTrajectory, *, context: int) -> np.ndarray:
     """Draws dreams side by side as a film, with frames coloured as in `open_loop_image`.
 
     Args:
@@ -220,7 +220,7 @@ def dream_video(dreamt: Dreamt, *, context: int) -> np.ndarray:
     return np.concatenate(list(_bordered(frames, context, 1)), axis=2)
 
 
-def dream_plot(dreamt: Dreamt, *, context: int, report: Callable[[str], None] = print) -> np.ndarray | None:
+def dream_plot(dreamt: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print) -> np.ndarray | None:
     """Draws dreams of state vectors: one panel for the reward and one per dimension, one line per dream.
 
     Args:

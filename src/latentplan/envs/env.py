@@ -20,7 +20,7 @@ from gymnasium.wrappers import (
 
 from latentplan.envs import atari, gl, images, suites
 from latentplan.envs.atari import AtariConfig
-from latentplan.envs.wrappers import ActionRepeat, CheckFinite, StandStill, check_actions
+from latentplan.envs.wrappers import ActionRepeat, CheckFinite, FreezeAfterEnd, check_actions
 
 if TYPE_CHECKING:
     from latentplan.types import EnvSpec
@@ -128,7 +128,7 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
     env = _unit_actions(env, name)  # outside the repeat: once per decision
     env = _pixels(env, name, config) if pixels else _vector(env, name)
-    return StandStill(CheckFinite(env, name))
+    return FreezeAfterEnd(CheckFinite(env, name))
 
 
 def env_spec(env: gymnasium.Env) -> "EnvSpec":

@@ -64,7 +64,7 @@ class CheckFinite(gymnasium.Wrapper):
             )
 
 
-class StandStill(gymnasium.Wrapper):
+class FreezeAfterEnd(gymnasium.Wrapper):
     """After an episode's end, further steps give the last observation, reward 0 and the same flags.
 
     So several environments can be stepped together until the last of them ends.

@@ -69,7 +69,7 @@ def check_length(records: int) -> None:
         )
 
 
-def over_rollout(values: Float[Array, "H *batch"], valid: Bool[Array, "H *batch"], rho: float) -> Float[Array, ""]:
+def rho_weighted_mean(values: Float[Array, "H *batch"], valid: Bool[Array, "H *batch"], rho: float) -> Float[Array, ""]:
     """1/H sum_t rho^t mean(values_t) over what is valid (TD-MPC eq. 6; TD-MPC2 eq. 3).
 
     Args:

@@ -20,7 +20,7 @@ from latentplan.types import Array, Batch, EnvSpec, Gaussian, Key, Params, World
 
 
 @dataclass(frozen=True, kw_only=True)
-class TOLDConfig:
+class DecoderFreeConfig:
     """Sizes. Defaults: TD-MPC2 with 5M parameters (arXiv 2310.16828, table 8; its config.yaml)."""
 
     latent: int = 512
@@ -102,7 +102,7 @@ class Latent(NamedTuple):
     action: Array
 
 
-class TOLD(NamedTuple):
+class DecoderFreeModel(NamedTuple):
     """The model as pure functions.
 
     K is the number of classes that a number is predicted over, N of Q-functions.
@@ -126,7 +126,7 @@ class TOLD(NamedTuple):
     scalar: Scalar
 
 
-def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
+def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeModel:
     """Builds the model for an environment's observations and actions.
 
     Args:
@@ -134,14 +134,14 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
         spec: of the environment; continuous actions.
 
     Returns:
-        TOLD.
+        DecoderFreeModel.
 
     Raises:
         ValueError: for discrete actions, or observations that are neither vectors nor images that `conv` reads.
 
     Example:
         >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
-        >>> model = make_told(TOLDConfig(latent=8, hidden=8, num_q=3), spec)
+        >>> model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=3), spec)
         >>> params = model.world.init(jax.random.key(0))
         >>> latent = model.world.encode(params, jnp.zeros((2, 5)))
         >>> model.q(params["q"], latent, jnp.zeros((2, 1))).shape
@@ -221,7 +221,7 @@ def make_told(config: TOLDConfig, spec: EnvSpec) -> TOLD:
         reward=expected_reward,
         terminal=predict_terminal if config.predict_terminal else None,
     )
-    return TOLD(
+    return DecoderFreeModel(
         world=world,
         next=next_latent,
         reward=predict_reward,
@@ -275,7 +275,7 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
     return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
 
 
-def unroll(model: TOLD, params: Params, first: Array, actions: Array) -> Array:
+def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array) -> Array:
     """z_0 and z_{t+1} = d(z_t, a_t).
 
     Args:
@@ -296,12 +296,12 @@ def unroll(model: TOLD, params: Params, first: Array, actions: Array) -> Array:
     return jnp.concatenate([first[None], later])
 
 
-def with_start(valid: Array) -> Array:
+def prepend_valid(valid: Array) -> Array:
     """[H + 1, B]: which latent states of a rollout count, the first one always, given its transitions [H, B]."""
     return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
-def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
+def _make_encoder(config: DecoderFreeConfig, spec: EnvSpec) -> Network:
     shape = spec.observation_shape
     if spec.is_pixels and config.conv == "shallow":
         return _make_shallow_encoder(config, shape)
@@ -321,7 +321,7 @@ def _make_encoder(config: TOLDConfig, spec: EnvSpec) -> Network:
     return _make_mlp_encoder(config, shape[0], layers=config.encoder_layers)
 
 
-def _make_mlp_encoder(config: TOLDConfig, input_size: int, *, layers: int) -> Network:
+def _make_mlp_encoder(config: DecoderFreeConfig, input_size: int, *, layers: int) -> Network:
     return make_normed_mlp(
         input_size,
         config.latent,
@@ -334,7 +334,7 @@ def _make_mlp_encoder(config: TOLDConfig, input_size: int, *, layers: int) -> Ne
     )
 
 
-def _make_shallow_encoder(config: TOLDConfig, shape: tuple[int, ...]) -> Network:
+def _make_shallow_encoder(config: DecoderFreeConfig, shape: tuple[int, ...]) -> Network:
     if shape[0] != shape[1] or shape[0] < 40:
         raise ValueError(
             f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64, "

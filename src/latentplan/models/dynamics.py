@@ -103,7 +103,7 @@ def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:
     return initial
 
 
-def wipe(belief: Belief, action: Array, is_first: Array) -> tuple[Belief, Array]:
+def reset_at_first(belief: Belief, action: Array, is_first: Array) -> tuple[Belief, Array]:
     """Belief and action before a step, zeroed where the step starts an episode.
 
     Args:

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, wipe, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.recurrent import make_recurrent_step
 from latentplan.types import Array, Belief, Gaussian, Key, Params
@@ -50,7 +50,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         params: Params, belief: Belief, action: Array, embed: Array, is_first: Array, key: Key
     ) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
         del key
-        deter, predicted = advance(params, *wipe(belief, action, is_first))
+        deter, predicted = advance(params, *reset_at_first(belief, action, is_first))
         observed = observed_net.apply(params["posterior"], jnp.concatenate([deter, embed], -1))
         return Belief(deter, observed), (point(observed), point(predicted))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from latentplan import distributions
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, wipe, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp, make_one_hot_mlp
 from latentplan.nets.network import Network
 from latentplan.nets.recurrent import make_recurrent_step
@@ -52,7 +52,7 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
     def observe_step(
         params: Params, belief: Belief, action: Array, embed: Array, is_first: Array, key: Key
     ) -> tuple[Belief, tuple[Latent, Latent]]:
-        deter, prior = advance(params, *wipe(belief, action, is_first))
+        deter, prior = advance(params, *reset_at_first(belief, action, is_first))
         posterior = posterior_net.apply(params["posterior"], jnp.concatenate([deter, embed], -1))
         return Belief(deter, distributions.sample(posterior, key)), (posterior, prior)
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from latentplan import distributions
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, wipe, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp
 from latentplan.types import Array, Belief, Gaussian, Key, Params
 
@@ -38,7 +38,7 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     def observe_step(
         params: Params, belief: Belief, action: Array, embed: Array, is_first: Array, key: Key
     ) -> tuple[Belief, tuple[Gaussian, Gaussian]]:
-        belief, action = wipe(belief, action, is_first)
+        belief, action = reset_at_first(belief, action, is_first)
         prior = prior_net.apply(params["prior"], jnp.concatenate([belief.stoch, action], -1))
         posterior = posterior_net.apply(params["posterior"], jnp.concatenate([prior.mean, prior.std, embed], -1))
         return Belief(belief.deter, distributions.sample(posterior, key)), (posterior, prior)

@@ -85,7 +85,7 @@ def make_cem(
         proposals = categorical(config.horizon, action_size, min_prob=config.min_std)
     else:
         proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)
-    evaluate = sampling.sortable(evaluate)
+    evaluate = sampling.nan_to_minus_inf(evaluate)
     guides = sampling.make_guides(config.policy_candidates, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 

@@ -97,7 +97,7 @@ def make_gradient(
     guides = sampling.make_guides(config.policy_candidates, propose)
     optimizer = optax.adam(config.learning_rate)
     weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
-    score = sampling.sortable(evaluate)
+    score = sampling.nan_to_minus_inf(evaluate)
 
     def cem_round(params: Params, belief: Any, state: Any, key: Key) -> Any:
         action_key, model_key = jax.random.split(key)

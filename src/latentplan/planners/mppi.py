@@ -107,7 +107,7 @@ def make_mppi(
     else:
         stds: dict[str, Any] = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
         proposals = gaussian(config.horizon, action_size, momentum=config.momentum, std_momentum=0.0, **stds)
-    evaluate = sampling.sortable(evaluate)
+    evaluate = sampling.nan_to_minus_inf(evaluate)
     guides = sampling.make_guides(config.policy_candidates, propose)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:

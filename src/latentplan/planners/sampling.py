@@ -12,7 +12,7 @@ Propose = Callable[[Params, Any, Key, int], Array]
 """(params, belief, key, num) -> actions [H, num, A]: sequences that a policy would take; see `policy`."""
 
 
-def sortable(evaluate: Evaluate) -> Evaluate:
+def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
     """Returns of NaN become -inf: `top_k` would take NaN for the best."""
 
     def evaluated(params: Params, belief: Any, actions: Array, key: Key) -> Array:

@@ -66,7 +66,7 @@ def make_shooting(
         >>> bool(jnp.abs(plan(None, None, jax.random.key(0)).action[0] - 0.5) < 0.01)
         True
     """
-    evaluate = sampling.sortable(evaluate)
+    evaluate = sampling.nan_to_minus_inf(evaluate)
     guides = sampling.make_guides(config.policy_candidates, propose)
     shape = (config.horizon, config.num_candidates - config.policy_candidates + 1)
 

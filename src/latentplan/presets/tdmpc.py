@@ -8,7 +8,7 @@ from latentplan.agents.tdmpc.v2 import TDMPC2Config
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.suites import is_gymnasium
-from latentplan.models.decoder_free import TOLDConfig
+from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.presets.experiment import Experiment, eval_every
 from latentplan.presets.planet import planet_debug
@@ -126,7 +126,7 @@ def tdmpc2_paper(bare: Experiment) -> Experiment:
         environment=replace(_stacked(bare), action_repeat=None if is_gymnasium(bare.env) else 2),
         run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0, eval_every=100_000),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
-        agent_config=TDMPC2Config(model=TOLDConfig(predict_terminal=is_gymnasium(bare.env))),
+        agent_config=TDMPC2Config(model=DecoderFreeConfig(predict_terminal=is_gymnasium(bare.env))),
     )
 
 
@@ -139,7 +139,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
     paper = tdmpc2_paper(bare)
     environment = replace(_stacked(bare), render_quality="fast")
     config = TDMPC2Config(
-        model=TOLDConfig(predict_terminal=is_gymnasium(bare.env), **TDMPC2_SIZES["1M"]),
+        model=DecoderFreeConfig(predict_terminal=is_gymnasium(bare.env), **TDMPC2_SIZES["1M"]),
         planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
     )
     if bare.environment.obs == "pixels":
@@ -162,7 +162,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
 def tdmpc2_debug(bare: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes."""
     planet = planet_debug(bare)
-    model = TOLDConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
+    model = DecoderFreeConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
     return replace(
         planet,
         environment=_stacked(planet),

@@ -204,7 +204,7 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
     return loss
 
 
-def starts_of(steps: Any, last: int) -> Any:
+def imagination_starts(steps: Any, last: int) -> Any:
     """Where imagination starts: the last steps of every window, all of them with 0: [T, B, ...] -> [T * B, ...]."""
     return jax.tree.map(lambda x: x[-last:].reshape(-1, *x.shape[2:]), jax.lax.stop_gradient(steps))
 
@@ -252,14 +252,14 @@ def make_critic(config: CriticConfig, feature_size: int, model: WorldModelConfig
 def make_critic_loss(critic: Network) -> Callable[[Params, CriticBatch], Array]:
     """-w log p(V_lambda(s) | s), averaged over imagined steps (Dreamer V1 eq. 8, V2 eq. 5)."""
 
-    def critic_loss(valuing: Params, critic_batch: CriticBatch) -> Array:
-        value = critic.apply(valuing, critic_batch.features)
+    def critic_loss(critic_params: Params, critic_batch: CriticBatch) -> Array:
+        value = critic.apply(critic_params, critic_batch.features)
         return -jnp.mean(critic_batch.weight * distributions.log_prob(value, critic_batch.returns[..., None]))
 
     return critic_loss
 
 
-class Parts(NamedTuple):
+class Trainables(NamedTuple):
     """One each for the three that learn apart in Dreamer V1 and V2: parameters, optimisers, their states, gradients."""
 
     model: Any
@@ -273,18 +273,20 @@ def init_params(model: WorldModel, actor: Network, critic: Network, key: Key) ->
     return model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
 
 
-def split(params: Params) -> Parts:
+def split(params: Params) -> Trainables:
     """The parameters of model, actor and critic."""
     rest = {name: part for name, part in params.items() if name not in ("actor", "critic")}
-    return Parts(rest, params["actor"], params["critic"])
+    return Trainables(rest, params["actor"], params["critic"])
 
 
-def join(parts: Parts) -> Params:
+def join(parts: Trainables) -> Params:
     """What `split` takes apart."""
     return parts.model | {"actor": parts.actor, "critic": parts.critic}
 
 
-def apply_gradients(optimizers: Parts, states: Parts, params: Parts, **gradients: Params) -> tuple[Parts, Parts]:
+def apply_gradients(
+    optimizers: Trainables, states: Trainables, params: Trainables, **gradients: Params
+) -> tuple[Trainables, Trainables]:
     """One step of each part that a gradient is given for.
 
     Args:
@@ -304,7 +306,7 @@ def apply_gradients(optimizers: Parts, states: Parts, params: Parts, **gradients
     return params, states
 
 
-def summary(losses: Parts, gradients: Parts) -> dict[str, Array]:
+def summary(losses: Trainables, gradients: Trainables) -> dict[str, Array]:
     """Metrics: each part's loss and its gradient's norm, `loss` (the model's), and whether all are finite."""
     metrics = {f"{name}_loss": loss for name, loss in losses._asdict().items()}
     metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients._asdict().items()}

@@ -11,9 +11,10 @@ from latentplan.agents.dreamer.imagination import (
     CriticBatch,
     CriticConfig,
     ModelLossConfig,
-    Parts,
+    Trainables,
     apply_gradients,
     check_model,
+    imagination_starts,
     init_params,
     join,
     make_critic_loss,
@@ -21,7 +22,6 @@ from latentplan.agents.dreamer.imagination import (
     make_model_loss,
     make_networks,
     split,
-    starts_of,
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
@@ -85,14 +85,14 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         ValueError: for observations no model fits.
     """
     model, actor, critic = make_networks(config, spec)
-    optimizers = Parts(*make_adams(config.optimizer))
+    optimizers = Trainables(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
     critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic)
 
     def init(key: Key) -> TrainState:
         params = init_params(model, actor, critic, key)
-        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        states = Trainables(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
         return TrainState(params, states, jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
@@ -102,15 +102,18 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
             params.model, batch, model_key
         )
-        starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
+        starts = (
+            imagination_starts(beliefs, config.behaviour.starts),
+            imagination_starts(batch.is_terminal, config.behaviour.starts),
+        )
         (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, params.critic, *starts, dream_key
         )
         critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
 
-        gradients = Parts(model_gradient, actor_gradient, critic_gradient)
+        gradients = Trainables(model_gradient, actor_gradient, critic_gradient)
         params, opt_state = apply_gradients(optimizers, state.opt_state, params, **gradients._asdict())
-        metrics |= more | summary(Parts(model_total, actor_total, critic_total), gradients)
+        metrics |= more | summary(Trainables(model_total, actor_total, critic_total), gradients)
         return TrainState(join(params), opt_state, state.updates + 1), metrics
 
     return make_dreamer(
@@ -142,10 +145,12 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
     """
     dream = make_dream(model, actor, config.behaviour)
 
-    def actor_loss(acting: Params, params: Params, valuing: Params, starts: Belief, is_terminal: Array, key: Key):
-        dreamt = dream(params, acting, starts, key)
+    def actor_loss(
+        actor_params: Params, params: Params, critic_params: Params, starts: Belief, is_terminal: Array, key: Key
+    ):
+        dreamt = dream(params, actor_params, starts, key)
         reward, discount = dreamt.reward[1:], dreamt.discount[1:]
-        value = critic.apply(valuing, dreamt.features[1:]).mean[..., 0]
+        value = critic.apply(critic_params, dreamt.features[1:]).mean[..., 0]
         returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
         critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[1:-1], returns, weight))

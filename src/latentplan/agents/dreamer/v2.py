@@ -17,10 +17,11 @@ from latentplan.agents.dreamer.imagination import (
     CriticBatch,
     CriticConfig,
     ModelLossConfig,
-    Parts,
+    Trainables,
     apply_gradients,
     check_entropy,
     check_model,
+    imagination_starts,
     init_params,
     join,
     make_critic_loss,
@@ -29,7 +30,6 @@ from latentplan.agents.dreamer.imagination import (
     make_networks,
     resolve_gradient,
     split,
-    starts_of,
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
@@ -93,7 +93,7 @@ class DreamerV2Config:
             raise ValueError(f"target_every: expected at least 1 update, got {self.target_every}; the paper has 100")
 
 
-class Learning(NamedTuple):
+class LearnerState(NamedTuple):
     """What learning keeps beside the parameters.
 
     Attributes:
@@ -101,7 +101,7 @@ class Learning(NamedTuple):
         target_critic: parameters that the critic's are copied to now and then.
     """
 
-    optimizers: Parts
+    optimizers: Trainables
     target_critic: Params
 
 
@@ -119,15 +119,15 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         ValueError: for observations no model fits.
     """
     model, actor, critic = make_networks(config, spec)
-    optimizers = Parts(*make_adams(config.optimizer))
+    optimizers = Trainables(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
     critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic, discrete=spec.discrete)
 
     def init(key: Key) -> TrainState:
         params = init_params(model, actor, critic, key)
-        states = Parts(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
-        return TrainState(params, Learning(states, jax.tree.map(jnp.copy, params["critic"])), jnp.int32(0))
+        states = Trainables(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
+        return TrainState(params, LearnerState(states, jax.tree.map(jnp.copy, params["critic"])), jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, dream_key = jax.random.split(key)
@@ -139,16 +139,19 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         )
         params, states = apply_gradients(optimizers, states, params, model=model_gradient)
 
-        starts = starts_of(beliefs, config.behaviour.starts), starts_of(batch.is_terminal, config.behaviour.starts)
+        starts = (
+            imagination_starts(beliefs, config.behaviour.starts),
+            imagination_starts(batch.is_terminal, config.behaviour.starts),
+        )
         (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, target, *starts, dream_key
         )
         critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
         params, states = apply_gradients(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
 
-        totals = Parts(model_total, actor_total, critic_total)
-        metrics |= more | summary(totals, Parts(model_gradient, actor_gradient, critic_gradient))
-        return TrainState(join(params), Learning(states, target), state.updates + 1), metrics
+        totals = Trainables(model_total, actor_total, critic_total)
+        metrics |= more | summary(totals, Trainables(model_gradient, actor_gradient, critic_gradient))
+        return TrainState(join(params), LearnerState(states, target), state.updates + 1), metrics
 
     return make_dreamer(
         init=init,
@@ -183,8 +186,8 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
     gradient = resolve_gradient(config.actor_gradient, discrete=discrete)
     share = {"dynamics": 1.0, "reinforce": 0.0, "both": config.dynamics_share}[gradient]
 
-    def actor_loss(acting: Params, params: Params, target: Params, starts: Belief, is_terminal: Array, key: Key):
-        dreamt = dream(params, acting, starts, key)
+    def actor_loss(actor_params: Params, params: Params, target: Params, starts: Belief, is_terminal: Array, key: Key):
+        dreamt = dream(params, actor_params, starts, key)
         value = critic.apply(target, dreamt.features).mean[..., 0]
         first = config.behaviour.discount * (1.0 - is_terminal)  # known, where it is predicted later on
         discount = jnp.concatenate([first[None], dreamt.discount[1:]])
@@ -192,7 +195,7 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
         weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)
         critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[:-1], returns, weight))
 
-        policy = actor.apply(acting, critic_batch.features[:-1])
+        policy = actor.apply(actor_params, critic_batch.features[:-1])
         entropy = distributions.entropy(policy)
         objective = config.behaviour.entropy_scale * entropy
         if share:

@@ -15,11 +15,11 @@ from latentplan.agents.dreamer.imagination import (
     ModelLossConfig,
     check_entropy,
     check_model,
+    imagination_starts,
     init_params,
     make_dream,
     make_model_loss,
     resolve_gradient,
-    starts_of,
 )
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.losses.returns import Range, lambda_returns, track_range
@@ -150,7 +150,7 @@ class DreamerV3Config:
             raise ValueError(f"return_rate: expected 0 < return_rate <= 1, got {self.return_rate}; the paper has 0.01")
 
 
-class Learning(NamedTuple):
+class LearnerState(NamedTuple):
     """What learning keeps beside the parameters.
 
     Attributes:
@@ -196,10 +196,10 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         params = init_params(model, actor, critic, key)
         slow = jax.tree.map(jnp.copy, params["critic"])
         zeros = Range(jnp.float32(0.0), jnp.float32(0.0))
-        return TrainState(params, Learning(optimizer.init(params), slow, zeros), jnp.int32(0))
+        return TrainState(params, LearnerState(optimizer.init(params), slow, zeros), jnp.int32(0))
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
-        learning: Learning = state.opt_state
+        learning: LearnerState = state.opt_state
         batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         (total, (metrics, returns)), gradients = jax.value_and_grad(loss, has_aux=True)(
             state.params, learning.slow_critic, learning.returns, batch, key
@@ -211,7 +211,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         numbers = jnp.stack([total, norm, jnp.sum(batch.reward)])  # two-hot targets would hide an infinity
         finite = jnp.all(jnp.isfinite(numbers))
         metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
-        return TrainState(params, Learning(opt_state, slow, returns), state.updates + 1), metrics
+        return TrainState(params, LearnerState(opt_state, slow, returns), state.updates + 1), metrics
 
     return make_dreamer(
         init=init,
@@ -259,7 +259,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
         fixed = jax.lax.stop_gradient(params)
         acting = (params if dynamics else fixed)["actor"]
-        dreamt = dream(fixed, acting, starts_of(beliefs, behaviour.starts), dream_key)
+        dreamt = dream(fixed, acting, imagination_starts(beliefs, behaviour.starts), dream_key)
         value = critic.apply(fixed["critic"], dreamt.features).mean[..., 0]
         reached = lambda_returns(dreamt.reward[1:], dreamt.discount[1:], value[1:], behaviour.lam)
         advantage = reached - value[:-1]

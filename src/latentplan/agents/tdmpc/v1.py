@@ -9,8 +9,16 @@ import optax
 
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import over_rollout, td_target
-from latentplan.models.decoder_free import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
+from latentplan.losses.td import rho_weighted_mean, td_target
+from latentplan.models.decoder_free import (
+    DecoderFreeConfig,
+    DecoderFreeModel,
+    Latent,
+    make_decoder_free,
+    prepend_valid,
+    read_window,
+    unroll,
+)
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import sum_of_rewards
@@ -97,8 +105,8 @@ class ScheduleConfig:
 class TDMPCConfig:
     """Everything the agent is built from."""
 
-    model: TOLDConfig = field(
-        default_factory=lambda: TOLDConfig(
+    model: DecoderFreeConfig = field(
+        default_factory=lambda: DecoderFreeConfig(
             latent=50, simplex=0, num_q=2, dropout=0.0, num_bins=1, activation="elu", norm="none"
         )
     )
@@ -128,7 +136,7 @@ class TDMPCConfig:
             raise ValueError("model.predict_terminal: expected False, as TD-MPC predicts none; use tdmpc2")
 
 
-class Learning(NamedTuple):
+class LearnerState(NamedTuple):
     """What learning keeps beside the parameters.
 
     Attributes:
@@ -158,7 +166,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations or actions that the model does not fit.
     """
-    model = make_told(config.model, spec)
+    model = make_decoder_free(config.model, spec)
     rates = config.optimizer
     planner = make_scheduled_planner(config, model, spec)
     optimizer = optax.chain(optax.clip_by_global_norm(rates.clip_norm), optax.adam(rates.learning_rate, eps=rates.eps))
@@ -167,14 +175,16 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
         networks, policy = _split(params)
-        learning = Learning(optimizer.init(networks), optimizer.init(policy), jax.tree.map(jnp.copy, _targets(params)))
+        learning = LearnerState(
+            optimizer.init(networks), optimizer.init(policy), jax.tree.map(jnp.copy, _targets(params))
+        )
         return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
 
     def update(
         state: TrainState, batch: Batch, key: Key, weight: Array | None = None
     ) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
-        learning: Learning = state.opt_state
+        learning: LearnerState = state.opt_state
         networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
             networks, policy, learning.target, batch, model_key, weight
@@ -194,7 +204,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         updates = state.updates + 1
         progress = jnp.minimum(updates / config.schedule.updates, 1.0).astype(jnp.float32)
         params = networks | {"policy": policy, "progress": progress}
-        return TrainState(params, Learning(model_state, policy_state, target), updates), metrics
+        return TrainState(params, LearnerState(model_state, policy_state, target), updates), metrics
 
     return Agent(
         init=init,
@@ -206,7 +216,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     )
 
 
-def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> Planner:
+def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: EnvSpec) -> Planner:
     """A planner whose horizon grows and whose std's floor falls while the agent learns (TD-MPC section 4).
 
     Args:
@@ -251,7 +261,7 @@ def make_scheduled_planner(config: TDMPCConfig, model: TOLD, spec: EnvSpec) -> P
     return plan
 
 
-def make_model_loss(config: TDMPCConfig, model: TOLD):
+def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
     """Consistency, rewards and values along a latent rollout (TD-MPC eq. 6 to 10).
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared difference of z_{t+1} and the target encoder's
@@ -292,7 +302,7 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
         }
         weight = jnp.ones(reward.shape[1:]) if weight is None else weight
         terms = {
-            name: over_rollout(weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
+            name: rho_weighted_mean(weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
             for name, error in errors.items()
         }
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
@@ -306,7 +316,7 @@ def make_model_loss(config: TDMPCConfig, model: TOLD):
     return model_loss
 
 
-def make_policy_loss(config: TDMPCConfig, model: TOLD):
+def make_policy_loss(config: TDMPCConfig, model: DecoderFreeModel):
     """-sum_t rho^t min of the Q-functions at the policy's action (TD-MPC eq. 11).
 
     Args:
@@ -318,15 +328,15 @@ def make_policy_loss(config: TDMPCConfig, model: TOLD):
     """
 
     def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, key: Key) -> Array:
-        valid = with_start(valid)
+        valid = prepend_valid(valid)
         action = _act(model, {"policy": policy}, latents, config.policy_std, key)
         value = jnp.min(model.scalar.mean(model.q(networks["q"], latents, action)), 0)
-        return -len(latents) * over_rollout(value, valid, config.loss.rho)
+        return -len(latents) * rho_weighted_mean(value, valid, config.loss.rho)
 
     return policy_loss
 
 
-def _act(model: TOLD, params: Params, latent: Array, std: float, key: Key) -> Array:
+def _act(model: DecoderFreeModel, params: Params, latent: Array, std: float, key: Key) -> Array:
     """tanh(mean) plus noise that is cut off, kept within the bounds without stopping the gradient."""
     mean = jnp.tanh(model.policy(params, latent).mean)
     action = mean + jnp.clip(std * jax.random.normal(key, mean.shape), -_CUT, _CUT)

@@ -11,8 +11,16 @@ from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.optimizers import scale_parts
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
-from latentplan.losses.td import discount_of, over_rollout, running_scale, td_target
-from latentplan.models.decoder_free import TOLD, Latent, TOLDConfig, make_told, read_window, unroll, with_start
+from latentplan.losses.td import discount_of, rho_weighted_mean, running_scale, td_target
+from latentplan.models.decoder_free import (
+    DecoderFreeConfig,
+    DecoderFreeModel,
+    Latent,
+    make_decoder_free,
+    prepend_valid,
+    read_window,
+    unroll,
+)
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, sum_of_rewards
@@ -95,7 +103,7 @@ class TDMPC2OptimizerConfig:
 class TDMPC2Config:
     """Everything the agent is built from."""
 
-    model: TOLDConfig = field(default_factory=TOLDConfig)
+    model: DecoderFreeConfig = field(default_factory=DecoderFreeConfig)
     """The latent model, with values and policy."""
     loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
     """What is minimised."""
@@ -111,7 +119,7 @@ class TDMPC2Config:
             raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
 
 
-class Learning(NamedTuple):
+class LearnerState(NamedTuple):
     """What learning keeps beside the parameters.
 
     Attributes:
@@ -140,10 +148,10 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations or actions that the model does not fit.
     """
-    model = make_told(config.model, spec)
+    model = make_decoder_free(config.model, spec)
     losses, rates = config.loss, config.optimizer
     discount = discount_of(spec.max_decisions, losses.discount_denominator, losses.discount_min, losses.discount_max)
-    planner = make_told_planner(config.planner, model, spec, discount)
+    planner = make_decoder_free_planner(config.planner, model, spec, discount)
     model_optimizer, policy_optimizer = make_optimizers(rates)
     model_loss = make_model_loss(config, model, discount)
     policy_loss = make_policy_loss(config, model)
@@ -151,7 +159,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
         networks, policy = _split(params)
-        learning = Learning(
+        learning = LearnerState(
             model_optimizer.init(networks),
             policy_optimizer.init(policy),
             jax.tree.map(jnp.copy, params["q"]),
@@ -161,7 +169,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
 
     def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
-        learning: Learning = state.opt_state
+        learning: LearnerState = state.opt_state
         networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
             networks, policy, learning.target_q, batch, model_key
@@ -182,7 +190,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         finite = jnp.all(jnp.isfinite(numbers))
         metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
         metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
-        learning = Learning(model_state, policy_state, target_q, scale)
+        learning = LearnerState(model_state, policy_state, target_q, scale)
         return TrainState(networks | {"policy": policy}, learning, state.updates + 1), metrics
 
     return Agent(
@@ -195,7 +203,9 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discount: float) -> Planner:
+def make_decoder_free_planner(
+    config: PlannerConfig, model: DecoderFreeModel, spec: EnvSpec, discount: float
+) -> Planner:
     """Any planner over the latent model, with candidates that its policy proposes.
 
     Args:
@@ -220,7 +230,7 @@ def make_told_planner(config: PlannerConfig, model: TOLD, spec: EnvSpec, discoun
     return make_planner(config, spec.action_size, make_objective(model, discount), propose=propose)
 
 
-def make_objective(model: TOLD, discount: float) -> Evaluate:
+def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
     """Predicted rewards, then the mean of two random Q-functions at an action of the policy (TD-MPC2 eq. 5).
 
     What follows a termination that is predicted with more than even odds counts for nothing.
@@ -236,7 +246,7 @@ def make_objective(model: TOLD, discount: float) -> Evaluate:
     def value(params: Params, belief: Latent, key: Key) -> Array:
         action_key, q_key = jax.random.split(key)
         action, _ = _sample(model, params, belief.now, action_key)
-        return jnp.mean(model.scalar.mean(model.q(two_of(params["q"], q_key), belief.now, action)), 0)
+        return jnp.mean(model.scalar.mean(model.q(sample_two_members(params["q"], q_key), belief.now, action)), 0)
 
     def continues(params: Params, belief: Latent) -> Array:
         return (model.world.terminal(params, belief) <= 0).astype(jnp.float32)
@@ -266,7 +276,7 @@ def make_optimizers(
     return model, policy
 
 
-def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
+def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: float):
     """Consistency, rewards, values and terminations along a latent rollout (TD-MPC2 eq. 3).
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared error of z_{t+1} and h(o_{t+1}), the
@@ -292,7 +302,7 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
 
         targets = jax.lax.stop_gradient(model.world.encode(networks, observation[1:]))
         next_action, _ = _sample(model, {"policy": policy}, targets, action_key)
-        next_values = scalar.mean(model.q(two_of(target_q, two_key), targets, next_action))
+        next_values = scalar.mean(model.q(sample_two_members(target_q, two_key), targets, next_action))
         goals = jax.lax.stop_gradient(td_target(reward, is_terminal, jnp.min(next_values, 0), discount))
 
         latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
@@ -303,11 +313,11 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
             "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
             "value": jnp.mean(scalar.error(values, goals[None]), 0),
         }
-        terms = {name: over_rollout(error, valid, losses.rho) for name, error in errors.items()}
+        terms = {name: rho_weighted_mean(error, valid, losses.rho) for name, error in errors.items()}
         if model.world.terminal:  # every step counts the same
             belief = Latent(later, latents[:-1], action)
             error = optax.sigmoid_binary_cross_entropy(model.world.terminal(networks, belief), is_terminal)
-            terms["terminal"] = over_rollout(error, valid, 1.0)
+            terms["terminal"] = rho_weighted_mean(error, valid, 1.0)
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
         metrics = {f"{name}_loss": term for name, term in terms.items()}
         metrics["value_target"] = jnp.mean(goals)
@@ -316,7 +326,7 @@ def make_model_loss(config: TDMPC2Config, model: TOLD, discount: float):
     return model_loss
 
 
-def make_policy_loss(config: TDMPC2Config, model: TOLD):
+def make_policy_loss(config: TDMPC2Config, model: DecoderFreeModel):
     """-(scaled mean of two Q-functions + entropy), along the rollout's latent states (TD-MPC2 eq. 6 and its code).
 
     The entropy is that of the Gaussian before tanh, times the number of action dimensions, as the released code has it.
@@ -333,26 +343,26 @@ def make_policy_loss(config: TDMPC2Config, model: TOLD):
 
     def policy_loss(policy: Params, networks: Params, latents: Array, valid: Array, scale: Array, key: Key):
         action_key, two_key, dropout_key = jax.random.split(key, 3)
-        valid = with_start(valid)
+        valid = prepend_valid(valid)
         action, log_prob = _sample(model, {"policy": policy}, latents, action_key)
-        q = model.q(two_of(networks["q"], two_key), latents, action, dropout_key)
+        q = model.q(sample_two_members(networks["q"], two_key), latents, action, dropout_key)
         values = jnp.mean(model.scalar.mean(q), 0)
         scale = running_scale(scale, jax.lax.stop_gradient(values[0]), config.optimizer.target_rate)
         entropy = -log_prob * action.shape[-1]
-        loss = over_rollout(-(values / scale + losses.entropy_scale * entropy), valid, losses.rho)
+        loss = rho_weighted_mean(-(values / scale + losses.entropy_scale * entropy), valid, losses.rho)
         return loss, ({"policy_entropy": jnp.mean(-log_prob)}, scale)
 
     return policy_loss
 
 
-def two_of(q_params: Params, key: Key) -> Params:
+def sample_two_members(q_params: Params, key: Key) -> Params:
     """Two different members of an ensemble, drawn at random; only they are computed."""
     size = len(jax.tree.leaves(q_params)[0])
     members = jax.random.permutation(key, size)[:2]
     return jax.tree.map(lambda x: x[members], q_params)
 
 
-def _sample(model: TOLD, params: Params, latent: Array, key: Key) -> tuple[Array, Array]:
+def _sample(model: DecoderFreeModel, params: Params, latent: Array, key: Key) -> tuple[Array, Array]:
     """The policy's action [..., A] in (-1, 1), and the log-density of what tanh was taken of."""
     gaussian = model.policy(params, latent)
     before = distributions.sample(gaussian, key)

@@ -2,12 +2,12 @@
 
 from operations import _dense
 
-from latentplan.models.decoder_free import TOLDConfig
+from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.types import EnvSpec
 
 
-def of_plan(model: TOLDConfig, planner: MPPIConfig, *, action_size: int, beliefs: int = 1) -> float:
+def of_plan(model: DecoderFreeConfig, planner: MPPIConfig, *, action_size: int, beliefs: int = 1) -> float:
     """Operations of one plan: rollouts of candidates, their terminal values, and the policy's own candidates.
 
     Args:
@@ -26,7 +26,7 @@ def of_plan(model: TOLDConfig, planner: MPPIConfig, *, action_size: int, beliefs
     return beliefs * (planner.evaluations * candidate + proposed)
 
 
-def of_update(model: TOLDConfig, spec: EnvSpec, *, batch_size: int, batch_length: int) -> dict[str, float]:
+def of_update(model: DecoderFreeConfig, spec: EnvSpec, *, batch_size: int, batch_length: int) -> dict[str, float]:
     """Operations of one update on state vectors, forward and backward, by part.
 
     Backward costs twice forward where weights and inputs both need gradients, once where only one of them does.
@@ -53,7 +53,7 @@ def of_update(model: TOLDConfig, spec: EnvSpec, *, batch_size: int, batch_length
     }
 
 
-def _networks(model: TOLDConfig, action_size: int) -> dict[str, float]:
+def _networks(model: DecoderFreeConfig, action_size: int) -> dict[str, float]:
     hidden, both = [model.hidden] * 2, model.latent + action_size
     return {
         "dynamics": sum(_dense(both, *hidden, model.latent)),
