@@ -19,6 +19,7 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
     config = {
         "env": env, "agent": "planet", "preset": "cpu", "environment": {"obs": "state"},
         "run": {"seed": seed, "env_steps": 99_000}, "agent_config": {"loss": {"free_nats": 1.0}},
+        "replay": {"batch_size": 16, "batch_length": 32},
     }  # fmt: skip
     command = ["python", "experiments/run.py", "--env", env, "--obs", "state", f"--seed={seed}", *flags]
     sitting = {
@@ -27,7 +28,14 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps({"config": config, "sittings": [sitting, sitting]}))
     log, machine = MetricsLog(folder), {"time/total": 0.0}
-    random = {"collect/return": 40.0, "collect/random": 1.0, "time/act": 1.0, "time/step": 2.0, "time/write": 0.5}
+    random = {
+        "collect/return": 40.0,
+        "collect/random": 1.0,
+        "collect/decisions": 125,
+        "time/act": 1.0,
+        "time/step": 2.0,
+        "time/write": 0.5,
+    }
     log.write({"env_steps": 1000, "episodes": 1, "updates": 0}, random | {"time/total": 4.0})
     for steps, returns in evaluations:
         counters = {"env_steps": steps, "episodes": steps // 1000, "updates": steps // 100}
@@ -107,7 +115,10 @@ def test_results_keep_runs_and_rewrite_only_what_lies_between_the_marks(tmp_path
     text = readme.read_text()
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     row = next(line for line in text.splitlines() if line.startswith("| cartpole_swingup"))
-    assert "| 2 | 825 (" in row and "5 min" in row and "TD-MPC2, state 839 at 100k" in row
+    assert "| 2 | 825 (" in row and "5 min" in row
+    # 300 updates in the 1,000 env_steps that were collected; Dreamer V3 between its points at 25k and 50k
+    assert "| action repeat 8, 300 updates per 1,000 env_steps, replay ratio 1229 | Dreamer V3 216 (5 seeds) |" in row
+    assert "TD-MPC2 (cartpole_swingup, state): action repeat 2, 500 updates per 1,000 env_steps" in text
     for link in re.findall(r"\]\((?:results/)?([^)]+\.(?:png|json))\)", text + (out / "README.md").read_text()):
         assert (out / link).is_file(), link
     assert {file.stem for file in (out / "runs").glob("*.json")} == {"a", "b"}

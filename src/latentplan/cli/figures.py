@@ -13,13 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from latentplan.cli import aggregate, targets
+from latentplan.cli import aggregate, published
 from latentplan.cli.runs import label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
 Groups = dict[str, list[dict[str, Any]]]
 """Runs by what the legend calls them; those of one group differ by the seed alone."""
-_PUBLISHED = ("tab:grey", "tab:brown", "tab:olive")
+_PUBLISHED = ("tab:grey", "tab:brown", "tab:olive", "tab:pink", "tab:cyan", "black")
 
 
 def learning_curves(groups: Groups, axis: str = "env_steps") -> Figure:
@@ -54,16 +54,17 @@ def learning_curves(groups: Groups, axis: str = "env_steps") -> Figure:
 
 
 def _draw_published(axes: Axes, env: str, obs: str, last: float) -> None:
-    """Points within twice the curve's length; those further away as lines that name their env_steps."""
-    for color, (source, points) in zip(_PUBLISHED, targets.published(env, obs).items(), strict=False):
-        near = {steps: value for steps, value in points.items() if steps <= 2 * last}
-        if near:
-            axes.plot(list(near), list(near.values()), "*", color=color, markersize=10, label=source)
-        else:
-            steps, value = min(points.items())
-            axes.axhline(value, color=color, linestyle="--", linewidth=1, label=f"{source}: {value:.0f} at {steps:,}")
-    if (best := targets.oracle(env)) is not None:
-        axes.axhline(best, color="tab:green", linestyle="--", linewidth=1, label=f"{targets.ORACLE}: {best:.0f}")
+    """Published means and ranges over seeds, as far as our curve goes and to their next point after it."""
+    for color, curve in zip(_PUBLISHED, published.curves(env, obs), strict=False):
+        shown = slice(0, int(np.searchsorted(curve.env_steps, last)) + 1)
+        steps = curve.env_steps[shown]
+        if steps[0] > 2 * last:  # nothing to compare with yet
+            continue
+        label = textwrap.fill(f"{curve.title} ({curve.seeds} seeds; {curve.protocol or 'protocol not published'})", 100)
+        axes.plot(steps, curve.mean[shown], "*--", color=color, markersize=7, linewidth=1, label=label)
+        axes.fill_between(steps, curve.low[shown], curve.high[shown], color=color, alpha=0.08, linewidth=0)
+    if (best := published.oracle(env)) is not None:
+        axes.axhline(best, color="tab:green", linestyle="--", linewidth=1, label=f"{published.ORACLE}: {best:.0f}")
 
 
 def collected_returns(run: dict[str, Any]) -> Figure:

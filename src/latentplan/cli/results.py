@@ -7,11 +7,15 @@ between its results marks. Nothing in them is typed by hand.
 import json
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+if TYPE_CHECKING:
+    from latentplan.cli import published
 
 ROOT = Path(__file__).parents[1]
 MARKS = "<!-- results: written by python experiments/results.py -->\n", "<!-- end of results -->\n"
@@ -105,13 +109,15 @@ def write_tables(out: Path, readme: Path) -> None:
     readme.write_text(f"{before}{MARKS[0]}\n{tables}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 
 
-def summary(runs: list[dict[str, Any]]) -> str:
+def summary(kept: list[dict[str, Any]]) -> str:
     """One row per environment, observation and variant: returns at milestones, with what was published."""
-    from latentplan.cli import aggregate, targets
+    from latentplan.cli import aggregate, published, runs
 
-    groups = aggregate.group(runs)
+    groups = aggregate.group(kept)
     reached = [steps for steps in MILESTONES if any(aggregate.at(group, steps) for group in groups.values())]
-    columns = ["environment", "obs", "what", "seeds", *(f"{steps // 1000}k" for steps in reached), "last", "published"]
+    milestones = [f"{steps // 1000}k" for steps in reached]
+    last_columns = ["last", "protocol", "published at as many env_steps"]
+    columns = ["environment", "obs", "what", "seeds", *milestones, *last_columns]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for (env, obs, what), group in groups.items():
         cells = [env, obs, what, str(len(group))]
@@ -119,14 +125,27 @@ def summary(runs: list[dict[str, Any]]) -> str:
         last = min(run["evaluations"][-1]["env_steps"] for run in group)
         minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
         cells.append(f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min")
-        known = targets.published(env, obs)
-        cells.append("; ".join(f"{source.split(' (')[0]} {_points(points)}" for source, points in known.items()))
+        cells += [runs.protocol(group[0]), _published_at(published.curves(env, obs), last)]
         lines.append("| " + " | ".join(cells) + " |")
     note = (
         "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
-        "the columns are env_steps: the last evaluation up to them, at most a fifth before.\n"
+        "the columns are env_steps: the last evaluation up to them, at most a fifth before. Protocol: control steps "
+        "per decision, gradient steps per 1,000 env_steps, and records replayed per record collected; those of the "
+        "published agents are below.\n"
     )
-    return "\n".join(lines) + "\n" + note + _aggregate(groups)
+    return "\n".join(lines) + "\n" + note + _published_protocols(groups) + _aggregate(groups)
+
+
+def _published_protocols(groups: Iterable[tuple[str, str, str]]) -> str:
+    """How the published agents were trained, and where their numbers are from."""
+    from latentplan.cli import published
+
+    lines: dict[str, None] = {}  # in order, each once
+    for env, obs in dict.fromkeys((env, obs) for env, obs, _ in groups):
+        for curve in published.curves(env, obs):
+            protocol = curve.protocol or "protocol not published"
+            lines[f"- {curve.title} ({env}, {obs}): {protocol}; {curve.source}"] = None
+    return "\nPublished:\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
@@ -177,8 +196,10 @@ def of_acting(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n" if len(lines) > 2 else ""
 
 
-def _points(points: dict[int, float]) -> str:
-    return ", ".join(f"{value:g} at {steps // 1000}k" for steps, value in points.items())
+def _published_at(curves: Sequence["published.PublishedCurve"], env_steps: int) -> str:
+    """What was published for as many env_steps, interpolated between points."""
+    found = [(curve, curve.at(env_steps)) for curve in curves]
+    return "; ".join(f"{curve.title} {mean:.0f} ({curve.seeds} seeds)" for curve, mean in found if mean is not None)
 
 
 def _shown(interval: tuple[float, float, float] | None) -> str:

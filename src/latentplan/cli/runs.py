@@ -131,3 +131,17 @@ def returns_of(evaluation: dict[str, Any]) -> list[float]:
 def label(run: dict[str, Any]) -> str:
     """What was run, without environment and seed: runs of one label differ by the seed alone."""
     return " ".join(filter(None, (run["agent"], run["preset"], run["variant"])))
+
+
+def protocol(run: dict[str, Any]) -> str:
+    """Action repeat, updates and replay ratio of a run, in the words of `published.describe_protocol`."""
+    from latentplan.cli.published import describe_protocol
+
+    decisions = [row["decisions"] for row in run["collected"] if "decisions" in row]
+    if not decisions:  # recorded since 0.1.0
+        return ""
+    last = run["evaluations"][-1]
+    steps = max(row["env_steps"] for row in run["collected"])
+    replay = run["config"]["replay"]
+    repeat = round(steps / sum(decisions))
+    return describe_protocol(repeat, 1000 * last["updates"] / steps, replay["batch_size"] * replay["batch_length"])
