@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> harness.Result:
     Evaluation, which comes every few episodes, has rows of its own and does not count as the loop's time.
     """
     from latentplan import presets
-    from latentplan.agents import AGENTS
+    from latentplan.agents import make_agent
     from latentplan.driver import compilation, loop
     from latentplan.driver.logging import read_metrics
     from latentplan.envs.workers import Workers
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> harness.Result:
 
     with tempfile.TemporaryDirectory() as folder:
         workers = Workers(experiment.env, experiment.environment, config.num_envs)
-        agent, spec = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec), workers.spec
+        agent, spec = make_agent(experiment.agent_config, workers.spec), workers.spec
         with contextlib.suppress(Enough):
             loop.train(
                 agent, spec, options.env, experiment.environment, config, experiment.replay, Path(folder), report,

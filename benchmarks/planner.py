@@ -27,7 +27,7 @@ from latentplan.models.decoder_free import make_decoder_free
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
 from latentplan.planners.cem import CEMConfig
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.objectives import model_returns
 from latentplan.presets import make_preset
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
@@ -126,7 +126,7 @@ def planner_config(options: Namespace, name: str, sizes: str) -> Any:
 def plan_call(model_config: WorldModelConfig, name: str, config: Any, beliefs: int) -> Callable[[], Any]:
     """Plans as PlaNet does."""
     model = make_world_model(model_config, SPEC)
-    returns = sum_of_rewards(model.imagine_step, lambda params, belief: model.reward(params, belief).mean[..., 0])
+    returns = model_returns(model)
     return _call(PLANNERS[name].make(config, SPEC.action_size, returns), model, beliefs)
 
 

@@ -89,16 +89,15 @@ def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tup
 
 def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
     """(planner, budget) -> returns of evaluation episodes of a trained agent, whose planner is replaced."""
-    from latentplan.agents import AGENTS
+    from latentplan.agents import make_agent
     from latentplan.driver import collect
     from latentplan.driver.loop import restore
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
-    make, own = AGENTS[experiment.agent].make, experiment.agent_config
-    found = {}
+    own, found = experiment.agent_config, {}
     with Workers(experiment.env, experiment.environment, 1) as workers:
-        agent = make(own, workers.spec)
+        agent = make_agent(own, workers.spec)
         state, _ = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
         seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
         for name in options.planner:
@@ -106,7 +105,7 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
                 kept = SETTLED | {x: getattr(own.planner, x) for x in KEPT if hasattr(own.planner, x)}
                 same = type(own.planner) is PLANNERS[name].config
                 planner = with_budget(own.planner if same else configured(name, kept), budget)
-                other = make(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
+                other = make_agent(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
                 policy = collect.agent_policy(other, state.params, collect.compile_act(other, "eval"))
                 episodes = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
                 found[name, budget] = np.array([collect.episode_return(episode) for episode in episodes])

@@ -24,7 +24,7 @@ from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from latentplan.agents import AGENTS
+from latentplan.agents import make_agent
 from latentplan.agents.planet import make_planet
 from latentplan.agents.tdmpc.v2 import make_tdmpc2
 from latentplan.driver.compilation import compiled
@@ -115,7 +115,7 @@ def dreamer_cases(options: Namespace, sizes: str) -> Iterator[Case]:
         config: Any = preset.agent_config
         config = replace(config, model=replace(config.model, dtype=options.dtype))
         batch = random_batch(spec, preset.replay.batch_size, preset.replay.batch_length)
-        built = AGENTS[agent].make(config, spec)
+        built = make_agent(config, spec)
         key = jax.random.key(0)
         count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), batch, key)
         labels = {"sizes": sizes, "obs": obs, "part": "update", "implementation": "latentplan"}

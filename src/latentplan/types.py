@@ -5,7 +5,7 @@ Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S sto
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -192,8 +192,25 @@ class PlanOutput(NamedTuple):
     info: dict[str, Array]
 
 
-Planner = Callable[..., PlanOutput]
-"""(params, belief, key, warm_start=None) -> PlanOutput. Plans for one belief; vmap it over beliefs."""
+@runtime_checkable
+class Planner(Protocol):
+    """Plans for one belief; `jax.vmap` it, or `planners.for_each_belief`, over beliefs.
+
+    What evaluates plans is part of the planner, as is what they are made of: `planners.make_planner` builds one.
+    """
+
+    def __call__(self, params: Params, belief: Any, key: Key, warm_start: Any = None, /) -> PlanOutput:
+        """Plans the next H decisions.
+
+        Args:
+            params: of the model, and of whatever else values plans or proposes them.
+            belief: the belief now, without batch axis; any pytree of arrays.
+            key: for candidates and the model's own draws.
+            warm_start: of the last decision's `PlanOutput`, or zeros in its shapes; None: plan afresh.
+
+        Returns:
+            PlanOutput.
+        """
 
 
 class TrainState(NamedTuple):
@@ -241,6 +258,9 @@ class Agent(NamedTuple):
         predict_ahead: (params, batch [B, T], key) -> MultiStepErrors: how wrong predictions are, by their distance.
         dream: (params, batch [B, T], key, *, context, horizon) -> ImaginedTrajectory: `context` steps observed, then
             `horizon` more as the actor would have them. None for agents that learn no actor in imagination.
+        model: the world model that it filters and plans with, for research code; its functions take `act`'s params. The
+            driver does not look at it. None for agents without one.
+        planner: what chooses its actions at evaluation, likewise.
     """
 
     init: Callable[..., TrainState]
@@ -250,6 +270,8 @@ class Agent(NamedTuple):
     open_loop: Callable[..., "OpenLoop"]
     predict_ahead: Callable[..., "MultiStepErrors"]
     dream: Callable[..., "ImaginedTrajectory"] | None = None
+    model: WorldModel | None = None
+    planner: Planner | None = None
 
 
 class OpenLoop(NamedTuple):

@@ -14,7 +14,7 @@ from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_decoder_free_planner, 
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners.cem import CEMConfig, make_cem
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.objectives import model_returns
 from latentplan.types import Batch, EnvSpec
 
 SPECS = {
@@ -29,7 +29,7 @@ CONFIGS = {"paper": WorldModelConfig(), "small": WorldModelConfig(conv_depth=16,
 def test_plan(name, beliefs):
     model, sizes = CONFIGS[name], CEMConfig(num_candidates=50, num_elites=5, num_iterations=4, horizon=3)
     world = make_world_model(model, SPECS["state"])
-    returns = sum_of_rewards(world.imagine_step, lambda params, belief: world.reward(params, belief).mean[..., 0])
+    returns = model_returns(world)
     plan = jax.vmap(make_cem(sizes, 6, returns), (None, 0, 0))
     shapes = jax.eval_shape(
         lambda key: (world.init(key), world.initial((beliefs,)), jax.random.split(key, beliefs)), jax.random.key(0)

@@ -17,7 +17,7 @@ from latentplan.agents.planet import LossConfig, PlaNetConfig, make_optimizer, m
 from latentplan.models.world_model import make_world_model  # noqa: E402
 from latentplan.planners import for_each_belief  # noqa: E402
 from latentplan.planners.cem import CEMConfig, make_cem  # noqa: E402
-from latentplan.planners.objectives import sum_of_rewards  # noqa: E402
+from latentplan.planners.objectives import model_returns  # noqa: E402
 from latentplan.types import Belief, TrainState  # noqa: E402
 
 
@@ -107,7 +107,7 @@ def test_returns_and_plan(both, same_draws):
     config, spec, params, peer = both("state")
     model, rng = make_world_model(config, spec), np.random.default_rng(1)
     belief = Belief(*(rng.normal(size=(1, size)).astype(np.float32) for size in (config.deter, config.stoch)))
-    evaluate = sum_of_rewards(model.imagine_step, lambda params, belief: model.reward(params, belief).mean[..., 0])
+    evaluate = model_returns(model)
     actions = jnp.asarray(rng.uniform(-1, 1, (5, 40, spec.action_size)), jnp.float32)
     starts = [torch.tensor(x) for x in belief]
     key = jax.random.key(0)

@@ -11,7 +11,7 @@ import pytest
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import make_world_model
 from latentplan.planners import PLANNERS, for_each_belief
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.objectives import model_returns, sum_of_rewards
 from latentplan.planners.policy import propose_by
 from latentplan.types import Belief, EnvSpec, PlanOutput
 
@@ -299,7 +299,7 @@ def test_every_planner_plans_over_every_model(name, kind, tiny_model_config, num
     else:
         model = make_world_model(tiny_model_config(kind=kind), spec)
     params = numpy_params(model.init)
-    objective = sum_of_rewards(model.imagine_step, lambda params, belief: model.reward(params, belief).mean[..., 0])
+    objective = model_returns(model)
     belief = model.initial(())
     planned = jax.jit(make(name, objective))(params, belief, jax.random.key(23))
     chex.assert_tree_all_finite(planned)

@@ -9,7 +9,7 @@ from latentplan.agents.dreamer.v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
 from latentplan.agents.tdmpc.v1 import TDMPCConfig, make_tdmpc
 from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2
-from latentplan.types import Agent
+from latentplan.types import Agent, EnvSpec
 
 
 class AgentEntry(NamedTuple):
@@ -33,3 +33,38 @@ AGENTS: dict[str, AgentEntry] = {
     "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
 }
 AgentConfig = DreamerV1Config | DreamerV2Config | DreamerV3Config | PlaNetConfig | TDMPCConfig | TDMPC2Config
+
+
+def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
+    """Builds the agent that a config is of, as pure functions.
+
+    Args:
+        config: of any agent in `AGENTS`: `PlaNetConfig`, `DreamerV3Config`, `TDMPC2Config`, ...
+        spec: of the environment's observations and actions.
+
+    Returns:
+        Agent. Jit what is called often: `act` with a static `mode`, and `update`.
+
+    Raises:
+        ValueError: config and environment do not fit.
+
+    Example:
+        >>> import jax
+        >>> from latentplan.models.world_model import WorldModelConfig
+        >>> from latentplan.planners import CEMConfig
+        >>> small = WorldModelConfig(deter=8, stoch=4, hidden=8)
+        >>> planner = CEMConfig(horizon=3, num_candidates=20, num_elites=5)
+        >>> spec = EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+        >>> agent = make_agent(PlaNetConfig(model=small, planner=planner), spec)
+        >>> params, carry = agent.init(jax.random.key(0)).params, agent.initial(3)
+        >>> observation, is_first = jax.numpy.ones((3, 5)), jax.numpy.ones(3, bool)
+        >>> action, carry, info = agent.act(params, carry, observation, is_first, jax.random.key(1), mode="eval")
+        >>> action.shape
+        (3, 2)
+    """
+    return AGENTS[agent_name(config)].make(config, spec)
+
+
+def agent_name(config: AgentConfig) -> str:
+    """The name that a config's agent is chosen by."""
+    return next(name for name, entry in AGENTS.items() if type(config) is entry.config)

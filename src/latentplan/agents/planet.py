@@ -14,10 +14,10 @@ from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
-from latentplan.models.world_model import WorldModelConfig, continue_probability, make_world_model
+from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.cem import CEMConfig
-from latentplan.planners.objectives import ObjectiveConfig, penalise_risk, sum_of_rewards
+from latentplan.planners.objectives import ObjectiveConfig, model_returns, penalise_risk
 from latentplan.types import (
     Agent,
     Array,
@@ -155,13 +155,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         ValueError: for observations no model fits.
     """
     model = make_world_model(config.model, spec)
-    expected_reward = lambda params, belief: model.reward(params, belief).mean[..., 0]  # noqa: E731
-    objective = sum_of_rewards(
-        model.imagine_step,
-        expected_reward,
-        discount=config.objective.discount,
-        continues=continue_probability(model),
-    )
+    objective = model_returns(model, discount=config.objective.discount)
     if config.objective.risk_samples > 1:
         risk = config.objective
         objective = penalise_risk(objective, num_samples=risk.risk_samples, penalty=risk.risk_penalty)
@@ -189,6 +183,8 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         update=update,
         open_loop=make_open_loop(model),
         predict_ahead=make_predict_ahead(model, config.planner.horizon),
+        model=model,
+        planner=planner,
     )
 
 

@@ -102,14 +102,14 @@ def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> d
     """Evaluates one way of acting: its returns, and how far the run was trained."""
     import numpy as np
 
-    from latentplan.agents import AGENTS
+    from latentplan.agents import make_agent
     from latentplan.driver import collect
     from latentplan.driver.loop import restore
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.driver.video import newest_frame, write_video
     from latentplan.envs.workers import Workers
 
-    agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+    agent = make_agent(experiment.agent_config, workers.spec)
     train_state, progress = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))

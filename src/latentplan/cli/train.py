@@ -48,7 +48,7 @@ def complain(line: str) -> None:
 
 
 def _run(argv: list[str], console) -> int:
-    from latentplan.agents import AGENTS
+    from latentplan.agents import make_agent
     from latentplan.cli.display import Display
     from latentplan.driver import compilation, loop
     from latentplan.driver.logging import prepare_logdir
@@ -59,7 +59,7 @@ def _run(argv: list[str], console) -> int:
     compilation.configure()
     experiment = parse(argv, console)
     with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
-        agent = AGENTS[experiment.agent].make(experiment.agent_config, workers.spec)
+        agent = make_agent(experiment.agent_config, workers.spec)
         check_lengths(experiment.replay, workers.spec)
         check_memory(experiment.replay, workers.spec)
         loop.check_update(agent, make_replay(experiment.replay, workers.spec))

@@ -239,15 +239,6 @@ def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
     return Network(logits.init, lambda params, x: TwoHot(logits.apply(params, x), bins))
 
 
-def continue_probability(model: WorldModel) -> Callable[[Params, Any], Array] | None:
-    """(params, belief) -> [...], the predicted probability that the episode goes on, None where none is predicted.
-
-    Dreamer teaches it the discount as well, so there it is what later steps count.
-    """
-    terminal = model.terminal
-    return None if terminal is None else lambda params, belief: jax.nn.sigmoid(-terminal(params, belief))
-
-
 def feature(belief: Belief) -> Array:
     """[stoch, deter], what every head reads: [..., F]."""
     return jnp.concatenate([belief.stoch, belief.deter], -1)

@@ -43,16 +43,25 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
     """Builds the planner that a config is of.
 
     Args:
-        config: of any planner in `PLANNERS`.
-        action_size: A.
-        evaluate: see `objectives`.
-        options: `discrete` and `propose`, as every builder takes them.
+        config: of any planner in `PLANNERS`: `CEMConfig`, `MPPIConfig`, ...
+        action_size: A, the width of an action.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; `objectives.model_returns` makes it of a
+            world model, any other function of these arguments will do.
+        options: `discrete`, whether an action is a one-hot choice, and `propose`, a policy's sequences, as every
+            builder takes them.
 
     Returns:
-        Planner.
+        Planner, for one belief: (params, belief, key, warm_start=None) -> PlanOutput.
 
     Raises:
-        ValueError: see the builder.
+        ValueError: the planner is not one for such actions, or needs a policy; see the builder.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
+        >>> plan = make_planner(CEMConfig(horizon=3), 2, towards_half)
+        >>> plan(None, None, jax.random.key(0)).plan.shape
+        (3, 2)
     """
     return PLANNERS[planner_name(config)].make(config, action_size, evaluate, **options)
 

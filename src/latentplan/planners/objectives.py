@@ -8,10 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from latentplan.types import Array, Key, Params
+from latentplan.types import Array, Key, Params, WorldModel
 
 Evaluate = Callable[[Params, Any, Array, Key], Array]
 """(params, belief, actions [H, N, A], key) -> returns [N]: all a planner ever knows of a model."""
+Value = Callable[[Params, Any, Key], Array]
+"""(params, belief [N], key) -> [N]: the return that is expected after a belief."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +37,73 @@ class ObjectiveConfig:
             )
 
 
+def model_returns(
+    model: WorldModel,
+    *,
+    discount: float = 1.0,
+    value: Value | None = None,
+    continues: Callable[[Params, Any], Array] | None = None,
+    horizon_of: Callable[[Params], Array] | None = None,
+) -> Evaluate:
+    """Builds a planner's objective from a world model: the expected rewards along its own prediction.
+
+    PlaNet algorithm 2, line 6, or with a value TD-MPC eq. 3; the sum is that of `sum_of_rewards`. Where the model
+    predicts terminations, a step counts by the probability that the episode gets there.
+
+    Args:
+        model: any world model.
+        discount: per decision; 1 is PlaNet's. Give 1 for a model that was taught the discount with its terminations, as
+            Dreamer's is.
+        value: the return expected after a plan's last belief; None: nothing.
+        continues: (params, belief [H, N]) -> [H, N], in place of the model's own probability that an episode goes on.
+        horizon_of: as for `sum_of_rewards`; for models that predict no terminations.
+
+    Returns:
+        Evaluate: (params, belief, actions [H, N, A], key) -> returns [N], in units of reward.
+
+    Raises:
+        ValueError: `horizon_of` is given for a model that predicts terminations.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from latentplan.models.world_model import WorldModelConfig, make_world_model
+        >>> from latentplan.types import EnvSpec
+        >>> spec = EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+        >>> model = make_world_model(WorldModelConfig(deter=8, stoch=4, hidden=8), spec)
+        >>> returns, key = model_returns(model, discount=0.99), jax.random.key(0)
+        >>> returns(model.init(key), model.initial(()), jnp.zeros((12, 100, 2)), key).shape
+        (100,)
+    """
+    return sum_of_rewards(
+        model.imagine_step,
+        expected_reward(model),
+        discount=discount,
+        value=value,
+        continues=continues or continue_probability(model),
+        horizon_of=horizon_of,
+    )
+
+
+def expected_reward(model: WorldModel) -> Callable[[Params, Any], Array]:
+    """(params, belief [...]) -> [...], the mean of the predicted reward, in units of reward."""
+    return lambda params, belief: model.reward(params, belief).mean[..., 0]
+
+
+def continue_probability(model: WorldModel) -> Callable[[Params, Any], Array] | None:
+    """(params, belief [...]) -> [...], the predicted probability that the episode goes on; None without a prediction.
+
+    Dreamer teaches it the discount as well, so there it is what later steps count.
+    """
+    terminal = model.terminal
+    return None if terminal is None else lambda params, belief: jax.nn.sigmoid(-terminal(params, belief))
+
+
 def sum_of_rewards(
     imagine_step: Callable[..., tuple[Any, object]],
     reward: Callable[[Params, Any], Array],
     *,
     discount: float = 1.0,
-    value: Callable[[Params, Any, Key], Array] | None = None,
+    value: Value | None = None,
     continues: Callable[[Params, Any], Array] | None = None,
     horizon_of: Callable[[Params], Array] | None = None,
 ) -> Evaluate:

@@ -10,10 +10,10 @@ from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreamer.imagination import REWARDS, BehaviourConfig, ModelLossConfig
 from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
-from latentplan.models.world_model import continue_probability, feature
+from latentplan.models.world_model import feature
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
-from latentplan.planners.objectives import Evaluate, sum_of_rewards
+from latentplan.planners.objectives import Evaluate, continue_probability, expected_reward, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
 
@@ -74,7 +74,7 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
     Returns:
         Evaluate.
     """
-    continues = continue_probability(model)
+    continues, reward = continue_probability(model), expected_reward(model)
 
     def value(params: Params, belief: Belief, key: Key) -> Array:
         del key
@@ -82,16 +82,11 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
         if not value_has_reward:
             return worth
         after = continues(params, belief) if continues else config.discount
-        # `sum_of_rewards` multiplies by `after` again; where hardly anything follows, what is left is small.
-        return (worth - model.reward(params, belief).mean[..., 0]) / jnp.maximum(after, 0.1)
+        # `model_returns` multiplies by `after` again; where hardly anything follows, what is left is small.
+        return (worth - reward(params, belief)) / jnp.maximum(after, 0.1)
 
-    return sum_of_rewards(
-        model.imagine_step,
-        lambda params, belief: model.reward(params, belief).mean[..., 0],
-        discount=1.0 if continues else config.discount,  # what is learned to continue holds the discount
-        value=value,
-        continues=continues,
-    )
+    discount = 1.0 if continues else config.discount  # what is learned to continue holds the discount
+    return model_returns(model, discount=discount, value=value)
 
 
 def make_dreamer(
@@ -157,4 +152,6 @@ def make_dreamer(
         open_loop=as_learned(make_open_loop(model)),
         predict_ahead=as_learned(make_predict_ahead(model, config.behaviour.horizon)),
         dream=make_dream_view(model, policy(distributions.sample)),
+        model=model,
+        planner=acting,
     )

@@ -12,14 +12,9 @@ from latentplan import distributions
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import (
-    WorldModelConfig,
-    continue_probability,
-    feature,
-    make_scalar_head,
-    make_world_model,
-)
+from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head, make_world_model
 from latentplan.nets.network import Network
+from latentplan.planners.objectives import continue_probability
 from latentplan.types import Array, Batch, Belief, EnvSpec, Key, Params, WorldModel
 
 REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}

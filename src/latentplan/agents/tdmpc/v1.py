@@ -21,7 +21,7 @@ from latentplan.models.decoder_free import (
 )
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.planners.objectives import sum_of_rewards
+from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, PlanOutput, TrainState
 
@@ -213,6 +213,8 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         update=update,
         open_loop=make_open_loop(model.world),
         predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+        model=model.world,
+        planner=planner,
     )
 
 
@@ -237,13 +239,7 @@ def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: E
         horizon = schedule.first_horizon + params["progress"] * (last - schedule.first_horizon)
         return jnp.clip(horizon.astype(jnp.int32), 1, last)
 
-    objective = sum_of_rewards(
-        model.world.imagine_step,
-        lambda params, belief: model.world.reward(params, belief).mean[..., 0],
-        discount=config.loss.discount,
-        value=value,
-        horizon_of=horizon_of,
-    )
+    objective = model_returns(model.world, discount=config.loss.discount, value=value, horizon_of=horizon_of)
     spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
     policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
     options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}

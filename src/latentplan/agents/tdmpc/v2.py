@@ -23,7 +23,7 @@ from latentplan.models.decoder_free import (
 )
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.planners.objectives import Evaluate, sum_of_rewards
+from latentplan.planners.objectives import Evaluate, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
 
@@ -200,6 +200,8 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         update=update,
         open_loop=make_open_loop(model.world),
         predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+        model=model.world,
+        planner=planner,
     )
 
 
@@ -251,12 +253,8 @@ def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
     def continues(params: Params, belief: Latent) -> Array:
         return (model.world.terminal(params, belief) <= 0).astype(jnp.float32)
 
-    return sum_of_rewards(
-        model.world.imagine_step,
-        lambda params, belief: model.world.reward(params, belief).mean[..., 0],
-        discount=discount,
-        value=value,
-        continues=continues if model.world.terminal else None,
+    return model_returns(
+        model.world, discount=discount, value=value, continues=continues if model.world.terminal else None
     )
 
 
