@@ -18,6 +18,7 @@ LOSS = {
     "global_prior_scale": 0.1,
     "overshooting_distance": 3,
     "overshooting_beta": (1.0, 0.5, 0.25),
+    "overshooting_average": "eq7",
     "overshooting_reward_scale": 2.0,
     "observation_overshooting_distance": 2,
 }

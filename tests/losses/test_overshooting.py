@@ -8,7 +8,7 @@ from scipy import stats
 
 from latentplan import distributions
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_loss
-from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
+from latentplan.losses.overshooting import average_distances, latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.dynamics import reset_at_first
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import DYNAMICS, make_world_model
@@ -222,6 +222,17 @@ def test_a_distance_longer_than_the_window_is_finite_and_adds_nothing():
     np.testing.assert_array_equal(gradient[STEPS - 1 :], 0.0)
 
 
+def test_the_released_average_keeps_the_one_step_kl_whole_and_equation_7_divides_it_by_the_distance():
+    per_distance = jnp.array([8.0, 1.0, 2.0, 3.0, 6.0])
+    gradient = {name: jax.grad(average_distances)(per_distance, (1.0,), name) for name in ("released", "eq7")}
+    np.testing.assert_allclose(gradient["released"], [1.0, 0.25, 0.25, 0.25, 0.25])
+    np.testing.assert_allclose(gradient["eq7"], 0.2)
+    np.testing.assert_allclose(average_distances(per_distance, (2.0, 0.5), "released"), 2 * 8 + 0.5 * 3, rtol=1e-6)
+    np.testing.assert_allclose(average_distances(per_distance, (2.0, 0.5), "eq7"), (16 + 6) / 5, rtol=1e-6)
+    for name in ("released", "eq7"):
+        assert average_distances(per_distance[:1], (1.0,), name) == 8.0
+
+
 # The agent's loss, on a model without noise, against a loop over every step, row and distance.
 
 
@@ -290,7 +301,12 @@ def loop_loss(config: LossConfig, weight: float = 1.0) -> float:
                 per_both[d - 1].append(weight * stats.norm.logpdf(o, 2 * s, 0.7) + config.reward_scale * log_reward)
     beta = [config.overshooting_beta[min(d, len(config.overshooting_beta) - 1)] for d in range(distance)]
     total = (config.dynamics_scale - 1) * np.mean(per_kl[0])
-    total += -np.mean(plain) + sum(w * np.mean(x) for w, x in zip(beta, per_kl, strict=False)) / distance
+    weighted = [w * np.mean(x) for w, x in zip(beta, per_kl, strict=False)]
+    if config.overshooting_average == "eq7":
+        total += sum(weighted) / distance - np.mean(plain)
+    else:
+        further = sum(weighted[1:]) / (distance - 1) if distance > 1 else 0.0
+        total += weighted[0] + further - np.mean(plain)
     if config.overshooting_reward_scale and distance > 1:
         total -= config.overshooting_reward_scale * np.mean([np.mean(x) for x in per_reward[1:distance]])
     if decoded:
@@ -312,6 +328,8 @@ def agent_loss(config: LossConfig, updates: int = 0) -> tuple[float, dict]:
         {"dynamics_scale": 2.0, "overshooting_distance": 3},
         {"reward_scale": 2.0, "global_prior_scale": 0.1, "free_nats": 0.5},
         {"overshooting_distance": 3, "free_nats": 0.0},
+        {"overshooting_distance": 3, "free_nats": 0.0, "overshooting_average": "eq7"},
+        {"overshooting_distance": 4, "overshooting_beta": (2.0, 0.5, 0.25), "overshooting_average": "eq7"},
         {"overshooting_distance": 4, "overshooting_beta": (2.0, 0.5, 0.25), "free_nats": 0.3},
         {"overshooting_distance": 3, "overshooting_beta": (0.0, 1.0), "overshooting_reward_scale": 100.0},
         {"observation_overshooting_distance": 1, "free_nats": 0.2},

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,13 @@ from latentplan.agents.acting import gaussian_noise, make_act, make_initial, ran
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
-from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
+from latentplan.losses.overshooting import (
+    Average,
+    average_distances,
+    latent_overshooting,
+    mean_per_distance,
+    overshoot,
+)
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import PlannerConfig, make_planner
@@ -54,6 +61,9 @@ class LossConfig:
     """D, latent overshooting distance in decisions; 1 is the plain KL. PlaNet's first release had up to 49."""
     overshooting_beta: tuple[float, ...] = (1.0,)
     """Weights of the KL per distance, from 1; the last one holds for all further distances."""
+    overshooting_average: Average = "released"
+    """How the KLs of all distances become one loss. released: that of distance 1 at its own weight, and the mean over
+    further distances on top, as PlaNet's first release. eq7: the mean over all distances, as the paper's equation 7."""
     overshooting_reward_scale: float = 0.0
     """Weight of the reward predicted from 2 to D steps before. PlaNet's first release had 100."""
     observation_overshooting_distance: int | None = None
@@ -68,6 +78,10 @@ class LossConfig:
             raise ValueError(
                 f"loss.overshooting_beta: expected one or more weights >= 0, got {self.overshooting_beta}; "
                 "give one weight per distance, the last holds for the rest"
+            )
+        if self.overshooting_average not in get_args(Average):
+            raise ValueError(
+                f"loss.overshooting_average: expected one of {get_args(Average)}, got {self.overshooting_average!r}"
             )
         if self.dynamics_scale < 1:
             raise ValueError(
@@ -106,7 +120,8 @@ class OptimizerConfig:
     clip_norm: float = 1000.0
     """Largest global norm of the gradient."""
     ramp: int = 0
-    """Updates over which the learning rate rises linearly from zero; PlaNet's overshooting had 10,000."""
+    """Updates over which the learning rate rises linearly from zero. PlaNet's first release had a ramp of 10,000
+    sequences, which are 200 updates of 50."""
 
     def __post_init__(self) -> None:
         if self.learning_rate <= 0 or self.clip_norm <= 0 or self.eps <= 0:
@@ -197,11 +212,11 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
     """The negative ELBO with latent overshooting, averaged over batch and time.
 
-    loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + 1/D sum_d beta_d E[max(0, KL_d - free nats)]
-    (PlaNet eq. 3 and 7), E over the steps of the batch; for distance d over those whose start lies in
-    the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds (a - 1) KL(stop(q) || p). Where
-    terminations are predicted, the log-likelihood of whether each step was one joins the reward's. Early on the
-    observation's log-likelihood may weigh less (`observation_start`).
+    loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + E[max(0, KL_1 - free nats)] (PlaNet eq. 3), E over the steps
+    of the batch. Overshooting adds the KL of further distances, as `losses.average_distances` says, each over the steps
+    whose start lies in the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds
+    (a - 1) KL(stop(q) || p). Where terminations are predicted, the log-likelihood of whether each step was one joins
+    the reward's. Early on the observation's log-likelihood may weigh less (`observation_start`).
 
     Args:
         config: of the agent.
@@ -280,9 +295,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], predicted)
         kl = latent_overshooting(model.divergence, posteriors, latent)
         per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
-        beta = jnp.array(losses.overshooting_beta)
-        beta = beta[jnp.minimum(jnp.arange(losses.overshooting_distance), len(beta) - 1)]
-        total = jnp.mean(beta * per_distance)
+        total = average_distances(per_distance, losses.overshooting_beta, losses.overshooting_average)
         metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
         if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
             further = jax.tree.map(lambda x: x[1:], latent)

@@ -1,13 +1,16 @@
 """Latent overshooting: multi-step predictions held against one-step posteriors (PlaNet section 4)."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
 from latentplan.types import Array, Key, Params
+
+Average = Literal["released", "eq7"]
+"""How the KL terms of all distances become one loss; see `average_distances`."""
 
 
 class Overshoot(NamedTuple):
@@ -71,7 +74,7 @@ def overshoot(
 
 
 def latent_overshooting(divergence: Callable[..., Array], posterior: Any, prediction: Overshoot) -> Array:
-    """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: PlaNet eq. 7, per step and distance.
+    """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: the terms of PlaNet eq. 7, per step and distance.
 
     Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target
     (stop-gradient), so that multi-step priors move towards posteriors and not the reverse.
@@ -102,3 +105,25 @@ def mean_per_distance(values: Float[Array, "D T *batch"], valid: Bool[Array, "D 
     """
     axes = tuple(range(1, values.ndim))
     return jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes), 1)
+
+
+def average_distances(per_distance: Float[Array, "D"], beta: Sequence[float], average: Average) -> Float[Array, ""]:
+    """The KL terms of distances 1 to D as one loss.
+
+    "released": beta_1 KL_1 + 1/(D - 1) sum_{d > 1} beta_d KL_d, as PlaNet's first release computes it: the ELBO's own
+    KL keeps its weight, and the mean over further distances is added. "eq7": 1/D sum_d beta_d KL_d, as PlaNet's
+    equation 7 is written: the ELBO's KL weighs 1/D of it. At D = 1 the two are the same.
+
+    Args:
+        per_distance: [D], mean KL per distance, in nats.
+        beta: weights per distance, from 1; the last one holds for all further distances.
+        average: "released" or "eq7".
+
+    Returns:
+        Scalar, in nats.
+    """
+    distance = len(per_distance)
+    weighted = jnp.array([beta[min(d, len(beta) - 1)] for d in range(distance)]) * per_distance
+    if average == "eq7" or distance == 1:
+        return jnp.mean(weighted)
+    return weighted[0] + jnp.mean(weighted[1:])

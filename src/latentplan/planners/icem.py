@@ -95,7 +95,11 @@ def make_icem(
 
     CEM with coloured noise, fewer candidates in every further round, elites that stay (within a decision and,
     shifted, for the next), momentum, the mean as a candidate of the last round, and the best sequence seen as
-    the plan (algorithm 1). Where it differs: sequences are clipped to [-1, 1] after scaling, as PlaNet's are.
+    the plan (algorithm 1). Sequences are clipped to [-1, 1] after scaling.
+
+    Where the release (martius-lab/iCEM) differs: a shifted mean ends with its last action repeated, here with zero;
+    elites that stay keep the returns that they had, here they are evaluated again; the mean takes the place of the last
+    round's first sample, here it joins the samples; and the refitted std has no floor.
 
     Args:
         config: sizes.

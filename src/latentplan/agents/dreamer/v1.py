@@ -102,10 +102,9 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
             params.model, batch, model_key
         )
-        starts = (
-            imagination_starts(beliefs, config.behaviour.starts),
-            imagination_starts(batch.is_terminal, config.behaviour.starts),
-        )
+        # Where no terminations are predicted none counts, as in the released code.
+        ends = batch.is_terminal if model.terminal else jnp.zeros_like(batch.is_terminal)
+        starts = imagination_starts((beliefs, ends), config.behaviour.starts)
         (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, params.critic, *starts, dream_key
         )

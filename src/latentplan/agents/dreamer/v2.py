@@ -139,10 +139,9 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         )
         params, states = apply_gradients(optimizers, states, params, model=model_gradient)
 
-        starts = (
-            imagination_starts(beliefs, config.behaviour.starts),
-            imagination_starts(batch.is_terminal, config.behaviour.starts),
-        )
+        # Where no terminations are predicted none counts, as in the released code.
+        ends = batch.is_terminal if model.terminal else jnp.zeros_like(batch.is_terminal)
+        starts = imagination_starts((beliefs, ends), config.behaviour.starts)
         (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, target, *starts, dream_key
         )
