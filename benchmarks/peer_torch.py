@@ -197,8 +197,9 @@ def make_update(model: WorldModel, config: PlaNetConfig, loss: Callable) -> Call
 
 
 def to_torch(batch: Batch, device: str) -> dict[str, torch.Tensor]:
-    """A batch of NumPy arrays [B, L, ...] as tensors; images become [B, L, channels, height, width]."""
-    tensors = {name: torch.from_numpy(value).to(device) for name, value in batch._asdict().items()}
+    """A batch of NumPy arrays [T, B, ...] as tensors [B, T, ...]; images become [B, T, channels, height, width]."""
+    arrays = {name: torch.from_numpy(value).to(device) for name, value in batch._asdict().items()}
+    tensors = {name: x.transpose(0, 1).contiguous() for name, x in arrays.items()}
     if tensors["observation"].dtype == torch.uint8:
         tensors["observation"] = tensors["observation"].movedim(-1, 2).contiguous()
     return tensors

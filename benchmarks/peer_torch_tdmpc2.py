@@ -253,7 +253,7 @@ def update_calls(
 ) -> dict[str, Callable[[], Any]]:
     """One update, by implementation; compiled are both losses."""
     device = DEVICE[backend]
-    tensors = [torch.from_numpy(x).to(device).transpose(0, 1) for x in (batch.observation, batch.action, batch.reward)]
+    tensors = [torch.from_numpy(x).to(device) for x in (batch.observation, batch.action, batch.reward)]
     observation, action, reward = tensors[0], tensors[1][1:], tensors[2][1:]
 
     def call(compiled: bool) -> Callable[[], Any]:

@@ -31,7 +31,7 @@ from latentplan.driver.compilation import compiled
 from latentplan.models.rollout import observe
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.presets import make_preset
-from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Params
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Params, Sample
 
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
@@ -117,14 +117,14 @@ def dreamer_cases(options: Namespace, sizes: str) -> Iterator[Case]:
         batch = random_batch(spec, preset.replay.batch_size, preset.replay.batch_length)
         built = make_agent(config, spec)
         key = jax.random.key(0)
-        count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), batch, key)
+        count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), Sample.uniform(batch), key)
         labels = {"sizes": sizes, "obs": obs, "part": "update", "implementation": "latentplan"}
         yield Case(labels, update_call(built, batch), count, {"updates": 1})
 
 
 def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
-    """A batch of random NumPy arrays without episode starts."""
-    rng, shape = np.random.default_rng(0), (size, length)
+    """[T, B], a batch of random NumPy arrays without episode starts."""
+    rng, shape = np.random.default_rng(0), (length, size)
     if spec.is_pixels:
         observation = rng.integers(0, 256, (*shape, *spec.observation_shape), np.uint8)
     else:
@@ -142,11 +142,12 @@ def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
 def update_call(agent: Agent, batch: Batch) -> Callable[[], None]:
     """Updates as the training loop does, again and again on one batch."""
     key = jax.random.key(0)
-    update, state, batch = compiled(agent.update, donate_argnums=0), compiled(agent.init)(key), jax.device_put(batch)
+    update, state = compiled(agent.update, donate_argnums=0), compiled(agent.init)(key)
+    sample = jax.device_put(Sample.uniform(batch))
 
     def call() -> None:
         nonlocal state
-        state, metrics = update(state, batch, key)
+        state, metrics = update(state, sample, key)
         jax.block_until_ready((state, metrics))
 
     return call
@@ -156,7 +157,7 @@ def part_calls(config: WorldModelConfig, spec: EnvSpec, batch: Batch) -> dict[st
     """What an update is made of, each by itself: preprocessing; encoder, filter and decoder with gradients."""
     model, key = make_world_model(config, spec), jax.random.key(0)
     params = compiled(model.init)(key)
-    batch = jax.tree.map(lambda x: jax.device_put(np.swapaxes(x, 0, 1)), batch)  # [T, B, ...]
+    batch = jax.device_put(batch)
     initial = model.initial(batch.reward.shape[1:])
     preprocess = compiled(model.preprocess)
     seen = preprocess(batch.observation, key)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from agents.dreamers import small
-from agents.windows import SPEC, make_batch
+from agents.windows import SPEC, make_sample
 
 from latentplan import planners
 from latentplan.agents import AGENTS
@@ -73,7 +73,7 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     update, state = jax.jit(agent.update), agent.init(jax.random.key(0))
     losses = []
     for i in range(30):
-        state, metrics = update(state, make_batch(), jax.random.key(i))
+        state, metrics = update(state, make_sample(), jax.random.key(i))
         losses.append(metrics["loss"])
     assert metrics["finite"] == 1.0 and losses[-1] < losses[0]
     assert set(state.params) >= {"actor", "critic", "encoder", "reward"}

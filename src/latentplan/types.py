@@ -63,6 +63,27 @@ class Batch(NamedTuple):
     is_terminal: Any
 
 
+class Sample(NamedTuple):
+    """Windows of recorded steps, drawn from replay.
+
+    Attributes:
+        batch: [T, B, ...], B windows of T consecutive records, time first.
+        weight: [B], what each window weighs in a loss, at most 1 (importance weights; ones where the windows are drawn
+            uniformly).
+        indices: [B] int, where in the memory they begin; with them the agent's priorities are given back.
+    """
+
+    batch: Batch
+    weight: Array
+    indices: Array
+
+    @classmethod
+    def uniform(cls, batch: Batch) -> "Sample":
+        """Windows [T, B, ...] that came from elsewhere, of equal weight."""
+        number = batch.reward.shape[1]
+        return cls(batch, jnp.ones(number), jnp.arange(number))
+
+
 class Belief(NamedTuple):
     """All that is needed to predict the future from now.
 
@@ -250,9 +271,9 @@ class Agent(NamedTuple):
         act: (params, carry, observation [num_envs, *shape], is_first [num_envs], key, *, mode) ->
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
             the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
-        update: (train_state, batch [B, T], key) -> (TrainState, metrics); metrics are scalars and hold
-            `finite`, 1.0 while loss and gradients are finite. An agent that tells how much is to be learned from each
-            window adds `priority` [B], and takes the windows' weights [B] as one more argument.
+        update: (train_state, Sample, key) -> (TrainState, metrics); metrics are scalars and hold `finite`, 1.0 while
+            loss and gradients are finite. An agent that tells how much is to be learned from each window adds
+            `priority` [B], with which replay may draw.
         open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
             imagined from the recorded actions.
         predict_ahead: (params, batch [B, T], key) -> MultiStepErrors: how wrong predictions are, by their distance.

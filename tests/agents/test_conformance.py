@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agents.dreamers import small
+from agents.windows import time_first
 from latentplan import presets
 from latentplan.agents import AGENTS
 from latentplan.agents.acting import random_choices
@@ -21,7 +22,7 @@ from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.types import Batch, Belief, Carry, EnvSpec
+from latentplan.types import Batch, Belief, Carry, EnvSpec, Sample
 
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
@@ -146,6 +147,9 @@ class Case:
             is_last=np.roll(is_first, -1, 1) & (np.arange(T) < T - 1),
             is_terminal=np.zeros((B, T), bool),
         )
+
+    def sample(self, seed=0):
+        return jax.tree.map(np.asarray, Sample.uniform(time_first(self.batch(seed))))
 
     def carry(self):
         """What acting remembers after a first decision."""
@@ -274,21 +278,21 @@ def test_environments_do_not_see_each_other(case):
 
 def test_update_eager_equals_jit():
     case = get_case("planet", "rnn", "state")
-    eager = case.agent.update(case.state, case.batch(), jax.random.key(9))
-    jitted = case.update(case.state, case.batch(), jax.random.key(9))
+    eager = case.agent.update(case.state, case.sample(), jax.random.key(9))
+    jitted = case.update(case.state, case.sample(), jax.random.key(9))
     # Adam divides by the gradient's size, so rounding shows where a gradient is nearly zero.
     chex.assert_trees_all_close(eager[0].params, jitted[0].params, atol=2e-4)
     chex.assert_trees_all_close(eager[1], jitted[1], rtol=1e-3, atol=1e-4)
 
 
 def test_update_keeps_structure_and_leaves_its_inputs_alone(case):
-    state, batch = case.state, case.batch()
-    before = jax.tree.map(np.array, (state, batch))
-    after, metrics = case.update(state, batch, jax.random.key(10))
-    chex.assert_trees_all_equal((state, batch), before)
+    state, sample = case.state, case.sample()
+    before = jax.tree.map(np.array, (state, sample))
+    after, metrics = case.update(state, sample, jax.random.key(10))
+    chex.assert_trees_all_equal((state, sample), before)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
     assert after.updates == 1
-    after, _ = case.update(after, batch, jax.random.key(11))
+    after, _ = case.update(after, sample, jax.random.key(11))
     assert after.updates == 2
     if case.name == "tdmpc":
         priority = metrics.pop("priority")
@@ -303,41 +307,41 @@ def test_slow_critics_follow():
     case = get_case("dreamer_v2", "both", "state")
     states = [case.fresh]
     for seed in range(3):
-        states.append(case.update(states[-1], case.batch(), jax.random.key(seed))[0])
+        states.append(case.update(states[-1], case.sample(), jax.random.key(seed))[0])
     targets, critics = [x.opt_state.target_critic for x in states], [x.params["critic"] for x in states]
     for step, copied in ((1, 0), (2, 0), (3, 2)):  # before updates 0 and 2
         chex.assert_trees_all_equal(targets[step], critics[copied])
     case = get_case("dreamer_v3", "block", "state")
-    after, _ = case.update(case.state, case.batch(), jax.random.key(0))
+    after, _ = case.update(case.state, case.sample(), jax.random.key(0))
     slow = lambda old, new: 0.98 * old + 0.02 * new  # noqa: E731
     expected = jax.tree.map(slow, case.state.opt_state.slow_critic, after.params["critic"])
     chex.assert_trees_all_close(after.opt_state.slow_critic, expected, rtol=1e-5)
 
 
 def test_update_moves_every_part_of_the_model(case):
-    after, _ = case.update(case.state, case.batch(), jax.random.key(12))
+    after, _ = case.update(case.state, case.sample(), jax.random.key(12))
     if not np.any(jax.tree.leaves(after.params)[0] != jax.tree.leaves(case.state.params)[0]):
-        after, _ = case.update(after, case.batch(), jax.random.key(12))  # a ramp starts at a rate of zero
+        after, _ = case.update(after, case.sample(), jax.random.key(12))  # a ramp starts at a rate of zero
     for part in after.params:
         moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), after.params[part], case.state.params[part])
         assert any(jax.tree.leaves(moved)), part
 
 
 def test_update_same_key_same_result(case):
-    state, _ = case.update(case.state, case.batch(), jax.random.key(12))  # TD-MPC's first predictions are all zero
-    first, again, other = (case.update(state, case.batch(), jax.random.key(seed)) for seed in (13, 13, 14))
+    state, _ = case.update(case.state, case.sample(), jax.random.key(12))  # TD-MPC's first predictions are all zero
+    first, again, other = (case.update(state, case.sample(), jax.random.key(seed)) for seed in (13, 13, 14))
     chex.assert_trees_all_equal(first, again)
     if case.draws:  # posteriors are sampled, pixels dequantised
         assert first[1]["loss"] != other[1]["loss"]
 
 
 def test_metrics_tell_whether_the_update_was_finite(case):
-    _, metrics = case.update(case.state, case.batch(), jax.random.key(15))
+    _, metrics = case.update(case.state, case.sample(), jax.random.key(15))
     assert metrics["finite"] == 1.0
     for poison in (np.nan, np.inf):
-        batch = case.batch()
-        batch.reward[0, 1] = poison
-        _, metrics = case.update(case.state, batch, jax.random.key(15))
+        sample = case.sample()
+        sample.batch.reward[1, 0] = poison
+        _, metrics = case.update(case.state, sample, jax.random.key(15))
         assert metrics["finite"] == 0.0
 
 
@@ -426,7 +430,7 @@ def test_second_calls_compile_nothing(case):
     for i in range(3):
         key = jax.random.fold_in(jax.random.key(18), i)
         _, carry, _ = case.act(state.params, carry, case.observation(ENVS, seed=i), is_first, key, mode="explore")
-        state, _ = case.update(state, case.batch(seed=i), key)
+        state, _ = case.update(state, case.sample(seed=i), key)
         case.open_loop(state.params, case.batch(seed=i), key, context=CONTEXT)
         case.predict_ahead(state.params, case.batch(seed=i), key)
         is_first = NOT_FIRST
@@ -439,17 +443,17 @@ def test_second_calls_compile_nothing(case):
 def test_nothing_moves_between_host_and_device_inside(case):
     """No callback is traced, and with everything on the device a call needs nothing from the host."""
     key, is_first = jax.random.key(18), jnp.ones(ENVS, bool)
-    batch, observation = jax.device_put((case.batch(seed=0), case.observation(ENVS, seed=0)))
+    sample, observation = jax.device_put((case.sample(seed=0), case.observation(ENVS, seed=0)))
     carry, params = case.agent.initial(ENVS), case.state.params
     with jax.transfer_guard("disallow"), pytest.raises(Exception, match="transfer"):
-        case.update(case.state, case.batch(seed=0), key)  # the guard sees NumPy
+        case.update(case.state, case.sample(seed=0), key)  # the guard sees NumPy
     with jax.transfer_guard("disallow"):
         jax.block_until_ready(case.act(params, carry, observation, is_first, key, mode="explore"))
-        jax.block_until_ready(case.update(case.state, batch, key))
+        jax.block_until_ready(case.update(case.state, sample, key))
     act = functools.partial(case.agent.act, mode="explore")
     for traced in (
         jax.make_jaxpr(act)(params, carry, observation, is_first, key),
-        jax.make_jaxpr(case.agent.update)(case.state, batch, key),
+        jax.make_jaxpr(case.agent.update)(case.state, sample, key),
     ):
         names = primitives(traced.jaxpr)
         assert {"scan", "dot_general"} <= names and not [x for x in names if "callback" in x or "feed" in x]
@@ -523,21 +527,22 @@ def trace_everything(name, config, spec, b, t):
     agent = AGENTS[name].make(config, spec)
     key = jax.random.key(0)
     state = jax.eval_shape(agent.init, key)
-    flags = jnp.zeros((b, t), bool)
+    flags = jnp.zeros((t, b), bool)
     batch = Batch(
-        jnp.zeros((b, t, *spec.observation_shape), spec.observation_dtype),
-        jnp.zeros((b, t, 1)),
-        jnp.zeros((b, t)),
+        jnp.zeros((t, b, *spec.observation_shape), spec.observation_dtype),
+        jnp.zeros((t, b, 1)),
+        jnp.zeros((t, b)),
         flags,
         flags,
         flags,
     )
-    after, metrics = jax.eval_shape(agent.update, state, batch, key)
+    sample = Sample.uniform(batch)
+    after, metrics = jax.eval_shape(agent.update, state, sample, key)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
     assert metrics["loss"].shape == ()
     carry = jax.eval_shape(lambda: agent.initial(2))
     act = lambda *args: agent.act(*args, mode="explore")  # noqa: E731
-    action, again, _ = jax.eval_shape(act, state.params, carry, batch.observation[:2, 0], flags[0, :2], key)
+    action, again, _ = jax.eval_shape(act, state.params, carry, batch.observation[0, :2], flags[0, :2], key)
     assert action.shape == (2, 1)
     chex.assert_trees_all_equal_shapes_and_dtypes(carry, again)
 

@@ -12,6 +12,7 @@ from agents.dreamers import small
 from latentplan.agents import AGENTS
 from latentplan.agents.dreamer.v3 import LaPropConfig
 from latentplan.agents.optimizers import AdamsConfig
+from latentplan.types import Sample
 
 OPTIMIZED = True  # these train: see tests/conftest.py
 UPDATES, BATCH = 2000, 16
@@ -45,7 +46,7 @@ def built(version, name=""):
     agent = AGENTS[version].make(config_of(version, name), SPEC)
 
     def train(state, batches, key):
-        step = lambda state, inputs: agent.update(state, *inputs)  # noqa: E731
+        step = lambda state, inputs: agent.update(state, Sample.uniform(inputs[0]), inputs[1])  # noqa: E731
         return jax.lax.scan(step, state, (batches, jax.random.split(key, len(batches.reward))))
 
     return agent, jax.jit(agent.act, static_argnames="mode"), jax.jit(train)
@@ -62,7 +63,7 @@ def trained(version, name):
     """Parameters after learning from random episodes of a probe."""
     agent, _, train = built_for(version, name)
     episodes = random_episodes(PROBES[name], UPDATES * BATCH, seed=1)
-    batches = jax.tree.map(lambda x: x.reshape(UPDATES, BATCH, *x.shape[1:]), episodes)
+    batches = jax.tree.map(lambda x: x.reshape(UPDATES, BATCH, *x.shape[1:]).swapaxes(1, 2), episodes)
     state, metrics = train(jax.jit(agent.init)(jax.random.key(0)), batches, jax.random.key(1))
     assert np.all(metrics["finite"] == 1.0)
     return state.params, {name: np.asarray(x[-50:]).mean() for name, x in metrics.items()}

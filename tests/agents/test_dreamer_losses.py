@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from agents.dreamers import small
-from agents.windows import SPEC, make_batch, noisy
+from agents.windows import SPEC, make_batch, make_sample, noisy, time_first
 from latentplan import distributions
 from latentplan.agents import AGENTS
 from latentplan.agents.dreamer import acting as dreamer_acting
@@ -147,7 +147,7 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
     config = small("dreamer_v3", horizon=H, actor_gradient=gradient)
     loss = dreamer_v3.make_loss(config, None, ACTOR, TWO_HOT_CRITIC, discrete=False)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:windows, :steps]).swapaxes(0, 1), make_batch(length=5))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:steps, :windows]), make_batch(length=5))
     reward = RNG.uniform(-1, 1, (steps, windows))
     terminal, last = np.zeros((2, steps, windows), bool)
     terminal[-1, 0] = last[-1, 0] = True  # window 0 ends in a termination
@@ -221,7 +221,7 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
     config = small("dreamer_v3", horizon=H, actor_gradient="dynamics")
     actor = Network(None, lambda params, x: Gaussian(0.0 * x, jnp.float32(STD)))
     loss = dreamer_v3.make_loss(config, None, actor, TWO_HOT_CRITIC, discrete=False)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[: N // 2, :2]).swapaxes(0, 1), make_batch(length=5))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:2, : N // 2]), make_batch(length=5))
     before = Range(jnp.float32(0.0), jnp.float32(0.1))  # the scale stays 1
     actions = RNG.normal(0, 0.3, (H, F))
 
@@ -256,7 +256,7 @@ def test_replayed_values_need_two_steps(monkeypatch):
     monkeypatch.setattr(dreamer_v3, "make_dream", lambda *args: lambda *inputs: a_dream())
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
     loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:N, :1]).swapaxes(0, 1), make_batch(length=5))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:1, :N]), make_batch(length=5))
     with pytest.raises(ValueError, match=r"replay\.batch_length: expected at least 2"):
         loss({"actor": ACTING, "critic": VALUING}, SLOW, Range(0.0, 1.0), batch, jax.random.key(0))
 
@@ -296,7 +296,7 @@ def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
         reward_scale=3.0, terminal_scale=5.0, dynamics_scale=0.8, representation_scale=0.2, free_nats=1.5,
         free_nats_averaged=averaged, rewards=rewards,
     )  # fmt: skip
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:windows]).swapaxes(0, 1), make_batch(length=steps))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:, :windows]), make_batch(length=steps))
     batch = batch._replace(observation=batch.observation[..., :F], reward=batch.reward / 20)
     found, (metrics, _) = make_model_loss(config, model, 0.9)(weights, batch, jax.random.key(0))
 
@@ -378,7 +378,7 @@ def test_all_parts_compute_in_the_models_dtype(version):
     config = small(version, units=8, horizon=3)
     agent = AGENTS[version].make(replace(config, model=replace(config.model, dtype="bfloat16")), SPEC)
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    update = str(jax.make_jaxpr(agent.update)(state, make_batch(), jax.random.key(0)))
+    update = str(jax.make_jaxpr(agent.update)(state, make_sample(), jax.random.key(0)))
     products = re.findall(r"(\w+)\[[^\]]*\] = dot_general", update.replace("\n", " "))
     assert len(products) > 50 and set(products) == {"bf16"}
 
@@ -390,7 +390,7 @@ def test_rewards_are_judged_in_the_units_that_are_learned():
     for rewards, least, most in (("raw", 90, 110), ("tanh", 0, 3)):
         agent = AGENTS["dreamer_v2"].make(replace(config, loss=replace(config.loss, rewards=rewards)), SPEC)
         params = agent.init(jax.random.key(0)).params
-        errors = agent.predict_ahead(params, batch, jax.random.key(1)).reward_mae
+        errors = agent.predict_ahead(params, time_first(batch), jax.random.key(1)).reward_mae
         assert least < np.asarray(errors)[0] < most
 
 
@@ -400,7 +400,7 @@ def test_dreamer_v3s_actor_and_critic_may_learn_at_another_pace():
     rates = replace(config.optimizer, learning_rate=rate, warmup=0, actor_scale=0.1, critic_scale=0.5)
     agent = AGENTS["dreamer_v3"].make(replace(config, optimizer=rates), SPEC)
     state = agent.init(jax.random.key(0))
-    after, _ = jax.jit(agent.update)(state, make_batch(), jax.random.key(1))
+    after, _ = jax.jit(agent.update)(state, make_sample(), jax.random.key(1))
     steps = jax.tree.map(lambda x, y: np.abs(np.asarray(x - y)), after.params, state.params)
     for part, found in steps.items():
         step = {"actor": 0.1, "critic": 0.5}.get(part, 1.0) * rate
@@ -431,7 +431,7 @@ def test_dreamer_v3s_losses_teach_their_own_parts_alone(gradient):
     keys = jax.random.split(jax.random.key(0), 3)
     params = model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
     params, slow = noisy(params), noisy(params["critic"], seed=1)
-    batch = jax.tree.map(lambda x: jnp.swapaxes(jnp.asarray(x), 0, 1), make_batch())
+    batch = jax.tree.map(jnp.asarray, make_batch())
     zeros = Range(jnp.float32(0), jnp.float32(0))
 
     def parts(params):

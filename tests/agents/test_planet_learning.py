@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from probes import LENGTH, PROBES, SPEC, play, random_episodes
 
+from agents.windows import time_first
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
-from latentplan.types import Batch, EnvSpec
+from latentplan.types import Batch, EnvSpec, Sample
 
 OPTIMIZED = True  # these train: see tests/conftest.py
 
@@ -30,12 +31,13 @@ def tiny(kind="rssm", **loss):
 
 
 def make_train(agent):
-    """(state, batches [updates, B, T], key) -> (state, metrics [updates])."""
+    """(state, batches [updates, T, B], key) -> (state, metrics [updates])."""
 
     @jax.jit
     def train(state, batches, key):
         def step(state, inputs):
-            return agent.update(state, *inputs)
+            batch, key = inputs
+            return agent.update(state, Sample.uniform(batch), key)
 
         return jax.lax.scan(step, state, (batches, jax.random.split(key, len(batches.reward))))
 
@@ -60,7 +62,7 @@ def test_one_batch_can_be_learned_by_heart(kind):
     )
     config = tiny(kind)
     agent = make_planet(config, EnvSpec((n,), "float32", action_size=2, action_repeat=1, max_decisions=None))
-    batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), batch)
+    batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), time_first(batch))
     state, metrics = make_train(agent)(jax.jit(agent.init)(jax.random.key(0)), batches, jax.random.key(1))
 
     constant = 0.5 * math.log(2 * math.pi)
@@ -84,7 +86,7 @@ UPDATES, BATCH = 800, 32
 def trained(name):
     """Parameters after learning from random episodes of a probe."""
     episodes = random_episodes(PROBES[name], UPDATES * BATCH, seed=1)
-    batches = jax.tree.map(lambda x: x.reshape(UPDATES, BATCH, *x.shape[1:]), episodes)
+    batches = jax.tree.map(lambda x: x.reshape(UPDATES, BATCH, *x.shape[1:]).swapaxes(1, 2), episodes)
     state, metrics = TRAIN(jax.jit(AGENT.init)(jax.random.key(0)), batches, jax.random.key(1))
     assert np.all(metrics["finite"] == 1.0)
     return state.params

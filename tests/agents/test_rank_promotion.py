@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.windows import time_first
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
 from latentplan.planners.cem import CEMConfig
-from latentplan.types import Batch
+from latentplan.types import Batch, Sample
 
 
 @pytest.mark.parametrize(("kind", "obs"), [("rssm", "pixels"), ("ssm", "state"), ("rnn", "state")])
@@ -38,7 +39,7 @@ def test_update_act_and_open_loop_without_rank_promotion(kind, obs, tiny_model_c
         carry = agent.initial(2)
         action, _, _ = jax.eval_shape(act, state.params, carry, batch.observation[:, 0], batch.is_first[:, 0], key)
         predicted = jax.eval_shape(partial(agent.open_loop, context=2), state.params, batch, key)
-        after, _ = jax.eval_shape(agent.update, state, batch, key)
+        after, _ = jax.eval_shape(agent.update, state, Sample.uniform(time_first(batch)), key)
     assert action.shape == (2, 2)
     assert predicted.predicted_reward.shape == (2, 4)
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)

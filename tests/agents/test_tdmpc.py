@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.windows import SPEC, along_rollout, make_batch, noisy
+from agents.windows import SPEC, along_rollout, make_batch, make_sample, noisy
 from latentplan import presets
 from latentplan.agents.tdmpc.v1 import (
     ScheduleConfig,
@@ -55,7 +55,7 @@ def setup():
     target = noisy({name: params[name] for name in ("encoder", "q")}, seed=5)
     networks = {name: part for name, part in params.items() if name != "policy"}
     loss = jax.jit(make_model_loss(CONFIG, model))
-    found = loss(networks, params["policy"], target, make_batch(), jax.random.key(1))
+    found = loss(networks, params["policy"], target, make_sample(), jax.random.key(1))
     numpy = jax.tree.map(lambda x: np.asarray(x, np.float64), (params, target))
     return model, params, networks, *numpy, found
 
@@ -63,11 +63,11 @@ def setup():
 def test_the_models_losses_are_numpys(setup):
     _, _, _, params, target, (loss, (metrics, latents, valid)) = setup
     batch = make_batch()
-    observation, action, reward = (np.swapaxes(x, 0, 1).astype(np.float64) for x in batch[:3])
+    observation, action, reward = (x.astype(np.float64) for x in batch[:3])
     np.testing.assert_array_equal(valid, VALID)
     ahead = mlp(params["encoder"], observation[1:])
     values = q_values(target["q"], ahead, np.tanh(mlp(params["policy"], ahead)[..., :2])).min(0)
-    goals = reward[1:] + 0.99 * np.where(batch.is_terminal.T[1:], 0, values)
+    goals = reward[1:] + 0.99 * np.where(batch.is_terminal[1:], 0, values)
     z = [mlp(params["encoder"], observation[0])]
     for t in range(3):
         z.append(mlp(params["dynamics"], np.concatenate([z[-1], action[t + 1]], -1)))
@@ -93,7 +93,7 @@ def test_windows_weigh_what_they_are_given(setup):
     target = jax.tree.map(jnp.float32, target)
 
     def loss_with(weight):
-        inputs = networks, params["policy"], target, make_batch(), jax.random.key(1), jnp.array(weight)
+        inputs = networks, params["policy"], target, make_sample()._replace(weight=jnp.array(weight)), jax.random.key(1)
         return float(jax.jit(make_model_loss(CONFIG, model))(*inputs)[0])
 
     np.testing.assert_allclose(loss_with([1.0, 1.0, 1.0]), loss, rtol=1e-6)
@@ -119,7 +119,7 @@ def test_the_target_moves_every_second_update_and_progress_is_counted():
     state = jax.jit(agent.init)(jax.random.key(0))
     targets, progress = [], []
     for i in range(5):
-        state, _ = update(state, make_batch(), jax.random.key(i))
+        state, _ = update(state, make_sample(), jax.random.key(i))
         targets.append(np.asarray(state.opt_state.target["encoder"]["Dense_0"]["kernel"]))
         progress.append(float(state.params["progress"]))
     assert progress == [0.25, 0.5, 0.75, 1.0, 1.0]

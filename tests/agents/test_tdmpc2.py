@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.windows import SPEC, along_rollout, make_batch, noisy
+from agents.windows import SPEC, along_rollout, make_batch, make_sample, noisy, time_first
 from latentplan import presets
 from latentplan.agents.tdmpc.v2 import (
     TDMPC2Config,
@@ -108,8 +108,8 @@ def setup():
 def test_the_models_losses_are_numpys(setup):
     _, params, target_q, batch, loss, metrics, latents, valid = setup
     numpy = NumpyModel(params)
-    observation, action, reward = (np.swapaxes(x, 0, 1).astype(np.float64) for x in batch[:3])
-    ended, is_first = batch.is_terminal.T[1:], batch.is_first.T
+    observation, action, reward = (x.astype(np.float64) for x in batch[:3])
+    ended, is_first = batch.is_terminal[1:], batch.is_first
     expected_valid = np.array([[True, True, True], [True, False, True], [True, False, True]])
     assert is_first[2, 1] and np.array_equal(valid, expected_valid)
 
@@ -180,7 +180,7 @@ def test_nothing_after_an_episodes_end_counts(setup):
     rest = {name: part for name, part in params.items() if name != "policy"}
     for name in ("observation", "action", "reward"):
         changed = np.array(getattr(batch, name))
-        changed[1, 2:] = 5.0
+        changed[2:, 1] = 5.0
         other, _ = make_model_loss(SURE, model, 0.9)(
             rest, params["policy"], target_q, batch._replace(**{name: changed}), jax.random.key(1)
         )
@@ -191,7 +191,7 @@ def test_targets_move_slowly_and_learn_nothing():
     agent = make_tdmpc2(SURE, SPEC)
     state = agent.init(jax.random.key(0))
     state = state._replace(params=noisy(state.params))
-    after, _ = jax.jit(agent.update)(state, make_batch(), jax.random.key(1))
+    after, _ = jax.jit(agent.update)(state, make_sample(), jax.random.key(1))
     for before, target, online in zip(
         *(jax.tree.leaves(x) for x in (state.opt_state.target_q, after.opt_state.target_q, after.params["q"])),
         strict=True,
@@ -298,11 +298,11 @@ def test_one_batch_can_be_learned_by_heart():
     agent = make_tdmpc2(config, SPEC)
     update = jax.jit(agent.update, donate_argnums=0)
     state = agent.init(jax.random.key(0))
-    batch = make_batch(size=8, length=4)
-    state, first = update(state, batch, jax.random.key(1))
+    sample = make_sample(size=8, length=4)
+    state, first = update(state, sample, jax.random.key(1))
     for i in range(500):
-        state, metrics = update(state, batch, jax.random.key(i))
+        state, metrics = update(state, sample, jax.random.key(i))
     assert metrics["consistency_loss"] < 0.1 * first["consistency_loss"]
     assert metrics["reward_loss"] < 0.4 * first["reward_loss"]  # two-hot targets have an entropy of their own
-    errors = jax.jit(agent.predict_ahead)(state.params, batch, jax.random.key(2))
-    assert errors.reward_mae[0] < 0.4 * np.abs(batch.reward).mean()
+    errors = jax.jit(agent.predict_ahead)(state.params, time_first(sample.batch), jax.random.key(2))
+    assert errors.reward_mae[0] < 0.4 * np.abs(sample.batch.reward).mean()

@@ -15,7 +15,7 @@ from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners.cem import CEMConfig, make_cem
 from latentplan.planners.objectives import model_returns
-from latentplan.types import Batch, EnvSpec
+from latentplan.types import Batch, EnvSpec, Sample
 
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
@@ -63,17 +63,17 @@ def test_plan_by_hand():
 def test_update(name, obs):
     spec, (size, length) = SPECS[obs], (2, 3)
     agent = make_planet(PlaNetConfig(model=CONFIGS[name]), spec)
-    flags = jax.ShapeDtypeStruct((size, length), bool)
+    flags = jax.ShapeDtypeStruct((length, size), bool)
     batch = Batch(
-        observation=jax.ShapeDtypeStruct((size, length, *spec.observation_shape), spec.observation_dtype),
-        action=jax.ShapeDtypeStruct((size, length, 6), jnp.float32),
-        reward=jax.ShapeDtypeStruct((size, length), jnp.float32),
+        observation=jax.ShapeDtypeStruct((length, size, *spec.observation_shape), spec.observation_dtype),
+        action=jax.ShapeDtypeStruct((length, size, 6), jnp.float32),
+        reward=jax.ShapeDtypeStruct((length, size), jnp.float32),
         is_first=flags,
         is_last=flags,
         is_terminal=flags,
     )
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    expected = traced_operations(agent.update, state, batch, jax.random.key(0))
+    expected = traced_operations(agent.update, state, jax.eval_shape(Sample.uniform, batch), jax.random.key(0))
     counted = operations.of_update(CONFIGS[name], spec, batch_size=size, batch_length=length)
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-9)
 
@@ -87,13 +87,14 @@ def test_other_models_are_refused():
     "model", [DecoderFreeConfig(), DecoderFreeConfig(latent=16, hidden=24, encoder_hidden=8, num_q=3)]
 )
 def test_told(model):
-    spec, config, shape = SPECS["state"], TDMPC2Config(model=model), (5, 4)
+    spec, config, shape = SPECS["state"], TDMPC2Config(model=model), (4, 5)
     agent = make_tdmpc2(config, spec)
     flags = jax.ShapeDtypeStruct(shape, bool)
     numbers = [jax.ShapeDtypeStruct((*shape, *size), jnp.float32) for size in (spec.observation_shape, (6,), ())]
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    expected = traced_operations(agent.update, state, Batch(*numbers, flags, flags, flags), jax.random.key(0))
-    counted = operations_decoder_free.of_update(model, spec, batch_size=shape[0], batch_length=shape[1])
+    sample = jax.eval_shape(Sample.uniform, Batch(*numbers, flags, flags, flags))
+    expected = traced_operations(agent.update, state, sample, jax.random.key(0))
+    counted = operations_decoder_free.of_update(model, spec, batch_size=shape[1], batch_length=shape[0])
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-3)
     told = make_decoder_free(model, spec)
     planner = make_decoder_free_planner(config.planner, told, spec, 0.99)

@@ -18,7 +18,7 @@ from latentplan.models.world_model import make_world_model  # noqa: E402
 from latentplan.planners import for_each_belief  # noqa: E402
 from latentplan.planners.cem import CEMConfig, make_cem  # noqa: E402
 from latentplan.planners.objectives import model_returns  # noqa: E402
-from latentplan.types import Belief, TrainState  # noqa: E402
+from latentplan.types import Belief, Sample, TrainState  # noqa: E402
 
 
 def set_linear(layer, *parts) -> None:
@@ -142,14 +142,14 @@ def test_updates(both, same_draws, obs):
     model, spec, params, peer = both(obs)
     config = PlaNetConfig(model=model, loss=LossConfig(free_nats=0.5))
     batch = update.random_batch(spec, 3, 4)
-    batch.is_first[:, 0] = batch.is_first[1, 2] = True
+    batch.is_first[0] = batch.is_first[2, 1] = True
     agent = make_planet(config, spec)
     state = TrainState(params, make_optimizer(config.optimizer).init(params), jnp.int32(0))
     step = jax.jit(agent.update)
     theirs = peer_torch.make_update(peer, config, peer_torch.make_loss(peer, config, peer.observe_step))
     tensors = peer_torch.to_torch(batch, "cpu")
     for _ in range(2):  # the second loss depends on the gradients of the first, on clipping and on Adam
-        state, metrics = step(state, batch, jax.random.key(0))
+        state, metrics = step(state, Sample.uniform(batch), jax.random.key(0))
         assert theirs(tensors).item() == pytest.approx(float(metrics["loss"]), rel=1e-6)
 
 

@@ -12,7 +12,7 @@ import update  # noqa: E402
 
 from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_objective, make_tdmpc2, sample_two_members  # noqa: E402
 from latentplan.models.decoder_free import DecoderFreeConfig, Latent, make_decoder_free  # noqa: E402
-from latentplan.types import EnvSpec  # noqa: E402
+from latentplan.types import EnvSpec, Sample  # noqa: E402
 
 SPEC = EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=500)
 CONFIG = TDMPC2Config(  # two Q-functions, no dropout and a policy of little spread: hardly anything random
@@ -77,8 +77,8 @@ def test_values_of_action_sequences(both):
 def test_an_update_moves_parameters_the_same_way(both):
     agent, state, model = both
     batch = update.random_batch(SPEC, 6, 4)
-    after, metrics = jax.jit(agent.update)(state, batch, jax.random.key(2))
-    observation, action, reward = (torch.tensor(np.swapaxes(x, 0, 1).copy()) for x in batch[:3])
+    after, metrics = jax.jit(agent.update)(state, Sample.uniform(batch), jax.random.key(2))
+    observation, action, reward = (torch.tensor(x) for x in batch[:3])
     loss = peer.make_update(model, CONFIG, compiled=False)(observation, action[1:], reward[1:])
     np.testing.assert_allclose(float(loss), metrics["loss"], rtol=2e-3)
     for name, module in (("dynamics", model.dynamics), ("encoder", model.encoder), ("policy", model.policy)):

@@ -70,7 +70,8 @@ class FakeWorkers:
 def fake_agent(nan_after: int | None = None) -> Agent:
     """Its one parameter drifts with all it is given, so that any difference in data, order or keys shows."""
 
-    def update(state, batch, key):
+    def update(state, sample, key):
+        batch = sample.batch
         drift = jnp.mean(batch.observation) * 1e-3 + jnp.mean(batch.reward) + jax.random.normal(key)
         value = 0.9 * state.params + drift
         if nan_after is not None:
@@ -229,8 +230,9 @@ def test_priorities_are_part_of_what_is_resumed(tmp_path):
     replay = dataclasses.replace(REPLAY, priority_exponent=0.6)
     plain = fake_agent()
 
-    def update(state, batch, key, weight=1.0):
-        after, metrics = plain.update(state, batch._replace(reward=batch.reward * jnp.mean(weight)), key)
+    def update(state, sample, key):
+        weighed = sample.batch._replace(reward=sample.batch.reward * jnp.mean(sample.weight))
+        after, metrics = plain.update(state, sample._replace(batch=weighed), key)
         return after, metrics | {"priority": jnp.abs(after.params) + jnp.arange(1.0, 4.0)}
 
     agent, events = plain._replace(update=update), []

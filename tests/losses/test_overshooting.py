@@ -316,7 +316,9 @@ def loop_loss(config: LossConfig, weight: float = 1.0) -> float:
 
 def agent_loss(config: LossConfig, updates: int = 0) -> tuple[float, dict]:
     loss = make_loss(PlaNetConfig(loss=config), noiseless_model())
-    return loss(None, jax.tree.map(jnp.asarray, RECORDED), jax.random.key(0), jnp.int32(updates))
+    return loss(
+        None, jax.tree.map(lambda x: jnp.asarray(x).swapaxes(0, 1), RECORDED), jax.random.key(0), jnp.int32(updates)
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ from latentplan.types import Batch
 
 STEPS, BATCH = 4, 2
 RNG = np.random.default_rng(0)
-BATCH_MAJOR = Batch(
-    observation=jnp.asarray(RNG.normal(size=(BATCH, STEPS, 5)), jnp.float32),
-    action=jnp.asarray(RNG.uniform(-1, 1, (BATCH, STEPS, 2)), jnp.float32),
-    reward=jnp.asarray(RNG.normal(size=(BATCH, STEPS)), jnp.float32),
-    is_first=jnp.zeros((BATCH, STEPS), bool).at[0, 2].set(True),
-    is_last=jnp.zeros((BATCH, STEPS), bool),
-    is_terminal=jnp.zeros((BATCH, STEPS), bool),
+DATA = Batch(
+    observation=jnp.asarray(RNG.normal(size=(STEPS, BATCH, 5)), jnp.float32),
+    action=jnp.asarray(RNG.uniform(-1, 1, (STEPS, BATCH, 2)), jnp.float32),
+    reward=jnp.asarray(RNG.normal(size=(STEPS, BATCH)), jnp.float32),
+    is_first=jnp.zeros((STEPS, BATCH), bool).at[2, 0].set(True),
+    is_last=jnp.zeros((STEPS, BATCH), bool),
+    is_terminal=jnp.zeros((STEPS, BATCH), bool),
 )
 EVERYTHING = {"encoder", "decoder", "reward", "recurrent", "prior", "posterior"}
 
@@ -59,33 +59,32 @@ def built(request, tiny_model_config, tiny_specs, numpy_params):
 def gradients(built):
     """{term: gradient with respect to all parameters}, from one compiled function."""
     _, _, model, params = built
-    data = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), BATCH_MAJOR)
 
     def weighted(params, weights):
         initial = model.initial((BATCH,))
-        embeds = model.encode(params, data.observation)
+        embeds = model.encode(params, DATA.observation)
         beliefs, (posteriors, priors) = observe(
-            model, params, initial, data.action, embeds, data.is_first, jax.random.key(0)
+            model, params, initial, DATA.action, embeds, DATA.is_first, jax.random.key(0)
         )
-        previous = previous_beliefs(initial, beliefs, data.is_first)
+        previous = previous_beliefs(initial, beliefs, DATA.is_first)
         kl = model.divergence(posteriors, priors)
 
         def roll(start):
             return overshoot(
-                model.imagine_step, params, start, data.action, data.is_first, jax.random.key(1), distance=2
+                model.imagine_step, params, start, DATA.action, DATA.is_first, jax.random.key(1), distance=2
             )
 
         predicted, from_fixed = roll(previous), roll(jax.lax.stop_gradient(previous))
         log_prob = distributions.log_prob
         values = {
-            "observation": log_prob(model.decode(params, beliefs), data.observation),
-            "reward": log_prob(model.reward(params, beliefs), data.reward[..., None]),
+            "observation": log_prob(model.decode(params, beliefs), DATA.observation),
+            "reward": log_prob(model.reward(params, beliefs), DATA.reward[..., None]),
             "kl": free_nats(kl, 0.0),
             "kl under the allowance": free_nats(kl, 1e6),
             "overshooting": latent_overshooting(model.divergence, posteriors, predicted)[1],
             "overshooting from fixed beliefs": latent_overshooting(model.divergence, posteriors, from_fixed)[1],
-            "predicted observation": log_prob(model.decode(params, predicted.belief), data.observation[None])[0],
-            "predicted reward": log_prob(model.reward(params, predicted.belief), data.reward[None, ..., None])[0],
+            "predicted observation": log_prob(model.decode(params, predicted.belief), DATA.observation[None])[0],
+            "predicted reward": log_prob(model.reward(params, predicted.belief), DATA.reward[None, ..., None])[0],
             "global prior": model.divergence(posteriors, distributions.standard_normal_like(posteriors)),
         }
         return sum(weights[name] * jnp.mean(value) for name, value in values.items())
@@ -111,7 +110,7 @@ def test_no_gradient_is_infinite_or_not_a_number(gradients):
 def gradient_of_whole_loss(built, nats: float):
     _, config, model, params = built
     loss = make_loss(PlaNetConfig(model=config, loss=LossConfig(free_nats=nats)), model)
-    return jax.jit(jax.grad(loss, has_aux=True))(params, BATCH_MAJOR, jax.random.key(0), jnp.int32(0))
+    return jax.jit(jax.grad(loss, has_aux=True))(params, DATA, jax.random.key(0), jnp.int32(0))
 
 
 def test_the_agents_whole_loss_teaches_everything(built):

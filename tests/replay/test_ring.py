@@ -1,5 +1,6 @@
 """Replay: windows are what was added, drawn uniformly; memory and lengths are checked before allocating."""
 
+import flashbax as fbx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,16 +53,18 @@ def filled(replay: Replay, add, lengths) -> tuple:
 def test_windows_are_contiguous_slices_of_what_was_added(lengths):
     replay, add, sample = make()
     state, total, firsts = filled(replay, add, lengths)
-    batch = sample(state, jax.random.key(0))
-    assert batch.observation.shape == (32, 5, 4, 4, 3)
+    batch, weight, indices = sample(state, jax.random.key(0))
+    assert batch.observation.shape == (5, 32, 4, 4, 3)
     assert batch.observation.dtype == jnp.uint8
-    assert batch.action.shape == (32, 5, 2)
+    assert batch.action.shape == (5, 32, 2)
     number = np.asarray(batch.reward).astype(int)
-    np.testing.assert_array_equal(np.diff(number, axis=1), 1)
+    np.testing.assert_array_equal(np.diff(number, axis=0), 1)
+    np.testing.assert_array_equal(number[0] % 64, indices)
+    np.testing.assert_array_equal(weight, np.ones(32))
     assert number.min() >= max(0, total - 64)
     assert number.max() < total
     np.testing.assert_array_equal(
-        batch.observation, np.broadcast_to(number[..., None, None, None] % 256, (32, 5, 4, 4, 3))
+        batch.observation, np.broadcast_to(number[..., None, None, None] % 256, (5, 32, 4, 4, 3))
     )
     np.testing.assert_array_equal(batch.action, np.stack([number, -number], axis=-1))
     np.testing.assert_array_equal(batch.is_first, np.isin(number, firsts))
@@ -70,7 +73,7 @@ def test_windows_are_contiguous_slices_of_what_was_added(lengths):
 def test_every_start_is_equally_likely_also_after_wrap_around():
     replay, add, _ = make(capacity=16, batch_size=1000, batch_length=5)
     state, total, _ = filled(replay, add, [9, 9, 9])
-    draw = jax.jit(lambda state, keys: jax.vmap(lambda key: replay.sample(state, key).reward[:, 0])(keys))
+    draw = jax.jit(lambda state, keys: jax.vmap(lambda key: replay.sample(state, key).batch.reward[0])(keys))
     starts = np.asarray(draw(state, jax.random.split(jax.random.key(1), 12))).astype(int).ravel()
     values, counts = np.unique(starts, return_counts=True)
     np.testing.assert_array_equal(values, np.arange(total - 16, total - 4))  # 12 windows
@@ -85,13 +88,15 @@ def test_a_share_of_the_windows_begins_anywhere_among_the_newest_records(lengths
     config = ReplayConfig(capacity=64, batch_size=4000, batch_length=5, newest_share=0.25, newest=12)
     replay = make_replay(config, SPEC)
     state, total, _ = filled(replay, jax.jit(replay.add, donate_argnums=0), lengths)
-    number = np.asarray(replay.sample(state, jax.random.key(3)).reward).astype(int)
-    np.testing.assert_array_equal(np.diff(number, axis=1), 1)
-    counts = np.bincount(number[3000:, 0], minlength=total)
+    batch, _, indices = replay.sample(state, jax.random.key(3))
+    number = np.asarray(batch.reward).astype(int)
+    np.testing.assert_array_equal(np.diff(number, axis=0), 1)
+    np.testing.assert_array_equal(number[0] % 64, indices)
+    counts = np.bincount(number[0, 3000:], minlength=total)
     starts = np.arange(max(total - 12, 0), total - 4)
     assert counts[starts].sum() == 1000
     assert stats.chisquare(counts[starts]).pvalue > 1e-3
-    assert number[:3000, 0].min() == max(total - 64, 0)  # the others come from the whole memory
+    assert number[0, :3000].min() == max(total - 64, 0)  # the others come from the whole memory
 
 
 def test_pieces_equal_one_big_add_and_few_programs_serve_every_length():
@@ -110,7 +115,7 @@ def test_pieces_equal_one_big_add_and_few_programs_serve_every_length():
 def test_an_episode_longer_than_the_memory_leaves_its_end():
     replay, add, sample = make(capacity=20)
     state, total, _ = filled(replay, add, [75])
-    number = np.asarray(sample(state, jax.random.key(3)).reward)
+    number = np.asarray(sample(state, jax.random.key(3)).batch.reward)
     assert number.min() >= total - 20
     assert number.max() < total
     np.testing.assert_array_equal(np.sort(np.asarray(state.experience.reward[0])), np.arange(total - 20, total))
@@ -133,7 +138,7 @@ def test_sampling_is_a_function_of_the_key():
     state, _, _ = filled(replay, add, [40])
     one, same, other = (sample(state, jax.random.key(seed)) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, one, same)
-    assert not np.array_equal(one.reward, other.reward)
+    assert not np.array_equal(one.batch.reward, other.batch.reward)
     jax.tree.map(np.testing.assert_array_equal, one, replay.sample(state, jax.random.key(0)))
     assert sample._cache_size() == 1
 
@@ -153,7 +158,7 @@ def test_state_vectors_come_back_in_their_shape():
     replay = make_replay(ReplayConfig(capacity=16, batch_size=2, batch_length=4), spec)
     records = make_records(0, 8)._replace(observation=np.arange(24, dtype=np.float32).reshape(8, 3))
     state = add_episode(replay, jax.jit(replay.add, donate_argnums=0), replay.init(), records)
-    batch = replay.sample(state, jax.random.key(0))
+    batch = replay.sample(state, jax.random.key(0)).batch
     np.testing.assert_array_equal(batch.observation[..., 0], 3 * batch.reward)
 
 
@@ -229,32 +234,50 @@ def test_a_containers_limit_counts(tmp_path):
 def test_windows_are_drawn_by_their_priorities_and_weigh_less_where_they_come_often():
     config = ReplayConfig(capacity=16, batch_size=2000, batch_length=4, priority_exponent=0.5, importance_exponent=0.4)
     replay = make_replay(config, SPEC)
-    add, draw = jax.jit(replay.add, donate_argnums=0), jax.jit(replay.draw)
+    add, sample = jax.jit(replay.add, donate_argnums=0), jax.jit(replay.sample)
     state, total, _ = filled(replay, add, [12])
-    batch, drawn = draw(state, jax.random.key(0))
-    starts = np.asarray(batch.reward[:, 0]).astype(int)
-    assert set(starts) == set(range(total - 3)) and np.allclose(drawn.weight, 1.0)  # new windows are all alike
-    np.testing.assert_array_equal(starts, drawn.indices)
-    priority = jnp.where(drawn.indices == 2, 4.0, 0.25)
-    state = jax.jit(replay.reprioritise)(state, drawn, priority)
-    batch, drawn = draw(state, jax.random.key(1))
-    starts = np.asarray(batch.reward[:, 0]).astype(int)
+    batch, weight, indices = sample(state, jax.random.key(0))
+    starts = np.asarray(batch.reward[0]).astype(int)
+    assert set(starts) == set(range(total - 3)) and np.allclose(weight, 1.0)  # new windows are all alike
+    np.testing.assert_array_equal(starts, indices)
+    priority = jnp.where(indices == 2, 4.0, 0.25)
+    state = jax.jit(replay.reprioritise)(state, indices, priority)
+    batch, weight, indices = sample(state, jax.random.key(1))
+    starts = np.asarray(batch.reward[0]).astype(int)
     expected = 2.0 / (2.0 + 8 * 0.5)  # square roots of the priorities
     assert abs(np.mean(starts == 2) - expected) < 0.02
     ratio = (expected / ((1 - expected) / 8)) ** -0.4
-    np.testing.assert_allclose(drawn.weight, np.where(starts == 2, ratio, 1.0), rtol=1e-4)
+    np.testing.assert_allclose(weight, np.where(starts == 2, ratio, 1.0), rtol=1e-4)
     kept = replay.priorities(state)
     again = replay.with_priorities(filled(replay, add, [12])[0], kept)
-    np.testing.assert_array_equal(draw(again, jax.random.key(1))[1].indices, drawn.indices)
+    np.testing.assert_array_equal(sample(again, jax.random.key(1)).indices, indices)
 
 
 def test_without_priorities_nothing_is_weighed():
     replay, add, _ = make()
     state, _, _ = filled(replay, add, [23])
-    batch, drawn = replay.draw(state, jax.random.key(0))
-    assert drawn.weight is None and drawn.indices is None and replay.priorities(state) is None
-    np.testing.assert_array_equal(batch.reward, replay.sample(state, jax.random.key(0)).reward)
-    assert replay.reprioritise(state, drawn, jnp.ones(32)) is state
+    drawn = replay.sample(state, jax.random.key(0))
+    assert (drawn.weight == 1.0).all() and replay.priorities(state) is None
+    assert replay.reprioritise(state, drawn.indices, jnp.ones(32)) is state
+
+
+@pytest.mark.parametrize("settings", [{}, {"newest_share": 0.5, "newest": 12}, {"priority_exponent": 0.6}])
+def test_flashbax_draws_the_windows(settings):
+    """The same windows as flashbax's own sampling, with the records read once they are known."""
+    replay = make_replay(ReplayConfig(capacity=32, batch_size=8, batch_length=4, **settings), SPEC)
+    state, _, _ = filled(replay, jax.jit(replay.add, donate_argnums=0), [23, 17])
+    if "priority_exponent" in settings:
+        sizes = {"add_batch_size": 1, "sample_batch_size": 8, "sample_sequence_length": 4, "period": 1}
+        sizes |= {"min_length_time_axis": 4, "max_length_time_axis": 32}
+        state = replay.reprioritise(state, jnp.arange(8), jnp.arange(1.0, 9.0))
+        buffer = fbx.make_prioritised_trajectory_buffer(**sizes, priority_exponent=0.6, device="cpu")
+    else:
+        size = 4 if "newest" in settings else 8
+        sizes = {"add_batch_size": 1, "sample_batch_size": size, "sample_sequence_length": 4, "period": 1}
+        buffer = fbx.make_trajectory_buffer(**sizes, min_length_time_axis=4, max_length_time_axis=32)
+    expected = buffer.sample(state, jax.random.key(5)).experience.reward  # [B, T]
+    found = replay.sample(state, jax.random.key(5)).batch.reward
+    np.testing.assert_array_equal(found[:, : len(expected)], expected.T)
 
 
 @pytest.mark.parametrize("field", ["priority_exponent", "importance_exponent"])

@@ -33,6 +33,7 @@ from latentplan.types import (
     EnvSpec,
     Key,
     Params,
+    Sample,
     TrainState,
     WorldModel,
 )
@@ -183,8 +184,9 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         params = model.init(key)
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
-    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
-        (total, metrics), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key, state.updates)
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+        gradient = jax.value_and_grad(loss, has_aux=True)
+        (total, metrics), gradients = gradient(state.params, sample.batch, key, state.updates)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         norm = optax.tree.norm(gradients)
         finite = jnp.isfinite(total) & jnp.isfinite(norm)
@@ -223,7 +225,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         model: the world model.
 
     Returns:
-        (params, batch [B, T], key, updates so far) -> (loss in nats per step, metrics).
+        (params, batch [T, B], key, updates so far) -> (loss in nats per step, metrics).
     """
     losses = config.loss
     default_distance = 1 if config.model.kind == "rnn" else 0
@@ -242,7 +244,6 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
 
     def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, dict[str, Array]]:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
-        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         if distance > len(batch.reward):
             raise ValueError(
                 "loss.overshooting_distance, loss.observation_overshooting_distance: expected at most the window's "

@@ -146,8 +146,8 @@ def check_update(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStruct
     """
     key = stream_key(0, "init")
     memory = jax.eval_shape(replay.init)
-    batch = jax.eval_shape(replay.sample, memory, key)
-    _, metrics = jax.eval_shape(agent.update, jax.eval_shape(agent.init, key), batch, key)
+    sample = jax.eval_shape(replay.sample, memory, key)
+    _, metrics = jax.eval_shape(agent.update, jax.eval_shape(agent.init, key), sample, key)
     if replay.priorities(memory) is not None and "priority" not in metrics:
         raise ValueError("replay.priority_exponent: expected 0 for an agent that gives no priorities; tdmpc does")
     return metrics
@@ -455,11 +455,10 @@ class _Run:
 
     def _learn_step(self, train_state, replay_state, sums, key):
         sample_key, update_key = jax.random.split(key)
-        batch, drawn = self.replay.draw(replay_state, sample_key)
-        weight = () if drawn.weight is None else (drawn.weight,)
-        train_state, metrics = self.agent.update(train_state, batch, update_key, *weight)
+        sample = self.replay.sample(replay_state, sample_key)
+        train_state, metrics = self.agent.update(train_state, sample, update_key)
         if "priority" in metrics:
-            replay_state = self.replay.reprioritise(replay_state, drawn, metrics.pop("priority"))
+            replay_state = self.replay.reprioritise(replay_state, sample.indices, metrics.pop("priority"))
         return train_state, self.replay.priorities(replay_state), jax.tree.map(jnp.add, sums, metrics)
 
     def _with_workers(self, phase: Callable[[Workers], list[Batch]]) -> list[Batch]:

@@ -254,7 +254,7 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
 
     Args:
         model: whose preprocessing is used.
-        batch: [B, H + 1], from replay.
+        batch: [H + 1, B], from replay.
         shift: pixels that images are moved by at most.
         shift_key: for the shifts.
         pixel_key: for the preprocessing.
@@ -265,7 +265,6 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
     Raises:
         ValueError: the windows hold no transition.
     """
-    batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)
     check_length(len(batch.reward))
     image = batch.observation
     if image.dtype == jnp.uint8:

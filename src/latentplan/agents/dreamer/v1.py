@@ -31,7 +31,7 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, TrainState, WorldModel
+from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Sample, TrainState, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,15 +95,14 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         states = Trainables(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
         return TrainState(params, states, jnp.int32(0))
 
-    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, dream_key = jax.random.split(key)
-        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         params = split(state.params)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
-            params.model, batch, model_key
+            params.model, sample.batch, model_key
         )
         # Where no terminations are predicted none counts, as in the released code.
-        ends = batch.is_terminal if model.terminal else jnp.zeros_like(batch.is_terminal)
+        ends = sample.batch.is_terminal if model.terminal else jnp.zeros_like(sample.batch.is_terminal)
         starts = imagination_starts((beliefs, ends), config.behaviour.starts)
         (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
             params.actor, params.model, params.critic, *starts, dream_key

@@ -28,7 +28,7 @@ from latentplan.models.world_model import WorldModelConfig, feature, make_scalar
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, TrainState, WorldModel
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Sample, TrainState, WorldModel
 
 NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # throughout
 
@@ -198,17 +198,16 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         zeros = Range(jnp.float32(0.0), jnp.float32(0.0))
         return TrainState(params, LearnerState(optimizer.init(params), slow, zeros), jnp.int32(0))
 
-    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         learning: LearnerState = state.opt_state
-        batch = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, B, ...]
         (total, (metrics, returns)), gradients = jax.value_and_grad(loss, has_aux=True)(
-            state.params, learning.slow_critic, learning.returns, batch, key
+            state.params, learning.slow_critic, learning.returns, sample.batch, key
         )
         steps, opt_state = optimizer.update(gradients, learning.optimizer, state.params)
         params = optax.apply_updates(state.params, steps)
         slow = optax.incremental_update(params["critic"], learning.slow_critic, config.critic.slow_rate)
         norm = optax.tree.norm(gradients)
-        numbers = jnp.stack([total, norm, jnp.sum(batch.reward)])  # two-hot targets would hide an infinity
+        numbers = jnp.stack([total, norm, jnp.sum(sample.batch.reward)])  # two-hot targets would hide an infinity
         finite = jnp.all(jnp.isfinite(numbers))
         metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
         return TrainState(params, LearnerState(opt_state, slow, returns), state.updates + 1), metrics

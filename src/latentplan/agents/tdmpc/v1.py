@@ -23,7 +23,7 @@ from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, PlanOutput, TrainState
+from latentplan.types import Agent, Array, EnvSpec, Key, Params, Planner, PlanOutput, Sample, TrainState
 
 _LARGEST = 1e4  # a step's error counts for at most so much
 _LEAST_PRIORITY = 1e-6
@@ -180,14 +180,12 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         )
         return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
 
-    def update(
-        state: TrainState, batch: Batch, key: Key, weight: Array | None = None
-    ) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
         learning: LearnerState = state.opt_state
         networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            networks, policy, learning.target, batch, model_key, weight
+            networks, policy, learning.target, sample, model_key
         )
         steps, model_state = optimizer.update(gradients, learning.model)
         networks = optax.apply_updates(networks, steps)
@@ -270,16 +268,14 @@ def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
         model: of the agent.
 
     Returns:
-        (params without policy, policy, target, batch [B, H + 1], key, weight [B] or None) -> (loss, (metrics with
-        `priority` [B], latent states [H + 1, B, L], valid [H, B])).
+        (params without policy, policy, target, Sample [H + 1, B], key) -> (loss, (metrics with `priority` [B], latent
+        states [H + 1, B, L], valid [H, B])).
     """
     losses, scalar = config.loss, model.scalar
 
-    def model_loss(
-        networks: Params, policy: Params, target: Params, batch: Batch, key: Key, weight: Array | None = None
-    ):
+    def model_loss(networks: Params, policy: Params, target: Params, sample: Sample, key: Key):
         shift_key, pixel_key, action_key = jax.random.split(key, 3)
-        window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
+        window = read_window(model.world, sample.batch, losses.shift, shift_key, pixel_key)
         observation, action, reward, is_terminal, valid = window
 
         ahead = model.world.encode(networks, observation[1:])
@@ -296,9 +292,8 @@ def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
             "reward": scalar.error(model.reward(networks, latents[:-1], action), reward),
             "value": jnp.sum(scalar.error(values, goals[None]), 0),
         }
-        weight = jnp.ones(reward.shape[1:]) if weight is None else weight
         terms = {
-            name: rho_weighted_mean(weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
+            name: rho_weighted_mean(sample.weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
             for name, error in errors.items()
         }
         total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())

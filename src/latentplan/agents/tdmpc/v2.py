@@ -25,7 +25,7 @@ from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, TrainState
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, Sample, TrainState
 
 MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
 
@@ -167,12 +167,12 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         )
         return TrainState(params, learning, jnp.int32(0))
 
-    def update(state: TrainState, batch: Batch, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
         learning: LearnerState = state.opt_state
         networks, policy = _split(state.params)
         (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            networks, policy, learning.target_q, batch, model_key
+            networks, policy, learning.target_q, sample.batch, model_key
         )
         steps, model_state = model_optimizer.update(gradients, learning.model)
         networks = optax.apply_updates(networks, steps)
@@ -288,7 +288,7 @@ def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: flo
         discount: per decision.
 
     Returns:
-        (params without policy, policy, target_q, batch [B, H + 1], key) -> (loss, (metrics, latent states
+        (params without policy, policy, target_q, batch [H + 1, B], key) -> (loss, (metrics, latent states
         [H + 1, B, L], valid [H, B])).
     """
     losses, scalar = config.loss, model.scalar
