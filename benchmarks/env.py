@@ -16,7 +16,7 @@ import harness
 import numpy as np
 from elsewhere import elsewhere
 
-from latentplan.envs import gl, suites
+from latentplan.envs import dm_control, gl
 from latentplan.envs.env import EnvConfig, make_env
 from latentplan.envs.workers import Workers
 
@@ -48,7 +48,7 @@ def run(options: Namespace) -> harness.Result:
     """Times every task's workers and dm_control alone in turns."""
     rows, ratios = [], {}
     for name in options.tasks:
-        repeat = suites.parse(name, rendering=True).action_repeat
+        repeat = dm_control.action_repeat(name)
         timings = measure(name, options)
         rates = {key: frames / timing.median for key, (frames, timing) in timings.items()}
         for (observation, workers), (frames, timing) in timings.items():
@@ -108,9 +108,9 @@ def play(workers: Workers, decisions: int) -> Callable[[], None]:
 def plain(name: str) -> Iterator[Callable[[], harness.Seconds]]:
     """Frames as dm_control gives them to whoever changes nothing, in a process without this library's settings."""
     gl.choose_backend()
-    task = suites.parse(name, rendering=True)
+    domain, task = dm_control.find(name, rendering=True)
     with elsewhere(LP_NUM_THREADS=None) as process:
-        yield process.cases("env:plain_case", task.domain, task.task)["frames"]
+        yield process.cases("env:plain_case", domain, task)["frames"]
 
 
 def plain_case(domain: str, task: str) -> dict[str, Callable[[], None]]:

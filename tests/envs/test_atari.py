@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from latentplan.envs import atari, suites
+from latentplan.envs import atari, suite_name, suite_of
 from latentplan.envs.atari import AtariConfig, MaxOfTwoFrames
 from latentplan.envs.env import EnvConfig, env_spec, make_env
 from latentplan.envs.workers import Workers
@@ -22,7 +22,7 @@ BARE = AtariConfig(sticky_actions=0.0, noops=0)
 def games():
     """The emulator; without it what needs none is tested all the same."""
     pytest.importorskip("ale_py")
-    suites.parse(PONG)
+    atari.load(PONG, EnvConfig(obs="state")).close()
 
 
 def choose(env, choice):
@@ -35,7 +35,7 @@ def emulator(env):
 
 def test_a_missing_package_is_told_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    assert suites.is_gymnasium(PONG) and suites.is_atari(PONG)
+    assert suite_name(PONG) == "atari"
     with pytest.raises(ValueError, match=r"env: ALE/Pong-v5 needs the package ale-py.*'latentplan\[atari\]'"):
         make_env(PONG, EnvConfig())
 
@@ -54,11 +54,12 @@ def test_a_config_checks_itself(fields, message):
 
 
 def test_names(games):
-    assert suites.parse(PONG) == ("atari", "", PONG, 4)
-    assert suites.parse(f"ale_py:{PONG}") == ("atari", "ale_py", PONG, 4)
-    assert not suites.is_atari("Pong-v4") and not suites.is_atari("Pendulum-v1")
+    for name in (PONG, f"ale_py:{PONG}"):
+        assert suite_name(name) == "atari" and suite_of(name).action_repeat(name) == 4
+        make_env(name, EnvConfig(obs="state")).close()
+    assert not atari.has("Pong-v4") and not atari.has("Pendulum-v1")
     with pytest.raises(ValueError, match="unknown environment 'ALE/Pnog-v5'.*ALE/Pong-v5"):
-        suites.parse("ALE/Pnog-v5")
+        make_env("ALE/Pnog-v5", EnvConfig())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_decision_is_so_many_frames(games, action_repeat, frames):
 
 
 def test_the_observation_is_the_brighter_of_the_last_two_frames(games):
-    env = atari.load(PONG, BARE, pixels=True)
+    env = atari.load(PONG, EnvConfig(atari=BARE))
     raw = gymnasium.make(PONG, frameskip=1, repeat_action_probability=0.0)
     frames = [raw.reset(seed=0)[0]]
     np.testing.assert_array_equal(env.reset(seed=0)[0], frames[0])
@@ -150,7 +151,7 @@ def test_the_frame_limit_is_no_termination_and_leaves_out_the_noops(games, monke
 
 
 def test_the_emulators_own_limit_is_off(games):
-    env = atari.load(PONG, BARE, pixels=False)
+    env = atari.load(PONG, EnvConfig(obs="state", atari=BARE))
     assert emulator(env).getInt("max_num_frames_per_episode") == 0
 
 

@@ -26,7 +26,7 @@ STATE = EnvConfig(obs="state")
 
 @pytest.fixture(autouse=True)
 def sample_envs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     gl.choose_backend()
 
 
@@ -455,7 +455,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys, time\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
         "from latentplan.envs.env import EnvConfig\nfrom latentplan.envs.workers import Workers\n"
         "if __name__ == '__main__':\n"
         "    workers = Workers('sample_envs:Counter-v0', EnvConfig(obs='state'), num_envs=2)\n"

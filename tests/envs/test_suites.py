@@ -1,4 +1,4 @@
-"""From names to tasks."""
+"""From names to suites and their tasks."""
 
 import subprocess
 import sys
@@ -8,21 +8,24 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box
 
-from latentplan.envs import suites
+from latentplan import presets
+from latentplan.cli.train import main
+from latentplan.envs import SUITES, dm_control, rendering, suite_name, suite_of
+from latentplan.envs.env import EnvConfig, env_spec, make_env
 
 
 @pytest.fixture(autouse=True)
 def sample_envs_importable(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
 
 
 def test_every_dm_control_task_has_a_name():
-    names = suites.dm_control_names()  # before dm_control, so that the OpenGL back end is chosen
+    names = dm_control.names()  # before dm_control, so that the OpenGL back end is chosen
     from dm_control import suite
 
     for domain, task in suite.ALL_TASKS:
-        found = suites.parse(f"{domain}_{task}")
-        assert (found.suite, found.domain, found.task) == ("dm_control", domain, task)
+        assert suite_name(f"{domain}_{task}") == "dm_control"
+        assert dm_control.find(f"{domain}_{task}", rendering=False) == (domain, task)
     assert len(names) == len(suite.ALL_TASKS) + 1
 
 
@@ -42,12 +45,14 @@ def test_every_dm_control_task_has_a_name():
     ],
 )
 def test_names_and_the_papers_action_repeats(name, domain, task, action_repeat):
-    assert suites.parse(name) == ("dm_control", domain, task, action_repeat)
+    assert dm_control.find(name, rendering=False) == (domain, task)
+    assert suite_of(name).action_repeat(name) == action_repeat
 
 
 def test_gymnasium_ids():
-    assert suites.parse("Pendulum-v1") == ("gymnasium", "", "Pendulum-v1", 1)
-    assert suites.parse("sample_envs:Ends5-v0") == ("gymnasium", "sample_envs", "Ends5-v0", 1)
+    for name in ("Pendulum-v1", "sample_envs:Ends5-v0"):
+        assert suite_name(name) == "gymnasium" and suite_of(name).action_repeat(name) == 1
+        make_env(name, EnvConfig(obs="state")).close()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +68,7 @@ def test_gymnasium_ids():
 )
 def test_unknown_names_offer_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"unknown environment '{name}'") as caught:
-        suites.parse(name)
+        make_env(name, EnvConfig(obs="state"))
     for other in nearest:
         assert other in str(caught.value)
 
@@ -71,14 +76,14 @@ def test_unknown_names_offer_the_nearest(name, nearest):
 @pytest.mark.parametrize("name", ["no_such_module:Env-v0", "sample_envs.inner:Env-v0"])
 def test_a_module_that_is_missing_is_named(name):
     with pytest.raises(ValueError, match=f"module '{name.split(':')[0]}'.*cannot be imported.*PYTHONPATH"):
-        suites.parse(name)
+        make_env(name, EnvConfig(obs="state"))
 
 
 def test_a_gymnasium_name_loads_no_dm_control():
     code = """
 import sys
-from latentplan.envs import env, suites
-suites.parse("Pendulum-v1")
+from latentplan.envs import env
+env.make_env("Pendulum-v1", env.EnvConfig(obs="state"))
 heavy = {"dm_control", "mujoco", "shimmy", "jax", "flax", "ale_py"} & set(sys.modules)
 sys.exit(f"loaded: {heavy}" if heavy else 0)
 """
@@ -101,27 +106,52 @@ except gl.GLUnavailable as error:
 
 
 def test_an_actuator_without_a_range_takes_unit_actions():
-    env = suites.load_dm_control(suites.parse("lqr_lqr_6_2"))
+    env = dm_control.load("lqr_lqr_6_2", EnvConfig(obs="state"))
     assert env.action_space == Box(-1.0, 1.0, (2,), np.float64)
-    assert suites.control_step_limit(env) is None
+    assert dm_control.step_limit(env) is None
 
 
 def test_a_camera_that_the_model_lacks_is_refused():
     with pytest.raises(ValueError, match=r"camera: walker_walk has cameras 0 to 1.*got 5"):
-        suites.load_dm_control(suites.parse("walker_walk"), image_size=64, camera=5)
+        make_env("walker_walk", EnvConfig(camera=5))
 
 
 def test_no_frames_to_be_had_is_said():
     with pytest.raises(ValueError, match="Counter-v0 has no render mode 'rgb_array' and observes no image.*obs=state"):
-        suites.load_gymnasium(suites.parse("sample_envs:Counter-v0"), pixels=True)
+        make_env("sample_envs:Counter-v0", EnvConfig())
 
 
 def test_fast_rendering_never_adds_detail():
-    task = suites.parse("walker_walk", rendering=True)
-    own, fast = (suites.load_dm_control(task, image_size=64, fast=fast).unwrapped._env for fast in (False, True))
-    for name, limit in suites.FAST_RENDERING.items():
+    own, fast = (
+        dm_control.load("walker_walk", EnvConfig(render_quality=quality)).unwrapped._env for quality in ("full", "fast")
+    )
+    for name, limit in rendering.FAST_RENDERING.items():
         assert getattr(own.physics.model.vis.quality, name) > limit
         assert getattr(fast.physics.model.vis.quality, name) == limit
     fast.physics.model.vis.quality.shadowsize = 0  # a model without shadows
-    suites._render_fast(fast.physics.model)
+    rendering.render_fast(fast.physics.model)
     assert fast.physics.model.vis.quality.shadowsize == 0
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suites_example_is_one_of_its_names(name):
+    example = SUITES[name].example.rpartition("(")[2].partition(")")[0].partition(",")[0]
+    assert suite_name(example) == name
+    assert SUITES[name].debug.env_steps > 0 and SUITES[name].title in str(SUITES[name])
+
+
+def test_a_new_suite_is_one_file_and_one_line(monkeypatch, tmp_path, capsys):
+    """A suite of a user's own, with its action repeat, time limit and debug run, through the command line."""
+    import sample_suite
+
+    monkeypatch.setitem(SUITES, "sample", sample_suite.SUITE)  # the line
+    assert suite_name("sample_slow") == "sample"
+    spec = env_spec(make_env("sample_slow", EnvConfig(obs="state")))
+    assert (spec.action_repeat, spec.max_decisions) == (3, 25)
+    chosen = presets.make_preset("paper", "sample_slow", "state", agent="dreamer_v1")
+    assert chosen.agent_config.model.predict_terminal is False and chosen.environment.action_repeat is None
+    with pytest.raises(ValueError, match="unknown environment 'sample_slo'.*Nearest: .*sample_slow.*a sample"):
+        make_env("sample_slo", EnvConfig(obs="state"))
+    arguments = ["--env", "sample_slow", "--obs", "state", "--preset", "debug", "--logdir", str(tmp_path / "run")]
+    assert main(arguments) == 0
+    assert "action repeat 3" in capsys.readouterr().out

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from latentplan.cli.runs import label, returns_of
+from latentplan.envs import suite_of
 
 RESAMPLES = 2000
-SCALE = 1000.0  # a dm_control episode's largest return: scores are return / 1000
 
 
 def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
@@ -69,21 +69,32 @@ def at(runs: Sequence[dict[str, Any]], env_steps: int) -> tuple[float, float, fl
     return interval([returns_of(row) for row in rows])
 
 
+def max_return(env: str) -> float | None:
+    """The largest return of an episode; None where the suite knows none, or no suite has the environment."""
+    try:
+        return suite_of(env).max_return
+    except ValueError:
+        return None
+
+
 def across_tasks(groups: dict[str, list[dict[str, Any]]]) -> tuple[float, float, float]:
     """Interquartile mean of the last evaluations' scores over tasks, with rliable's stratified bootstrap.
 
     Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".
 
     Args:
-        groups: dm_control tasks to their runs. All are cut to the smallest number of seeds.
+        groups: tasks to their runs; each has a largest return. All are cut to the smallest number of seeds.
 
     Returns:
-        (interquartile mean, low, high) of return / 1000.
+        (interquartile mean, low, high) of return / largest return.
     """
     from rliable import library, metrics
 
     count = min(map(len, groups.values()))
-    final = [[np.mean(returns_of(run["evaluations"][-1])) / SCALE for run in runs[:count]] for runs in groups.values()]
+    final = [
+        [np.mean(returns_of(run["evaluations"][-1])) / (max_return(env) or 1.0) for run in runs[:count]]
+        for env, runs in groups.items()
+    ]
     scores = {"all": np.array(final).T}  # [seeds, tasks]
     points, intervals = library.get_interval_estimates(
         scores, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=RESAMPLES, random_state=np.random.RandomState(0)

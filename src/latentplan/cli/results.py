@@ -149,13 +149,12 @@ def _published_protocols(groups: Iterable[tuple[str, str, str]]) -> str:
 
 
 def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
-    """Interquartile means of what was run without variants on several dm_control tasks."""
+    """Interquartile means of what was run without variants on several tasks of a suite with scores."""
     from latentplan.cli import aggregate
-    from latentplan.envs.suites import is_gymnasium
 
     suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for (env, obs, what), group in groups.items():
-        if not is_gymnasium(env) and not group[0]["variant"]:
+        if aggregate.max_return(env) and not group[0]["variant"]:
             suites.setdefault((obs, what), {})[env] = group
     lines = []
     for (obs, what), tasks in suites.items():

@@ -1,1 +1,54 @@
-"""Environments: suites by name, wrappers, worker processes, rendering."""
+"""Environments: suites by name, wrappers, worker processes, rendering.
+
+A new suite is one file that defines a `Suite` and one line in `SUITES`. Worker processes import this package and not
+JAX: keep JAX out of what it imports.
+"""
+
+import difflib
+
+from latentplan.envs import atari, dm_control, gymnasium, minatar
+from latentplan.envs.suite import Suite
+
+__all__ = ["SUITES", "suite_name", "suite_of", "unknown_environment"]
+
+SUITES: dict[str, Suite] = {
+    "atari": atari.SUITE,
+    "minatar": minatar.SUITE,
+    "gymnasium": gymnasium.SUITE,
+    "dm_control": dm_control.SUITE,
+}
+"""Suite's name -> suite. An environment belongs to the first one that has a name of its form."""
+
+
+def suite_name(env: str) -> str:
+    """The key in `SUITES` of the suite that an environment belongs to.
+
+    Args:
+        env: the environment's name. Nothing is loaded, so that no task may have it.
+
+    Raises:
+        ValueError: no suite has names of this form; the nearest names are offered.
+    """
+    for name, suite in SUITES.items():
+        if suite.has(env):
+            return name
+    raise unknown_environment(env)
+
+
+def suite_of(env: str) -> Suite:
+    """The suite that an environment belongs to; as `suite_name`, but the record itself."""
+    return SUITES[suite_name(env)]
+
+
+def unknown_environment(env: str) -> ValueError:
+    """The error for a name that no task has, with the nearest names of every suite."""
+    wanted = env.rpartition(":")[2]
+    near = dict.fromkeys(name for suite in reversed(SUITES.values()) for name in _nearest(wanted, suite))
+    offer = f"Nearest: {', '.join(near)}." if near else "Nothing is near it."
+    examples = ", ".join(suite.example for suite in reversed(SUITES.values()))
+    return ValueError(f"env: unknown environment {env!r}. {offer} Expected one of: {examples}.")
+
+
+def _nearest(wanted: str, suite: Suite) -> list[str]:
+    by_lower = {name.lower(): name for name in suite.names()}
+    return [by_lower[near] for near in difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.5)]

@@ -9,11 +9,17 @@ docs/environments.md.
 """
 
 from dataclasses import dataclass
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
+
+from latentplan.envs.gymnasium import import_module
+from latentplan.envs.suite import DebugRun, Suite, UnknownTask
+
+if TYPE_CHECKING:
+    from latentplan.envs.env import EnvConfig
 
 PREFIX = "ALE/"
 ACTION_REPEAT = 4
@@ -50,15 +56,57 @@ class AtariConfig:
             raise ValueError(f"atari.noops: expected at least 0 frames, got {self.noops}. 0 begins without any.")
 
 
-def register(name: str) -> None:
-    """Makes gymnasium know the games.
+def has(name: str) -> bool:
+    """Whether a name is "ALE/Game-v5", or "module:ALE/Game-v5"."""
+    return name.rpartition(":")[2].startswith(PREFIX)
+
+
+def names() -> tuple[str, ...]:
+    """The games that gymnasium knows; none before one has been loaded."""
+    return tuple(env_id for env_id in gymnasium.registry if env_id.startswith(PREFIX))
+
+
+def load(name: str, config: "EnvConfig") -> gymnasium.Env:
+    """Builds a game in which one control step is one frame.
 
     Args:
-        name: of the environment, for the message.
+        name: "ALE/Pong-v5".
+        config: how to present it. Pixels are the screen, uint8 [210, 160, 3] for most games; else the console's memory,
+            uint8 [128].
+
+    Returns:
+        The environment. Neither the no-ops that begin an episode nor their rewards are counted.
 
     Raises:
-        ValueError: ale-py is not installed.
+        UnknownTask: there is no such game.
+        ValueError: ale-py is not installed, or the module before the colon cannot be imported.
     """
+    module, _, env_id = name.rpartition(":")
+    import_module(name, module)
+    _register(name)
+    if env_id not in gymnasium.registry:
+        raise UnknownTask(env_id)
+    pixels, played = config.obs == "pixels", config.atari
+    env = gymnasium.make(
+        env_id,
+        obs_type="rgb" if pixels else "ram",
+        frameskip=1,
+        repeat_action_probability=played.sticky_actions,
+        full_action_space=played.all_actions,
+        max_num_frames_per_episode=0,  # it would count the no-ops, too
+        render_mode="rgb_array" if pixels else None,
+        disable_env_checker=True,
+    )
+    env = TimeLimit(NoopStart(env, played.noops), FRAME_LIMIT)
+    return MaxOfTwoFrames(env) if pixels else env
+
+
+def _action_repeat(name: str) -> int:
+    return ACTION_REPEAT
+
+
+def _register(name: str) -> None:
+    """Makes gymnasium know the games, or says which extra brings them."""
     try:
         import ale_py
     except ImportError as error:
@@ -67,31 +115,6 @@ def register(name: str) -> None:
             "Install the extra: pip install 'latentplan[atari]', or uv sync --extra atari."
         ) from error
     ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else every emulator greets
-
-
-def load(env_id: str, config: AtariConfig, *, pixels: bool) -> gymnasium.Env:
-    """Builds a game in which one control step is one frame.
-
-    Args:
-        env_id: "ALE/Pong-v5"; `register` has been called.
-        config: how it is played.
-        pixels: observe the screen, uint8 [210, 160, 3] for most games; else the console's memory, uint8 [128].
-
-    Returns:
-        The environment. Neither the no-ops that begin an episode nor their rewards are counted.
-    """
-    env = gymnasium.make(
-        env_id,
-        obs_type="rgb" if pixels else "ram",
-        frameskip=1,
-        repeat_action_probability=config.sticky_actions,
-        full_action_space=config.all_actions,
-        max_num_frames_per_episode=0,  # it would count the no-ops, too
-        render_mode="rgb_array" if pixels else None,
-        disable_env_checker=True,
-    )
-    env = TimeLimit(NoopStart(env, config.noops), FRAME_LIMIT)
-    return MaxOfTwoFrames(env) if pixels else env
 
 
 class NoopStart(gymnasium.Wrapper):
@@ -129,3 +152,15 @@ class MaxOfTwoFrames(gymnasium.Wrapper):
         brighter = np.maximum(frame, self._before)
         self._before = frame
         return brighter, reward, terminated, truncated, info
+
+
+SUITE = Suite(
+    title="Atari",
+    example="an Atari game (ALE/Pong-v5)",
+    has=has,
+    names=names,
+    load=load,
+    action_repeat=_action_repeat,
+    short_tasks=False,
+    debug=DebugRun(action_repeat=None, env_steps=12_000),
+)

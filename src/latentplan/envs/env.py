@@ -18,9 +18,10 @@ from gymnasium.wrappers import (
     TransformObservation,
 )
 
-from latentplan.envs import atari, gl, images, suites
+from latentplan.envs import images, suite_of, unknown_environment
 from latentplan.envs.atari import AtariConfig
-from latentplan.envs.wrappers import ActionRepeat, CheckFinite, FreezeAfterEnd, check_actions
+from latentplan.envs.suite import Suite, UnknownTask
+from latentplan.envs.wrappers import UNBOUNDED, ActionRepeat, CheckFinite, FreezeAfterEnd, check_actions
 
 if TYPE_CHECKING:
     from latentplan.types import EnvSpec
@@ -82,7 +83,7 @@ class EnvConfig:
             raise ValueError(f"supersample: expected at least 1, which is none, got {self.supersample}.")
 
 
-def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
+def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnasium.Env:
     """Builds one environment, normalised.
 
     Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
@@ -92,8 +93,9 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
     `reset` gives the same episode, bit for bit, whatever ran before.
 
     Args:
-        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5" or "module:Id"; see `suites.parse`.
+        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5", "module:Id" or another that a suite in `SUITES` has.
         config: how to present it.
+        suite: where it comes from; None for the one in `SUITES` that has the name.
 
     Returns:
         The environment. `terminated` and `truncated` (the time limit) are told apart.
@@ -109,25 +111,14 @@ def make_env(name: str, config: EnvConfig) -> gymnasium.Env:
         >>> observation.shape, observation.dtype
         ((3,), dtype('float32'))
     """
-    pixels = config.obs == "pixels"
-    fast = config.render_quality == "fast"
-    task = suites.parse(name, rendering=pixels)
-    if task.suite == "dm_control":
-        if pixels:
-            gl.check_backend()
-        size = config.image_size * config.supersample if pixels else None
-        env = suites.load_dm_control(task, image_size=size, camera=config.camera, fast=fast)
-    elif task.suite == "atari":
-        env = atari.load(task.task, config.atari, pixels=pixels)
-    else:
-        gl.choose_backend(rendering=pixels)
-        env = suites.load_gymnasium(task, pixels=pixels, fast=fast)
-        if pixels and hasattr(env.unwrapped, "mujoco_renderer"):
-            gl.check_backend()
-    control_step_limit = suites.control_step_limit(env)
-    env = ActionRepeat(env, config.action_repeat or task.action_repeat, control_step_limit)
+    suite = suite or suite_of(name)
+    try:
+        env = suite.load(name, config)
+    except UnknownTask as error:
+        raise unknown_environment(name) from error
+    env = ActionRepeat(env, config.action_repeat or suite.action_repeat(name), suite.step_limit(env))
     env = _unit_actions(env, name)  # outside the repeat: once per decision
-    env = _pixels(env, name, config) if pixels else _vector(env, name)
+    env = _pixels(env, name, config) if config.obs == "pixels" else _vector(env, name)
     return FreezeAfterEnd(CheckFinite(env, name))
 
 
@@ -158,13 +149,13 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
     if isinstance(space, Discrete):
         one_hot = Box(-1.0, 1.0, (int(space.n),), np.float32)
         chosen = TransformAction(env, partial(_choose, size=int(space.n), first=int(space.start)), one_hot)
-        return _Told(chosen, discrete=True)
+        return _WithDiscrete(chosen, discrete=True)
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
             f"env: {name} has the action space {space}; expected a Box of floats or Discrete. "
             "Choose another version of the task, or wrap it into one."
         )
-    if not np.all(np.abs([space.low, space.high]) < suites.UNBOUNDED):
+    if not np.all(np.abs([space.low, space.high]) < UNBOUNDED):
         raise ValueError(
             f"env: {name} has the unbounded action space {space}, which [-1, 1] cannot be scaled to. "
             "Give its Box finite bounds, for example with gymnasium.wrappers.RescaleAction in its entry point."
@@ -172,10 +163,12 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
     size = int(np.prod(space.shape))
     unit = Box(-1.0, 1.0, (size,), np.float32)
     scaled = RescaleAction(env, space.dtype.type(-1.0), space.dtype.type(1.0))
-    return _Told(TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit), discrete=False)
+    return _WithDiscrete(
+        TransformAction(scaled, partial(_shape_action, size=size, shape=space.shape), unit), discrete=False
+    )
 
 
-class _Told(gymnasium.Wrapper):
+class _WithDiscrete(gymnasium.Wrapper):
     """Says whether actions are discrete, which the space of one-hot vectors no longer shows."""
 
     def __init__(self, env: gymnasium.Env, *, discrete: bool):

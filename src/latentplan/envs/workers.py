@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import gymnasium
 import numpy as np
 
-from latentplan.envs import gl, suites
+from latentplan.envs import gl, suite_of
+from latentplan.envs.suite import Suite
 from latentplan.envs.wrappers import check_actions
 
 if TYPE_CHECKING:
@@ -90,9 +91,9 @@ class Workers:
     def __init__(self, name: str, config: "EnvConfig", num_envs: int, *, timeout_s: float = 120.0):
         if num_envs < 1:
             raise ValueError(f"num_envs: expected at least 1 environment, got {num_envs}.")
-        pixels = config.obs == "pixels"
+        suite, pixels = suite_of(name), config.obs == "pixels"
         gl.choose_backend(rendering=pixels)  # set here, so that the processes inherit it
-        if pixels and not suites.is_gymnasium(name):
+        if pixels and suite.needs_opengl:
             gl.check_backend()
         self.num_envs = num_envs
         self._name, self._timeout_s = name, timeout_s
@@ -101,7 +102,7 @@ class Workers:
         self._pipes: list[connection.Connection] = []
         self._processes: list[Any] = []
         try:
-            self._start(config)
+            self._start(config, suite)
             self.spec = self._receive_spec()
             self._starting = False
         except BaseException:
@@ -154,15 +155,14 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _start(self, config: "EnvConfig") -> None:
+    def _start(self, config: "EnvConfig", suite: Suite) -> None:
         context = multiprocessing.get_context("spawn")
         with _sigint_blocked():
             for index in range(self.num_envs):
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
-                process = context.Process(
-                    target=_serve, args=(self._name, config, theirs), name=f"env-{index}", daemon=True
-                )
+                args = (self._name, config, suite, theirs)  # the suite, too: it may have been added to SUITES here
+                process = context.Process(target=_serve, args=args, name=f"env-{index}", daemon=True)
                 process.start()
                 self._processes.append(process)
                 theirs.close()
@@ -242,14 +242,14 @@ class Workers:
             pipe.close()
 
 
-def _serve(name: str, config: "EnvConfig", pipe: connection.Connection) -> None:
+def _serve(name: str, config: "EnvConfig", suite: Suite, pipe: connection.Connection) -> None:
     """A worker's life: build the environment, then answer until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     from latentplan.envs.env import make_env, spec_fields
 
     with contextlib.suppress(EOFError, OSError):  # the parent has closed the pipe, or is gone
         try:
-            env = make_env(name, config)
+            env = make_env(name, config, suite)
             fields = spec_fields(env)
         except Exception as error:
             mistakes = [kind for kind in (ValueError, gl.GLUnavailable) if isinstance(error, kind)]

@@ -9,6 +9,9 @@ from gymnasium.error import ResetNeeded
 ACTION_TOLERANCE = 1e-5
 """Actions this far outside [-1, 1] are taken for rounding and clipped."""
 
+UNBOUNDED = 1e9
+"""An action bound at or above this counts as none; MuJoCo gives 1e10 for an actuator without a control range."""
+
 
 class ActionRepeat(gymnasium.Wrapper):
     """Gives each action `action_repeat` times, sums the rewards, stops early where the episode ends.

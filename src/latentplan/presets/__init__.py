@@ -7,8 +7,8 @@ from typing import Any
 import jax
 
 from latentplan.agents.dreamer.v3 import DreamerV3Config
+from latentplan.envs import SUITES, suite_of
 from latentplan.envs.env import EnvConfig
-from latentplan.envs.suites import is_atari, is_gymnasium
 from latentplan.planners import PLANNERS, planner_name
 from latentplan.presets.dreamer import (
     DREAMER_V3_SIZES,
@@ -23,7 +23,7 @@ from latentplan.presets.dreamer import (
     dreamer_v3_nature,
     sized,
 )
-from latentplan.presets.experiment import Experiment, Preset
+from latentplan.presets.experiment import PROTOCOL_SUITES, Experiment, Preset, published_for
 from latentplan.presets.planet import planet_cpu, planet_debug, planet_paper
 from latentplan.presets.tdmpc import (
     TDMPC2_SIZES,
@@ -77,7 +77,6 @@ PRESETS: dict[str, dict[str, Callable[[Experiment], Experiment]]] = {
 _FOR_ALL = ("paper", "cpu", "debug")
 PROTOCOLS = {name: agent for agent, each in PRESETS.items() for name in each if name not in _FOR_ALL}
 """A published protocol's name -> its agent: `--preset dreamerv3-arxiv2` chooses both."""
-_SUITES = {"dreamer-v2-atari": ("Atari",), "dreamerv3-nature": ("dm_control", "Atari")}
 
 
 def resolve_preset(preset: str) -> tuple[str, str]:
@@ -126,13 +125,12 @@ def make_preset(
                 expected += f" (or a protocol's name: {', '.join(PROTOCOLS)})"
             raise ValueError(f"{name}: expected {expected}, got {value!r}")
     _check_suite(preset, env)
-    camera = 2 if env.startswith("quadruped_") else 0  # as in the released codes of Dreamer and TD-MPC
     bare = Experiment(
         env=env,
         agent=agent,  # type: ignore[arg-type]
         preset=preset,  # type: ignore[arg-type]
         size=size,
-        environment=EnvConfig(obs=obs, camera=camera),  # type: ignore[arg-type]
+        environment=EnvConfig(obs=obs, camera=suite_of(env).camera(env)),  # type: ignore[arg-type]
     )
     experiment = PRESETS[agent][preset](bare)
     config: Any = experiment.agent_config
@@ -154,10 +152,10 @@ def make_preset(
 
 def _check_suite(preset: str, env: str) -> None:
     """Refuses a published protocol for an environment that it was not published for."""
-    suite = "Atari" if is_atari(env) else "gymnasium" if is_gymnasium(env) else "dm_control"
-    if preset in PROTOCOLS and suite not in (known := _SUITES.get(preset, ("dm_control",))):
+    if preset in PROTOCOLS and not published_for(preset, env):
+        known = " and ".join(SUITES[name].title for name in PROTOCOL_SUITES.get(preset, ("dm_control",)))
         raise ValueError(
-            f"preset: {preset} is a protocol for {' and '.join(known)}, got {env}; "
+            f"preset: {preset} is a protocol for {known}, got {env}; "
             f"take --agent {PROTOCOLS[preset]} --preset paper or cpu, and change what has to differ"
         )
 

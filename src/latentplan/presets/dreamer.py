@@ -8,9 +8,9 @@ from latentplan.agents.dreamer.v1 import DreamerV1Config
 from latentplan.agents.dreamer.v2 import DreamerV2Config
 from latentplan.agents.dreamer.v3 import DreamerV3Config, LaPropConfig
 from latentplan.driver.schedule import RunConfig
-from latentplan.envs.suites import is_atari, is_gymnasium
+from latentplan.envs import suite_name, suite_of
 from latentplan.planners.policy import PolicyConfig
-from latentplan.presets.experiment import Experiment, eval_every
+from latentplan.presets.experiment import Experiment, eval_every, published_for, published_repeat
 from latentplan.presets.planet import planet_cpu, planet_debug
 from latentplan.replay.ring import ReplayConfig
 
@@ -39,7 +39,7 @@ def dreamer_v1_paper(bare: Experiment) -> Experiment:
     """Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer); its first 2,500 decisions gave 100 updates."""
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        environment=replace(bare.environment, action_repeat=published_repeat(bare.env, 2)),
         run=RunConfig(env_steps=5_000_000, seed_episodes=1, seed_decisions=2500, updates_per_decision=0.2),
         replay=ReplayConfig(capacity=2_500_000, batch_size=50, batch_length=50),
         agent_config=_with_terminal(DreamerV1Config(), bare),
@@ -71,7 +71,7 @@ def dreamer_v2_dmc(bare: Experiment) -> Experiment:
     """Dreamer V2 on the control suite (arXiv 2010.02193; danijar/dreamerv2, `configs.yaml`, dmc_vision)."""
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        environment=replace(bare.environment, action_repeat=published_repeat(bare.env, 2)),
         run=RunConfig(env_steps=1_000_000, seed_episodes=1, seed_decisions=1000, updates_per_decision=0.2),
         replay=ReplayConfig(capacity=1_000_000, batch_size=16, batch_length=50),
         agent_config=_with_terminal(DreamerV2Config(), bare),
@@ -100,10 +100,10 @@ def dreamer_v2_atari(bare: Experiment) -> Experiment:
 
 
 def dreamer_v2_cpu(bare: Experiment) -> Experiment:
-    """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes; on Atari with what its games ask for."""
+    """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes; on Atari with what was published for it."""
     v1, config = dreamer_v1_cpu(bare), DreamerV2Config()
     first: Any = v1.agent_config
-    if is_atari(bare.env):
+    if published_for("dreamer-v2-atari", bare.env):
         published = dreamer_v2_atari(bare)
         own: Any = published.agent_config
         v1 = replace(v1, environment=replace(v1.environment, grayscale=published.environment.grayscale))
@@ -125,16 +125,16 @@ def dreamer_v2_cpu(bare: Experiment) -> Experiment:
 def dreamer_v3_nature(bare: Experiment) -> Experiment:
     """Dreamer V3, Nature 2025 (extended tables 2, 4, 5; `configs.yaml`): 1M from state, 200M from pixels."""
     pixels = bare.environment.obs == "pixels"
-    environment = replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 1)
-    env_steps, replayed = 1_100_000, 256 if pixels else 1024
-    if is_atari(bare.env):
+    environment = replace(bare.environment, action_repeat=published_repeat(bare.env, 1))
+    run = RunConfig(env_steps=1_100_000, seed_episodes=1, updates_per_decision=(256 if pixels else 1024) / 1024)
+    if suite_name(bare.env) == "atari":
         own = replace(environment.atari, all_actions=True)
         environment = replace(environment, atari=own, image_size=96 if pixels else 64, grayscale=pixels)
-        env_steps, replayed = 4 * 51_000_000, 32
+        run = replace(run, env_steps=4 * 51_000_000, updates_per_decision=32 / 1024)
     return replace(
         bare,
         environment=environment,
-        run=RunConfig(env_steps=env_steps, seed_episodes=1, updates_per_decision=replayed / 1024),
+        run=run,
         replay=ReplayConfig(capacity=500_000 if pixels else 5_000_000, batch_size=16, batch_length=64),
         agent_config=sized(DreamerV3Config(), "200M" if pixels else "1M"),
     )
@@ -146,7 +146,7 @@ def dreamer_v3_arxiv2(bare: Experiment) -> Experiment:
     pixels = bare.environment.obs == "pixels"
     return replace(
         nature,
-        environment=replace(bare.environment, action_repeat=None if is_gymnasium(bare.env) else 2),
+        environment=replace(bare.environment, action_repeat=published_repeat(bare.env, 2)),
         run=replace(nature.run, env_steps=1_000_000 if pixels else 500_000, updates_per_decision=512 / 1024),
         agent_config=sized(DreamerV3Config(), "12M"),
     )
@@ -211,7 +211,7 @@ def dreamer_debug(cpu: Callable[[Experiment], Experiment]) -> Callable[[Experime
 
 def _with_terminal(config: Any, bare: Experiment) -> Any:
     """Learns terminations where there may be some."""
-    return replace(config, model=replace(config.model, predict_terminal=is_gymnasium(bare.env)))
+    return replace(config, model=replace(config.model, predict_terminal=suite_of(bare.env).may_terminate))
 
 
 def sized(config: DreamerV3Config, size: str) -> DreamerV3Config:

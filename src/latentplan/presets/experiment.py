@@ -11,8 +11,8 @@ from latentplan.agents import AgentConfig
 from latentplan.agents.planet import PlaNetConfig
 from latentplan.driver.provenance import flatten
 from latentplan.driver.schedule import RunConfig
+from latentplan.envs import suite_name, suite_of
 from latentplan.envs.env import EnvConfig
-from latentplan.envs.suites import is_atari, is_gymnasium
 from latentplan.planners import planner_name
 from latentplan.replay.ring import ReplayConfig
 
@@ -23,8 +23,22 @@ Preset = Literal[
 
 
 def eval_every(env: str) -> int:
-    """Env_steps between evaluations on two cores: what gymnasium has beside Atari is learned in fewer."""
-    return 2_000 if is_gymnasium(env) and not is_atari(env) else 10_000
+    """Env_steps between evaluations on two cores: fewer where tasks are learned in fewer."""
+    return 2_000 if suite_of(env).short_tasks else 10_000
+
+
+def published_repeat(env: str, action_repeat: int) -> int | None:
+    """A protocol's action repeat, on suites where protocols choose it; elsewhere None, the task's own."""
+    return action_repeat if suite_of(env).protocols_choose_repeat else None
+
+
+PROTOCOL_SUITES = {"dreamer-v2-atari": ("atari",), "dreamerv3-nature": ("dm_control", "atari")}
+"""A protocol's name -> the suites it was published for; dm_control alone where nothing is said."""
+
+
+def published_for(protocol: str, env: str) -> bool:
+    """Whether a protocol was published for the suite that an environment belongs to."""
+    return suite_name(env) in PROTOCOL_SUITES.get(protocol, ("dm_control",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +46,8 @@ class Experiment:
     """Train an agent. Any field can be changed; the defaults shown are those of the chosen preset."""
 
     env: str = "walker_walk"
-    """dm_control task as domain_task (walker_walk), or gymnasium id (Pendulum-v1, ALE/Pong-v5, module:Id)."""
+    """dm_control task as domain_task (walker_walk), gymnasium id (Pendulum-v1, module:Id), Atari game (ALE/Pong-v5) or
+    MinAtar game (MinAtarPixels/Breakout-v0)."""
     agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v1", "dreamer_v2", "dreamer_v3"] = "planet"
     """What learns. Which settings there are depends on it."""
     preset: Preset = "auto"

@@ -5,7 +5,7 @@ from typing import Any
 
 from latentplan.agents.planet import LossConfig, PlaNetConfig
 from latentplan.driver.schedule import RunConfig
-from latentplan.envs.suites import is_atari, is_gymnasium
+from latentplan.envs import suite_of
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.presets.experiment import Experiment, eval_every
@@ -14,7 +14,9 @@ from latentplan.replay.ring import ReplayConfig
 
 def planet_paper(bare: Experiment) -> Experiment:
     """PlaNet v5 to the letter; where an episode may terminate, that is learned, too."""
-    return replace(bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=is_gymnasium(bare.env))))
+    return replace(
+        bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=suite_of(bare.env).may_terminate))
+    )
 
 
 PIXEL_LOSS: dict[str, Any] = {"dynamics_scale": 5.0, "observation_start": 0.25, "observation_ramp": 3000}
@@ -24,9 +26,9 @@ def planet_cpu(bare: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
     pixels = bare.environment.obs == "pixels"
-    # Longer plans, wider from the start: for gymnasium's classic tasks, whose decisions last 0.02 to 0.05 s, and for
-    # models learned from pixels, whose plans of 12 let the cart drift out of the picture.
-    long = pixels or is_gymnasium(bare.env)
+    # Longer plans, wider from the start: where decisions last 0.02 to 0.05 s, and for models learned from pixels, whose
+    # plans of 12 let the cart drift out of the picture.
+    long = pixels or suite_of(bare.env).short_decisions
     plans: dict[str, Any] = {"horizon": 20, "init_std": 1.0} if long else {"horizon": 12, "init_std": 0.5}
     return replace(
         bare,
@@ -45,7 +47,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
                 layers=1,
                 pixel_std=0.05,
                 vector_std=0.03,
-                predict_terminal=is_gymnasium(bare.env),
+                predict_terminal=suite_of(bare.env).may_terminate,
             ),
             loss=LossConfig(free_nats=0.0, reward_scale=100.0, terminal_scale=100.0, **(PIXEL_LOSS if pixels else {})),
             planner=CEMConfig(
@@ -57,19 +59,18 @@ def planet_cpu(bare: Experiment) -> Experiment:
 
 def planet_debug(bare: Experiment) -> Experiment:
     """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
-    gymnasium, atari = is_gymnasium(bare.env), is_atari(bare.env)
-    action_repeat = None if atari else 2 if gymnasium else 20
+    suite = suite_of(bare.env)
+    env_steps = suite.debug.env_steps
     return replace(
         bare,
-        environment=replace(bare.environment, action_repeat=action_repeat, render_quality="fast"),
+        environment=replace(bare.environment, action_repeat=suite.debug.action_repeat, render_quality="fast"),
         run=RunConfig(
-            # 3 or 4 episodes of Pong, of Pendulum or of a dm_control task
-            env_steps=12_000 if atari else 600 if gymnasium else 4000,
+            env_steps=env_steps,
             seed_episodes=2,
             updates_per_episode=4,
-            eval_every=6_000 if atari else 300 if gymnasium else 2000,
+            eval_every=env_steps // 2,
             eval_episodes=1,
-            checkpoint_every=2_000 if atari else 200 if gymnasium else 1000,
+            checkpoint_every=env_steps // 4,
             open_loop_length=20,
         ),
         replay=ReplayConfig(capacity=1000, batch_size=4, batch_length=8),
@@ -82,7 +83,7 @@ def planet_debug(bare: Experiment) -> Experiment:
                 conv_depth=4,
                 reward_hidden=16,
                 vector_hidden=16,
-                predict_terminal=gymnasium,
+                predict_terminal=suite.may_terminate,
             ),
             planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
         ),

@@ -6,11 +6,11 @@ from typing import Any
 from latentplan.agents.tdmpc.v1 import ScheduleConfig, TDMPCConfig
 from latentplan.agents.tdmpc.v2 import TDMPC2Config
 from latentplan.driver.schedule import RunConfig
+from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
-from latentplan.envs.suites import is_gymnasium
 from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.presets.experiment import Experiment, eval_every
+from latentplan.presets.experiment import Experiment, eval_every, published_repeat
 from latentplan.presets.planet import planet_debug
 from latentplan.replay.ring import ReplayConfig
 
@@ -62,7 +62,7 @@ def tdmpc_paper(bare: Experiment) -> Experiment:
     """
     pixels, agent = bare.environment.obs == "pixels", TDMPCConfig()
     chosen = _TDMPC | (_TDMPC_PIXELS if pixels else {}) | _TDMPC_DOMAINS.get(bare.env.partition("_")[0], {})
-    repeat = None if is_gymnasium(bare.env) else chosen["action_repeat"]
+    repeat = published_repeat(bare.env, chosen["action_repeat"])
     return replace(
         bare,
         environment=replace(_stacked(bare), image_size=84, action_repeat=repeat),
@@ -123,10 +123,10 @@ def tdmpc2_paper(bare: Experiment) -> Experiment:
     """
     return replace(
         bare,
-        environment=replace(_stacked(bare), action_repeat=None if is_gymnasium(bare.env) else 2),
+        environment=replace(_stacked(bare), action_repeat=published_repeat(bare.env, 2)),
         run=RunConfig(seed_episodes=5, seed_decisions=1000, updates_per_decision=1.0, eval_every=100_000),
         replay=ReplayConfig(capacity=1_000_000, batch_size=256, batch_length=4),
-        agent_config=TDMPC2Config(model=DecoderFreeConfig(predict_terminal=is_gymnasium(bare.env))),
+        agent_config=TDMPC2Config(model=DecoderFreeConfig(predict_terminal=suite_of(bare.env).may_terminate)),
     )
 
 
@@ -139,7 +139,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
     paper = tdmpc2_paper(bare)
     environment = replace(_stacked(bare), render_quality="fast")
     config = TDMPC2Config(
-        model=DecoderFreeConfig(predict_terminal=is_gymnasium(bare.env), **TDMPC2_SIZES["1M"]),
+        model=DecoderFreeConfig(predict_terminal=suite_of(bare.env).may_terminate, **TDMPC2_SIZES["1M"]),
         planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
     )
     if bare.environment.obs == "pixels":
@@ -169,7 +169,7 @@ def tdmpc2_debug(bare: Experiment) -> Experiment:
         run=replace(planet.run, updates_per_decision=0.1),
         replay=replace(planet.replay, batch_length=4),
         agent_config=TDMPC2Config(
-            model=replace(model, predict_terminal=is_gymnasium(bare.env)),
+            model=replace(model, predict_terminal=suite_of(bare.env).may_terminate),
             planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=20, num_elites=4, policy_candidates=4),
         ),
     )

@@ -1,0 +1,113 @@
+"""MinAtar's games as pictures (Young and Tian 2019, arXiv 1903.03176): small worlds to see an agent learn from pixels.
+
+A game is a board of 10 x 10 cells, each of which holds kinds of things. Here a kind has a colour, and the board stands
+in the middle of 16 x 16 pixels, so that one pixel is one cell and networks for small images fit (image_size 16).
+Actions are those that do something in the game; as published, one in ten is replaced by the last one, and games become
+harder.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from gymnasium.wrappers import TimeLimit
+
+from latentplan.envs.suite import Suite, UnknownTask
+
+if TYPE_CHECKING:
+    from latentplan.envs.env import EnvConfig
+
+GAMES = {
+    f"MinAtarPixels/{game.title().replace('_', '')}-v0": game
+    for game in ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
+}
+"""An environment's name -> MinAtar's name of the game."""
+
+OLD_MODULE = "minatar_games:"  # stood before the names up to version 0.1.0
+SIZE = 16  # pixels
+MAX_DECISIONS = 1000  # of a game; MinAtar has no limit
+COLOURS = np.array(
+    [
+        (255, 255, 255), (255, 80, 60), (90, 200, 90), (80, 130, 255), (250, 210, 60),
+        (200, 90, 220), (70, 220, 220), (255, 150, 40), (160, 160, 160), (150, 90, 50),
+    ],
+    np.uint8,
+)  # fmt: skip
+
+
+class MinAtarPixels(gymnasium.Env):
+    """One of the games. Observes uint8 [16, 16, 3]; its actions are Discrete."""
+
+    def __init__(self, game: str):
+        from minatar import Environment
+
+        self._game, self._make = game, Environment
+        self._board = self._make(game)
+        self._actions = self._board.minimal_action_set()
+        self.action_space = Discrete(len(self._actions))
+        self.observation_space = Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """A new game."""
+        super().reset(seed=seed)
+        self._board = self._make(self._game)  # a used one remembers its last action
+        self._board.seed(int(self.np_random.integers(2**31)))
+        self._board.reset()
+        return self._picture(), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """One step of the game."""
+        reward, over = self._board.act(self._actions[action])
+        return self._picture(), float(reward), bool(over), False, {}
+
+    def _picture(self) -> np.ndarray:
+        """Where there are several things in a cell, the last kind is seen, as MinAtar draws it."""
+        state = self._board.state()
+        kinds = np.arange(1, state.shape[-1] + 1)
+        colours = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS])
+        edge = (SIZE - len(state)) // 2
+        return np.pad(colours[(state * kinds).max(-1)], ((edge, edge), (edge, edge), (0, 0)))
+
+
+def has(name: str) -> bool:
+    """Whether a name is "MinAtarPixels/Breakout-v0" or the like."""
+    return name.removeprefix(OLD_MODULE).startswith("MinAtarPixels/")
+
+
+def names() -> tuple[str, ...]:
+    """The five games."""
+    return tuple(GAMES)
+
+
+def load(name: str, config: "EnvConfig") -> gymnasium.Env:
+    """Builds a game; the same whatever `config` says.
+
+    Raises:
+        UnknownTask: there is no such game.
+        ValueError: minatar is not installed.
+    """
+    game = name.removeprefix(OLD_MODULE)
+    if game not in GAMES:
+        raise UnknownTask(game)
+    try:
+        return TimeLimit(MinAtarPixels(GAMES[game]), MAX_DECISIONS)
+    except ImportError as error:
+        raise ValueError(
+            f"env: {name} needs the package minatar, which cannot be imported ({error}). "
+            "Install the extra: pip install 'latentplan[minatar]', or uv sync --extra minatar."
+        ) from error
+
+
+def _step_limit(env: gymnasium.Env) -> int:
+    return MAX_DECISIONS
+
+
+SUITE = Suite(
+    title="MinAtar",
+    example="a MinAtar game (MinAtarPixels/Breakout-v0)",
+    has=has,
+    names=names,
+    load=load,
+    step_limit=_step_limit,
+)
