@@ -7,8 +7,8 @@ import pytest
 from scipy import integrate, stats
 
 from latentplan import distributions
+from latentplan.distributions import Gaussian, OneHot, TanhGaussian, TruncatedGaussian, TwoHot
 from latentplan.transforms import symexp, symexp_bins
-from latentplan.types import Gaussian, OneHot, TanhGaussian, TruncatedGaussian, TwoHot
 
 RNG = np.random.default_rng(0)
 P = Gaussian(RNG.normal(size=(3, 4)).astype(np.float32), RNG.uniform(0.3, 2.0, (3, 4)).astype(np.float32))

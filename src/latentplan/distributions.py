@@ -1,15 +1,83 @@
 """Distributions as records of arrays. The only file that imports distrax."""
 
+from typing import NamedTuple
+
 import distrax
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from latentplan.transforms import two_hot
-from latentplan.types import Array, Gaussian, Key, OneHot, TanhGaussian, TruncatedGaussian, TwoHot
+from latentplan.types import Array, Key
 
 _LEAST = 2.0**-23
 _EDGE = 1e-6  # how near to -1 and 1 a squashed value's density is asked for
+
+
+class Gaussian(NamedTuple):
+    """A diagonal Gaussian over the last axis.
+
+    Attributes:
+        mean: [..., S].
+        std: [..., S], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class OneHot(NamedTuple):
+    """S independent one-hot vectors of C classes; a value is all of them side by side, [..., S * C].
+
+    Attributes:
+        logits: [..., S, C], up to a constant per vector.
+    """
+
+    logits: Array
+
+
+class TanhGaussian(NamedTuple):
+    """tanh of a diagonal Gaussian over the last axis.
+
+    Attributes:
+        mean: [..., A], before tanh.
+        std: [..., A], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class TruncatedGaussian(NamedTuple):
+    """A diagonal Gaussian over the last axis, cut off at -1 and 1.
+
+    Attributes:
+        mean: [..., A], of the Gaussian that is cut, in [-1, 1].
+        std: [..., A], positive.
+    """
+
+    mean: Array
+    std: Array
+
+
+class TwoHot(NamedTuple):
+    """A number as class probabilities over bins.
+
+    Attributes:
+        logits: [..., K].
+        bins: [K], increasing, in the number's units.
+    """
+
+    logits: Array
+    bins: Array
+
+    @property
+    def mean(self) -> Array:
+        """[..., 1]. Summed from both ends, so that even probabilities over symmetric bins give zero."""
+        weighted = jax.nn.softmax(self.logits, -1) * self.bins
+        half = (weighted + weighted[..., ::-1]) / 2
+        return jnp.sum(half, -1, keepdims=True)
+
 
 Distribution = Gaussian | OneHot | TanhGaussian | TruncatedGaussian | TwoHot
 

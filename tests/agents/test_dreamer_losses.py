@@ -28,12 +28,14 @@ from latentplan.agents.dreamer.imagination import (
     make_critic_loss,
     make_model_loss,
 )
+from latentplan.distributions import Gaussian, OneHot, TwoHot
 from latentplan.losses.returns import Range
 from latentplan.models.actor import make_actor
+from latentplan.models.heads import make_scalar_head
 from latentplan.models.rollout import imagine_with
-from latentplan.models.world_model import feature, make_scalar_head, make_world_model
-from latentplan.nets.network import Network
-from latentplan.types import Gaussian, OneHot, TwoHot, WorldModel
+from latentplan.models.world_model import feature, make_world_model
+from latentplan.nets.network import Network, Style
+from latentplan.types import WorldModel
 
 H, N, F, A = 4, 4, 2, 2
 RNG = np.random.default_rng(0)
@@ -426,7 +428,7 @@ def test_dreamer_v3s_losses_teach_their_own_parts_alone(gradient):
     model = make_world_model(config.model, SPEC)
     size = feature(model.initial((1,))).shape[-1]
     actor = make_actor(config.actor, size, SPEC)
-    critic = make_scalar_head(size, "two_hot", hidden=8, layers=2, activation="silu", norm="rms")
+    critic = make_scalar_head(size, "two_hot", hidden=8, layers=2, style=Style(activation="silu", norm="rms"))
     loss = dreamer_v3.make_loss(config, model, actor, critic, discrete=SPEC.discrete)
     keys = jax.random.split(jax.random.key(0), 3)
     params = model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
@@ -459,7 +461,7 @@ def test_what_the_critic_learns_from_has_no_gradient(version):
     model = make_world_model(config.model, SPEC)
     size = feature(model.initial((1,))).shape[-1]
     actor = make_actor(config.actor, size, SPEC)
-    critic = make_scalar_head(size, "gaussian", hidden=8, layers=2, activation="elu")
+    critic = make_scalar_head(size, "gaussian", hidden=8, layers=2, style=Style(activation="elu"))
     extra = {"discrete": False} if version == "dreamer_v2" else {}
     loss = module.make_actor_loss(config, model, actor, critic, **extra)
     keys = jax.random.split(jax.random.key(0), 3)

@@ -8,7 +8,8 @@ import pytest
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act
 from latentplan.agents.prediction import make_dream_view, make_predict_ahead
-from latentplan.types import Batch, Belief, Carry, Gaussian, PlanOutput, WorldModel
+from latentplan.distributions import Gaussian
+from latentplan.types import Batch, Belief, Carry, PlanOutput, WorldModel
 
 UNITS = 10.0  # postprocess gives the environment's units
 

@@ -17,7 +17,8 @@ from latentplan.agents.tdmpc.v2 import (
     make_tdmpc2,
 )
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
-from latentplan.nets.conv import make_conv_encoder
+from latentplan.nets.conv_world_models import make_conv_encoder
+from latentplan.nets.network import Style
 
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.
 SIZES = dict(latent=8, hidden=8, encoder_hidden=8, simplex=4, num_q=2, num_bins=21, dropout=0.0, predict_terminal=True)
@@ -205,7 +206,7 @@ def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
     flat = model.world.preprocess(images, jax.random.key(1))
     encoder = params["encoder"]
-    conv = make_conv_encoder(16, 3, depth=4, activation="mish", norm="layer")
+    conv = make_conv_encoder(16, 3, depth=4, style=Style(activation="mish", norm="layer"))
     features = np.asarray(conv.apply(encoder["first"], flat), np.float64)
     head = jax.tree.map(lambda x: np.asarray(x, np.float64), encoder["second"])
     expected = NumpyModel.mlp(head, features, simplex=True)

@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from latentplan import distributions
+from latentplan.distributions import Gaussian
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.models.rollout import observe
-from latentplan.types import Belief, Gaussian, WorldModel
+from latentplan.types import Belief, WorldModel
 
 # Two independent latent dimensions, each with an observation of its own; the reward sees the first dimension only.
 # So the exact posterior is diagonal, and a diagonal q can reach it.

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from latentplan import distributions
+from latentplan.distributions import Gaussian, OneHot
 from latentplan.losses.kl import balanced, free_nats, free_nats_floor
-from latentplan.types import Gaussian, OneHot
 
 
 def test_only_what_exceeds_the_allowance_counts_and_per_step():

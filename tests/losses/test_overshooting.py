@@ -8,11 +8,12 @@ from scipy import stats
 
 from latentplan import distributions
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_loss
+from latentplan.distributions import Gaussian
 from latentplan.losses.overshooting import average_distances, latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.dynamics import reset_at_first
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import DYNAMICS, make_world_model
-from latentplan.types import Batch, Belief, Gaussian, WorldModel
+from latentplan.types import Batch, Belief, WorldModel
 
 STEPS, BATCH = 7, 3
 FIRSTS = np.zeros((STEPS, BATCH), bool)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.distributions import Gaussian, TanhGaussian, TruncatedGaussian
 from latentplan.models.actor import ActorConfig, make_actor
-from latentplan.types import EnvSpec, Gaussian, TanhGaussian, TruncatedGaussian
+from latentplan.types import EnvSpec
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 4)).astype("f")
 SPEC = EnvSpec((3,), "float32", action_size=2, action_repeat=1, max_decisions=10)

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.nets import conv
-from latentplan.nets.conv import embed_size, make_conv_decoder, make_conv_encoder, make_shallow_encoder
+from latentplan.nets import strided
+from latentplan.nets.conv_tdmpc import make_shallow_encoder
+from latentplan.nets.conv_world_models import embed_size, make_conv_decoder, make_conv_encoder
+from latentplan.nets.network import Style
 
 # (height, width, channels in, channels out, kernel size), as in the encoder and decoder with depth 2, and odd ones.
 CONVS = [(64, 64, 3, 2, 4), (31, 31, 2, 4, 4), (14, 14, 4, 8, 4), (6, 6, 8, 16, 4), (9, 12, 2, 3, 5)]
@@ -37,18 +39,20 @@ def assert_all_close(got, expected):
 @pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), CONVS)
 def test_both_convolutions_agree_in_value_and_gradients(height, width, inputs, outputs, size):
     x, kernel = draw(2, height, width, inputs), draw(size, size, inputs, outputs, seed=1)
-    assert_all_close(value_and_gradients(conv._conv_phases, x, kernel), value_and_gradients(conv._conv_lax, x, kernel))
+    assert_all_close(
+        value_and_gradients(strided._conv_phases, x, kernel), value_and_gradients(strided._conv_lax, x, kernel)
+    )
 
 
 @pytest.mark.parametrize(("height", "width", "inputs", "outputs", "size"), DECONVS)
 def test_both_transposed_convolutions_agree_in_value_and_gradients(height, width, inputs, outputs, size):
     x, kernel = draw(2, height, width, inputs), draw(size, size, inputs, outputs, seed=1)
-    got = value_and_gradients(conv._deconv_phases, x, kernel)
-    assert_all_close(got, value_and_gradients(conv._deconv_lax, x, kernel))
+    got = value_and_gradients(strided._deconv_phases, x, kernel)
+    assert_all_close(got, value_and_gradients(strided._deconv_lax, x, kernel))
 
 
 @pytest.mark.parametrize("size", [4, 5, 6])
-@pytest.mark.parametrize("implementation", [conv._conv_phases, conv._conv_lax])
+@pytest.mark.parametrize("implementation", [strided._conv_phases, strided._conv_lax])
 def test_convolution_is_the_naive_loop(implementation, size):
     x, kernel = np.asarray(draw(2, 9, 11, 3)), np.asarray(draw(size, size, 3, 2, seed=1))
     rows, cols = (9 - size) // 2 + 1, (11 - size) // 2 + 1
@@ -60,7 +64,7 @@ def test_convolution_is_the_naive_loop(implementation, size):
 
 
 @pytest.mark.parametrize("size", [4, 5, 6])
-@pytest.mark.parametrize("implementation", [conv._deconv_phases, conv._deconv_lax])
+@pytest.mark.parametrize("implementation", [strided._deconv_phases, strided._deconv_lax])
 def test_transposed_convolution_is_the_naive_loop(implementation, size):
     x, kernel = np.asarray(draw(2, 3, 4, 3)), np.asarray(draw(size, size, 3, 2, seed=1))
     expected = np.zeros((2, 4 + size, 6 + size, 2))
@@ -74,8 +78,8 @@ def test_transposed_convolution_is_the_adjoint_of_convolution(height, size):
     kernel = draw(size, size, 3, 2)
     small = draw(2, height, height, 2, seed=1)
     large = draw(2, 2 * (height - 1) + size, 2 * (height - 1) + size, 3, seed=2)
-    forward = jnp.vdot(conv.conv2d(large, kernel), small)
-    backward = jnp.vdot(large, conv.deconv2d(small, kernel.swapaxes(2, 3)))
+    forward = jnp.vdot(strided.conv2d(large, kernel), small)
+    backward = jnp.vdot(large, strided.deconv2d(small, kernel.swapaxes(2, 3)))
     np.testing.assert_allclose(forward, backward, rtol=1e-4)
 
 
@@ -86,7 +90,7 @@ def test_gradients_of_gradients_pass_through_the_transposed_convolution():
         inner = jax.grad(lambda x, kernel: jnp.sum(jnp.tanh(deconv(x, kernel))))
         return jax.jit(jax.grad(lambda kernel: jnp.sum(inner(x, kernel) ** 2)))(kernel)
 
-    assert_all_close([penalty(conv.deconv2d)], [penalty(conv._deconv_lax)])
+    assert_all_close([penalty(strided.deconv2d)], [penalty(strided._deconv_lax)])
 
 
 # The paper's networks. Shapes only: nothing is computed.
@@ -102,7 +106,7 @@ def count(network) -> int:
 
 
 def test_the_papers_encoder_has_its_shapes_and_number_of_parameters():
-    encoder = make_conv_encoder(64, 3, depth=32, activation="relu")
+    encoder = make_conv_encoder(64, 3, depth=32, style=Style())
     assert parameter_shapes(encoder) == {
         "_Conv_0": [(32,), (4, 4, 3, 32)],
         "_Conv_1": [(64,), (4, 4, 32, 64)],
@@ -116,7 +120,7 @@ def test_the_papers_encoder_has_its_shapes_and_number_of_parameters():
 
 
 def test_the_papers_decoder_has_its_shapes_and_number_of_parameters():
-    decoder = make_conv_decoder(230, 64, 3, depth=32, activation="relu")
+    decoder = make_conv_decoder(230, 64, 3, depth=32, style=Style())
     assert parameter_shapes(decoder) == {
         "Dense_0": [(1024,), (230, 1024)],
         "_Conv_0": [(128,), (5, 5, 1024, 128)],
@@ -135,8 +139,8 @@ def test_the_papers_decoder_has_its_shapes_and_number_of_parameters():
     ("image_size", "layers", "kernels"), [(16, 2, (6, 6)), (32, 3, (5, 6, 6)), (128, 5, (5, 5, 5, 6, 6))]
 )
 def test_other_image_sizes_have_a_layer_less_or_more(image_size, layers, kernels):
-    encoder = make_conv_encoder(image_size, 3, depth=2, activation="relu")
-    decoder = make_conv_decoder(5, image_size, 3, depth=2, activation="relu")
+    encoder = make_conv_encoder(image_size, 3, depth=2, style=Style())
+    decoder = make_conv_decoder(5, image_size, 3, depth=2, style=Style())
     embed = 2 * 2 * 2 * 2 ** (layers - 1)  # positions, depth, doublings
     assert embed_size(image_size, 2) == embed
     for network, inputs, outputs in ((encoder, image_size**2 * 3, embed), (decoder, 5, image_size**2 * 3)):
@@ -149,8 +153,8 @@ def test_other_image_sizes_have_a_layer_less_or_more(image_size, layers, kernels
 
 
 def test_leading_axes_are_free_the_decoder_ends_linear_and_the_encoder_in_its_activation():
-    encoder = make_conv_encoder(64, 1, depth=2, activation="relu")
-    decoder = make_conv_decoder(5, 64, 1, depth=2, activation="relu")
+    encoder = make_conv_encoder(64, 1, depth=2, style=Style())
+    decoder = make_conv_decoder(5, 64, 1, depth=2, style=Style())
     for network, size in ((encoder, 64 * 64), (decoder, 5)):
         x = draw(2, 2, size)
         shapes = jax.eval_shape(network.init, jax.random.key(0))
@@ -165,7 +169,7 @@ def test_leading_axes_are_free_the_decoder_ends_linear_and_the_encoder_in_its_ac
 
 @pytest.mark.parametrize(("norm", "centred"), [("layer", True), ("rms", False)])
 def test_norms_stand_before_every_activation_and_take_scale_away(norm, centred):
-    encoder = make_conv_encoder(16, 1, depth=4, activation="relu", norm=norm)
+    encoder = make_conv_encoder(16, 1, depth=4, style=Style(norm=norm))
     params = encoder.init(jax.random.key(0))
     assert sum("Norm" in name for name in params) == 2
     x = draw(3, 16 * 16)
@@ -179,7 +183,7 @@ def test_norms_stand_before_every_activation_and_take_scale_away(norm, centred):
 @pytest.mark.parametrize("size", [16, 32, 128])
 def test_the_encoder_sees_the_edge(size):
     """Only at 64 x 64 are the last two rows and columns left out, as the paper's kernels do."""
-    encoder = make_conv_encoder(size, 1, depth=1, activation="elu")
+    encoder = make_conv_encoder(size, 1, depth=1, style=Style(activation="elu"))
     params = encoder.init(jax.random.key(0))
     image = jnp.zeros((size, size))
     embed = lambda image: encoder.apply(params, image.reshape(-1))  # noqa: E731

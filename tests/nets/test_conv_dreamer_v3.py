@@ -7,10 +7,11 @@ import pytest
 
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.nets.conv_dreamer_v3 import embed_size, make_pooled_encoder, make_repeating_decoder
+from latentplan.nets.network import Style
 from latentplan.types import EnvSpec
 
 SIZE, CHANNELS, DEPTH = 16, 3, 2
-NETWORKS = dict(activation="silu", norm="rms", weights="truncated")
+STYLE = Style(activation="silu", norm="rms", weights="truncated")
 
 
 def exact(params):
@@ -39,7 +40,7 @@ def activate(x, p):
 
 
 def test_the_encoder_is_numpys():
-    network = make_pooled_encoder(SIZE, CHANNELS, depth=DEPTH, **NETWORKS)
+    network = make_pooled_encoder(SIZE, CHANNELS, depth=DEPTH, style=STYLE)
     params = randomised(network)
     image = np.random.default_rng(1).uniform(-0.5, 0.5, (SIZE, SIZE, CHANNELS))
     x, p = image, exact(params)
@@ -54,7 +55,7 @@ def test_the_encoder_is_numpys():
 
 def test_the_decoder_is_numpys():
     stoch, deter, hidden, size = 3, 16, 4, 32
-    network = make_repeating_decoder(stoch, deter, size, CHANNELS, depth=DEPTH, hidden=hidden, **NETWORKS)
+    network = make_repeating_decoder(stoch, deter, size, CHANNELS, depth=DEPTH, hidden=hidden, style=STYLE)
     params = randomised(network)
     feature = np.random.default_rng(1).normal(size=stoch + deter)
     p = exact(params)
@@ -73,7 +74,7 @@ def test_the_decoder_is_numpys():
 
 
 def test_leading_axes_are_free_and_values_are_a_pictures():
-    decoder = make_repeating_decoder(3, 16, SIZE, CHANNELS, depth=DEPTH, hidden=4, **NETWORKS)
+    decoder = make_repeating_decoder(3, 16, SIZE, CHANNELS, depth=DEPTH, hidden=4, style=STYLE)
     params = randomised(decoder)
     features = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 19)), jnp.float32)
     images = decoder.apply(params, features)

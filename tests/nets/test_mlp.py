@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from latentplan.nets.mlp import _softplus, make_gaussian_mlp, make_mlp
-from latentplan.nets.network import ACTIVATIONS, mish
+from latentplan.nets.network import ACTIVATIONS, Style, mish
 
-SIZES = {"hidden": 6, "activation": "relu"}
+SIZES = {"hidden": 6, "style": Style()}
 NUMPY_ACTIVATIONS = {
     "relu": lambda x: np.maximum(x, 0),
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
@@ -38,7 +38,7 @@ def test_every_activation_has_its_numpy_twin():
 @pytest.mark.parametrize("activation", sorted(NUMPY_ACTIVATIONS))
 @pytest.mark.parametrize("layers", [0, 2])
 def test_mlp_is_numpys_with_a_linear_output(layers, activation):
-    network = make_mlp(3, 2, hidden=6, layers=layers, activation=activation)
+    network = make_mlp(3, 2, hidden=6, layers=layers, style=Style(activation=activation))
     params = with_biases(network.init(jax.random.key(0)))
     x = y = draw(4, 5, 3)
     for i in range(layers):
@@ -80,7 +80,7 @@ def test_the_std_reaches_its_floor_but_not_below_even_for_huge_inputs():
 
 
 def test_weights_are_glorot_uniform_and_biases_zero():
-    params = make_mlp(300, 200, hidden=6, layers=0, activation="relu").init(jax.random.key(0))["Dense_0"]
+    params = make_mlp(300, 200, hidden=6, layers=0, style=Style()).init(jax.random.key(0))["Dense_0"]
     limit = np.sqrt(6 / 500)
     assert np.abs(params["kernel"]).max() <= limit
     np.testing.assert_allclose(np.std(params["kernel"]), limit / np.sqrt(3), rtol=0.02)
@@ -90,7 +90,9 @@ def test_weights_are_glorot_uniform_and_biases_zero():
 @pytest.mark.parametrize("make", [make_mlp, make_gaussian_mlp])
 def test_bfloat16_is_for_computing_only(make):
     extra = {"min_std": 0.1} if make is make_gaussian_mlp else {}
-    network, exact = (make(3, 2, layers=1, dtype=dtype, **extra, **SIZES) for dtype in ("bfloat16", "float32"))
+    network, exact = (
+        make(3, 2, hidden=6, layers=1, style=Style(dtype=dtype), **extra) for dtype in ("bfloat16", "float32")
+    )
     params = network.init(jax.random.key(0))
     x = jnp.asarray(draw(8, 3), jnp.float32)
     got, expected = network.apply(params, x), exact.apply(params, x)

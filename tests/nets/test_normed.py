@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.nets.network import Style
 from latentplan.nets.normed import _bernoulli, make_ensemble, make_normed_mlp, simnorm
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(4, 5)), jnp.float32)
@@ -21,20 +22,20 @@ def test_simplices_are_softmaxes_of_neighbours():
 
 @pytest.mark.parametrize("norm", ["layer", "first", "none"])
 def test_zeros_predict_zero_and_free_axes_stay(norm):
-    network = make_normed_mlp(5, 3, hidden=8, layers=2, zeros=True, norm=norm)
+    network = make_normed_mlp(5, 3, hidden=8, layers=2, zeros=True, style=Style(norm=norm))
     params = network.init(jax.random.key(0))
     assert not np.any(network.apply(params, X)) and network.apply(params, X[0]).shape == (3,)
     assert sum(name.startswith("LayerNorm") for name in params) == {"layer": 2, "first": 1, "none": 0}[norm]
 
 
-def test_weights_without_norms_start_orthogonal():
-    params = make_normed_mlp(8, 3, hidden=8, layers=2, norm="none").init(jax.random.key(0))
+def test_weights_start_as_their_style_says():
+    params = make_normed_mlp(8, 3, hidden=8, layers=2, style=Style(weights="orthogonal")).init(jax.random.key(0))
     kernel = np.asarray(params["Dense_1"]["kernel"])
     np.testing.assert_allclose(kernel @ kernel.T, np.eye(8), atol=1e-5)
 
 
 def test_dropout_happens_with_a_key_only_and_keeps_the_mean():
-    network = make_normed_mlp(5, 64, hidden=4000, layers=1, dropout=0.25, norm="none", activation="relu")
+    network = make_normed_mlp(5, 64, hidden=4000, layers=1, dropout=0.25, style=Style(weights="orthogonal"))
     params = network.init(jax.random.key(0))
     without = network.apply(params, X)
     draws = jax.vmap(lambda key: network.apply(params, X, key))(jax.random.split(jax.random.key(1), 200))

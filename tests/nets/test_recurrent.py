@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.nets.network import Style
 from latentplan.nets.recurrent import make_recurrent_step
 
 INPUTS, SIZE, HIDDEN = 3, 5, 4
@@ -32,7 +33,7 @@ def step(network, params, x, h):
 
 
 def build(layers: int):
-    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=layers, activation="relu")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=layers, style=Style())
     params = network.init(jax.random.key(0))
     rng = np.random.default_rng(0)  # biases too must matter
     return network, jax.tree.map(lambda x: x + jnp.asarray(rng.normal(size=x.shape), jnp.float32), params)
@@ -49,7 +50,7 @@ def test_one_step_is_numpys(layers):
 
 
 def test_the_gates_start_open_towards_the_past():
-    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, activation="relu")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, style=Style())
     params = network.init(jax.random.key(0))
     np.testing.assert_array_equal(params["gru"]["gates"]["bias"], np.ones(2 * SIZE))
     np.testing.assert_array_equal(params["gru"]["candidate"]["bias"], np.zeros(SIZE))
@@ -70,7 +71,7 @@ def test_an_open_update_gate_keeps_the_state_and_a_closed_one_replaces_it():
 
 def test_bfloat16_computes_near_float32_and_returns_float32():
     exact, params = build(1)
-    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, activation="relu", dtype="bfloat16")
+    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=1, style=Style(dtype="bfloat16"))
     x, h = jnp.ones((2, INPUTS)), jnp.full((2, SIZE), 0.3)
     got, expected = step(network, params, x, h), step(exact, params, x, h)
     assert got.dtype == jnp.float32
@@ -87,7 +88,9 @@ def randomised(network):
 
 def test_the_normed_cell_is_numpys():
     """Dreamer V2's: one LayerNorm over all three parts, the reset after the product, an update gate biased by -1."""
-    network = make_recurrent_step(INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=0, activation="elu", cell="normed")
+    network = make_recurrent_step(
+        INPUTS - 1, 1, SIZE, hidden=HIDDEN, layers=0, style=Style(activation="elu"), cell="normed"
+    )
     params = randomised(network)
     rng = np.random.default_rng(1)
     x, h = rng.normal(size=(6, INPUTS)), rng.normal(size=(6, SIZE))
@@ -113,7 +116,14 @@ def test_the_block_cell_is_a_dense_one_with_block_diagonal_matrices():
     """Dreamer V3's `_core`, with its groups written out as whole matrices."""
     blocks, size, hidden, stoch, action_size = 2, 6, 4, 3, 2
     network = make_recurrent_step(
-        stoch, action_size, size, hidden=hidden, layers=1, activation="silu", norm="rms", cell="block", blocks=blocks
+        stoch,
+        action_size,
+        size,
+        hidden=hidden,
+        layers=1,
+        style=Style(activation="silu", norm="rms"),
+        cell="block",
+        blocks=blocks,
     )
     params = randomised(network)
     exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
@@ -141,4 +151,4 @@ def test_the_block_cell_is_a_dense_one_with_block_diagonal_matrices():
 
 def test_blocks_that_do_not_divide_the_state_are_refused():
     with pytest.raises(ValueError, match=r"model\.deter: expected a multiple of model\.blocks = 4, got 6"):
-        make_recurrent_step(3, 2, 6, hidden=4, layers=1, activation="silu", cell="block", blocks=4)
+        make_recurrent_step(3, 2, 6, hidden=4, layers=1, style=Style(activation="silu"), cell="block", blocks=4)

@@ -3,15 +3,15 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
-from latentplan.distributions import Distribution
+from latentplan.distributions import Distribution, Gaussian, TanhGaussian, TruncatedGaussian
 from latentplan.nets.mlp import make_mlp, make_one_hot_mlp
-from latentplan.nets.network import Network
-from latentplan.types import Array, EnvSpec, Gaussian, Params, TanhGaussian, TruncatedGaussian
+from latentplan.nets.network import Network, Style
+from latentplan.types import Array, EnvSpec, Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class ActorConfig:
     norm: Literal["none", "layer", "rms"] = "none"
     """What normalises features before each activation. Dreamer V3 has rms."""
     weights: Literal["glorot", "truncated"] = "glorot"
-    """How weights start."""
+    """Weight initialisation."""
     output_scale: float = 1.0
     """Of the last layer's initial weights. Dreamer V3 has 0.01."""
     min_std: float = 1e-4
@@ -70,11 +70,22 @@ def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: 
         Network whose apply maps features [..., F] to a distribution over actions [..., A], one-hot where
         `spec.discrete`.
     """
-    names = ("hidden", "layers", "activation", "norm", "weights", "output_scale")
-    sizes: dict[str, Any] = {name: getattr(config, name) for name in names} | {"dtype": dtype}
+    hidden, layers, scale = config.hidden, config.layers, config.output_scale
+    style = Style(activation=config.activation, norm=config.norm, weights=config.weights, dtype=dtype)
     if spec.discrete:
-        return make_one_hot_mlp(feature_size, 1, spec.action_size, unimix=config.unimix, **sizes)
-    network = make_mlp(feature_size, 2 * spec.action_size, **sizes)
+        return make_one_hot_mlp(
+            feature_size,
+            1,
+            spec.action_size,
+            hidden=hidden,
+            layers=layers,
+            style=style,
+            unimix=config.unimix,
+            output_scale=scale,
+        )
+    network = make_mlp(
+        feature_size, 2 * spec.action_size, hidden=hidden, layers=layers, style=style, output_scale=scale
+    )
 
     def apply(params: Params, x: Array) -> Distribution:
         return _SHAPES[config.kind](config, *jnp.split(network.apply(params, x), 2, -1))

@@ -4,19 +4,21 @@ Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from latentplan.distributions import Gaussian
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
 from latentplan.losses.td import check_length, in_one_episode
-from latentplan.nets.conv import check_image_shape, embed_size, make_conv_encoder, make_shallow_encoder
-from latentplan.nets.network import ACTIVATIONS, Network, chain
+from latentplan.nets.conv_tdmpc import make_shallow_encoder
+from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_encoder
+from latentplan.nets.network import ACTIVATIONS, Network, Style, chain
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
 from latentplan.transforms import random_shift
-from latentplan.types import Array, Batch, EnvSpec, Gaussian, Key, Params, WorldModel
+from latentplan.types import Array, Batch, EnvSpec, Key, Params, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,12 @@ class DecoderFreeConfig:
         if self.dtype not in ("float32", "bfloat16"):
             raise ValueError(f"model.dtype: expected float32 or bfloat16, got {self.dtype!r}")
 
+    @property
+    def style(self) -> Style:
+        """How the layers are built: TD-MPC2's, or with norm "none" TD-MPC's."""
+        weights = "orthogonal" if self.norm == "none" else "normal"
+        return Style(activation=self.activation, norm=self.norm, weights=weights, dtype=self.dtype)
+
 
 class Latent(NamedTuple):
     """A latent state, and the step that led to it: what its reward is predicted from.
@@ -105,14 +113,14 @@ class Latent(NamedTuple):
 class DecoderFreeModel(NamedTuple):
     """The model as pure functions.
 
-    K is the number of classes that a number is predicted over, N of Q-functions.
+    K is the number of classes that a number is predicted over, M of Q-functions.
 
     Attributes:
         world: the same model as planners, filters and diagnostics see any world model. Its beliefs are `Latent`, its
             `divergence` is the consistency error, the mean squared difference of latent states; there is no `decode`.
         next: (params, latent [..., L], action [..., A]) -> latent [..., L].
         reward: (params, latent [..., L], action [..., A]) -> [..., K].
-        q: (q_params, latent [..., L], action [..., A], key=None) -> [N, ..., K], with dropout where a key is given.
+        q: (q_params, latent [..., L], action [..., A], key=None) -> [M, ..., K], with dropout where a key is given.
             `q_params` is `params["q"]`, of its target, or of some members.
         policy: (params, latent [..., L]) -> Gaussian [..., A] before tanh.
         scalar: how [..., K] stands for a number.
@@ -151,20 +159,17 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
     encoder, lowest = _make_encoder(config, spec), 0.0 if config.norm == "none" else -0.5
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
-    sizes: dict[str, Any] = {
-        "norm": config.norm,
-        "hidden": config.hidden,
-        "layers": 2,
-        "activation": config.activation,
-        "dtype": config.dtype,
-    }
+    hidden, style = config.hidden, config.style
     both = config.latent + spec.action_size
-    dynamics = make_normed_mlp(both, config.latent, simplex=config.simplex, **sizes)
-    reward = make_normed_mlp(both, scalar.size, zeros=True, **sizes)
-    terminal = make_normed_mlp(config.latent, 1, **sizes)
-    q_sizes = sizes | {"norm": "first" if config.norm == "none" else config.norm, "dropout": config.dropout}
-    q = make_ensemble(make_normed_mlp(both, scalar.size, zeros=True, **q_sizes), config.num_q)
-    policy = make_normed_mlp(config.latent, 2 * spec.action_size, **sizes)
+    dynamics = make_normed_mlp(both, config.latent, hidden=hidden, layers=2, style=style, simplex=config.simplex)
+    reward = make_normed_mlp(both, scalar.size, hidden=hidden, layers=2, style=style, zeros=True)
+    terminal = make_normed_mlp(config.latent, 1, hidden=hidden, layers=2, style=style)
+    q_style = replace(style, norm="first") if config.norm == "none" else style
+    member = make_normed_mlp(
+        both, scalar.size, hidden=hidden, layers=2, style=q_style, dropout=config.dropout, zeros=True
+    )
+    q = make_ensemble(member, config.num_q)
+    policy = make_normed_mlp(config.latent, 2 * spec.action_size, hidden=hidden, layers=2, style=style)
     parts = {"encoder": encoder, "dynamics": dynamics, "reward": reward, "q": q, "policy": policy}
     if config.predict_terminal:
         parts["terminal"] = terminal
@@ -306,14 +311,7 @@ def _make_encoder(config: DecoderFreeConfig, spec: EnvSpec) -> Network:
         return _make_shallow_encoder(config, shape)
     if spec.is_pixels:
         check_image_shape(shape)
-        conv = make_conv_encoder(
-            shape[0],
-            shape[2],
-            depth=config.conv_depth,
-            activation=config.activation,
-            norm=config.norm,
-            dtype=config.dtype,
-        )
+        conv = make_conv_encoder(shape[0], shape[2], depth=config.conv_depth, style=config.style)
         return chain(conv, _make_mlp_encoder(config, embed_size(shape[0], config.conv_depth), layers=0))
     if len(shape) != 1:
         raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
@@ -326,10 +324,8 @@ def _make_mlp_encoder(config: DecoderFreeConfig, input_size: int, *, layers: int
         config.latent,
         hidden=config.encoder_hidden,
         layers=layers,
-        activation=config.activation,
+        style=config.style,
         simplex=config.simplex,
-        norm=config.norm,
-        dtype=config.dtype,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import jax.numpy as jnp
 
+from latentplan.nets.network import Style
 from latentplan.types import Array, Belief, Params
 
 
@@ -70,10 +71,10 @@ class DynamicsConfig:
         """Width of `Belief.stoch`: one-hot vectors lie side by side."""
         return self.stoch * max(1, self.classes)
 
-    def network_sizes(self) -> dict[str, Any]:
-        """What every network of the dynamics is built with."""
-        names = ("hidden", "layers", "activation", "norm", "weights", "dtype")
-        return {name: getattr(self, name) for name in names}
+    @property
+    def style(self) -> Style:
+        """How the layers of every network but the convolutions are built."""
+        return Style(activation=self.activation, norm=self.norm, weights=self.weights, dtype=self.dtype)
 
 
 class Dynamics(NamedTuple):

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 
+from latentplan.distributions import Gaussian
 from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.recurrent import make_recurrent_step
-from latentplan.types import Array, Belief, Gaussian, Key, Params
+from latentplan.types import Array, Belief, Key, Params
 
 
 def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynamics:
@@ -24,10 +25,10 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     Returns:
         Dynamics over Belief(deter [..., D], stoch [..., S]). Its Gaussians have std 0: points.
     """
-    sizes = config.network_sizes()
-    recurrent = make_recurrent_step(config.stoch, action_size, config.deter, **sizes)
-    predicted_net = make_mlp(config.deter, config.stoch, **sizes)
-    observed_net = make_mlp(config.deter + embed_size, config.stoch, **sizes)
+    hidden, layers, style = config.hidden, config.layers, config.style
+    recurrent = make_recurrent_step(config.stoch, action_size, config.deter, hidden=hidden, layers=layers, style=style)
+    predicted_net = make_mlp(config.deter, config.stoch, hidden=hidden, layers=layers, style=style)
+    observed_net = make_mlp(config.deter + embed_size, config.stoch, hidden=hidden, layers=layers, style=style)
 
     def init(key: Key) -> Params:
         names = ("recurrent", "prior", "posterior")

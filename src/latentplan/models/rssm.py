@@ -1,16 +1,15 @@
 """The recurrent state-space model: PlaNet's deterministic GRU path beside a stochastic path (eq. 4)."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from latentplan import distributions
+from latentplan.distributions import Gaussian, OneHot
 from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp, make_one_hot_mlp
 from latentplan.nets.network import Network
 from latentplan.nets.recurrent import make_recurrent_step
-from latentplan.types import Array, Belief, Gaussian, Key, OneHot, Params
+from latentplan.types import Array, Belief, Key, Params
 
 Latent = Gaussian | OneHot
 
@@ -29,12 +28,19 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
     Returns:
         Dynamics over Belief(deter [..., D], stoch [..., S]); one-hot vectors side by side, [..., S * C].
     """
-    sizes = config.network_sizes()
-    cell: dict[str, Any] = {"cell": config.cell, "blocks": config.blocks}
-    recurrent = make_recurrent_step(config.stoch_size, action_size, config.deter, **cell, **sizes)
+    recurrent = make_recurrent_step(
+        config.stoch_size,
+        action_size,
+        config.deter,
+        hidden=config.hidden,
+        layers=config.layers,
+        style=config.style,
+        cell=config.cell,
+        blocks=config.blocks,
+    )
     prior_layers = config.layers if config.prior_layers is None else config.prior_layers
-    prior_net = _make_latent(config, config.deter, **(sizes | {"layers": prior_layers}))
-    posterior_net = _make_latent(config, config.deter + embed_size, **sizes)
+    prior_net = _make_latent(config, config.deter, prior_layers)
+    posterior_net = _make_latent(config, config.deter + embed_size, config.layers)
 
     def init(key: Key) -> Params:
         names = ("recurrent", "prior", "posterior")
@@ -60,8 +66,13 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
     return Dynamics(init, initial, observe_step, imagine_step, distributions.kl_divergence)
 
 
-def _make_latent(config: DynamicsConfig, input_size: int, **sizes: Any) -> Network:
-    """What gives the stochastic state's distribution."""
-    if config.classes:
-        return make_one_hot_mlp(input_size, config.stoch, config.classes, unimix=config.unimix, **sizes)
-    return make_gaussian_mlp(input_size, config.stoch, min_std=config.min_std, **sizes)
+def _make_latent(config: DynamicsConfig, input_size: int, layers: int) -> Network:
+    """The network that gives the stochastic state's distribution."""
+    hidden, style = config.hidden, config.style
+    if not config.classes:
+        return make_gaussian_mlp(
+            input_size, config.stoch, hidden=hidden, layers=layers, style=style, min_std=config.min_std
+        )
+    return make_one_hot_mlp(
+        input_size, config.stoch, config.classes, hidden=hidden, layers=layers, style=style, unimix=config.unimix
+    )

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 
 from latentplan import distributions
+from latentplan.distributions import Gaussian
 from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp
-from latentplan.types import Array, Belief, Gaussian, Key, Params
+from latentplan.nets.network import Network
+from latentplan.types import Array, Belief, Key, Params
 
 
 def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynamics:
@@ -23,9 +25,20 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     Returns:
         Dynamics over Belief(deter [..., 0], stoch [..., S]).
     """
-    sizes = config.network_sizes()
-    prior_net = make_gaussian_mlp(config.stoch + action_size, config.stoch, min_std=config.min_std, **sizes)
-    posterior_net = make_gaussian_mlp(2 * config.stoch + embed_size, config.stoch, min_std=config.min_std, **sizes)
+
+    def make_latent(input_size: int) -> Network:
+        """The network that gives a stochastic state's distribution."""
+        return make_gaussian_mlp(
+            input_size,
+            config.stoch,
+            hidden=config.hidden,
+            layers=config.layers,
+            style=config.style,
+            min_std=config.min_std,
+        )
+
+    prior_net = make_latent(config.stoch + action_size)
+    posterior_net = make_latent(2 * config.stoch + embed_size)
 
     def init(key: Key) -> Params:
         prior_key, posterior_key = jax.random.split(key)

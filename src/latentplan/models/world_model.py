@@ -1,32 +1,31 @@
 """A world model: latent dynamics with an encoder, a decoder and a reward head around them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from latentplan import transforms
+from latentplan.distributions import Gaussian, TwoHot
 from latentplan.models.dynamics import Dynamics, DynamicsConfig
+from latentplan.models.heads import make_scalar_head
 from latentplan.models.rnn import make_rnn
 from latentplan.models.rssm import make_rssm
 from latentplan.models.ssm import make_ssm
-from latentplan.nets.conv import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repeating_decoder
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
+from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Network
-from latentplan.types import Array, Belief, EnvSpec, Gaussian, Key, Params, TwoHot, WorldModel
+from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
     "rssm": make_rssm,
     "ssm": make_ssm,
     "rnn": make_rnn,
 }
-
-
-NUM_BINS = 255  # of a two-hot number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +91,8 @@ class _Observations(NamedTuple):
 
 def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
     size, width, channels = shape
-    sizes: dict[str, Any] = {"depth": config.conv_depth, "norm": config.conv_norm}
-    sizes |= {"activation": config.conv_activation, "dtype": config.dtype}
+    depth = config.conv_depth
+    style = replace(config.style, activation=config.conv_activation, norm=config.conv_norm)
     if config.conv == "dreamer_v3":
         if size != width or size % SIDE:
             raise ValueError(
@@ -119,32 +118,32 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
         return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
 
     if config.conv == "dreamer_v3":
-        sizes |= {"weights": config.weights}
         stoch = config.stoch_size
-        encoder = make_pooled_encoder(size, channels, **sizes)
+        encoder = make_pooled_encoder(size, channels, depth=depth, style=style)
         decoder = make_repeating_decoder(
-            stoch, feature_size - stoch, size, channels, hidden=config.vector_hidden, **sizes
+            stoch, feature_size - stoch, size, channels, depth=depth, hidden=config.vector_hidden, style=style
         )
-        embed = pooled_size(size, config.conv_depth)
+        embed = pooled_size(size, depth)
     else:
-        encoder = make_conv_encoder(size, channels, **sizes)
-        decoder = make_conv_decoder(feature_size, size, channels, **sizes)
-        embed = embed_size(size, config.conv_depth)
+        encoder = make_conv_encoder(size, channels, depth=depth, style=style)
+        decoder = make_conv_decoder(feature_size, size, channels, depth=depth, style=style)
+        embed = embed_size(size, depth)
     return _Observations(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
 
 
 def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
     if len(shape) != 1:
         raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
-    sizes = config.network_sizes() | {"hidden": config.vector_hidden, "layers": config.vector_layers}
+    hidden, layers, style = config.vector_hidden, config.vector_layers, config.style
+    embed = None if config.vector_output == "activated" else hidden
 
     def preprocess(vector: Array, key: Key) -> Array:
         del key  # state vectors are continuous already
         return transforms.symlog(jnp.asarray(vector, jnp.float32))
 
-    encoder = make_mlp(shape[0], None if config.vector_output == "activated" else config.vector_hidden, **sizes)
-    decoder = make_mlp(feature_size, shape[0], **sizes)
-    return _Observations(preprocess, transforms.symexp, encoder, config.vector_hidden, decoder, config.vector_std)
+    encoder = make_mlp(shape[0], embed, hidden=hidden, layers=layers, style=style)
+    decoder = make_mlp(feature_size, shape[0], hidden=hidden, layers=layers, style=style)
+    return _Observations(preprocess, transforms.symexp, encoder, hidden, decoder, config.vector_std)
 
 
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
@@ -175,9 +174,9 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     build = _pixels if spec.is_pixels else _vectors
     observations = build(config, spec.observation_shape, feature_size)
     dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
-    reward_sizes = config.network_sizes() | {"hidden": config.reward_hidden, "layers": config.reward_layers}
-    reward_head = make_scalar_head(feature_size, config.reward, **reward_sizes)
-    terminal_net = make_mlp(feature_size, 1, **reward_sizes)
+    hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
+    reward_head = make_scalar_head(feature_size, config.reward, hidden=hidden, layers=layers, style=style)
+    terminal_net = make_mlp(feature_size, 1, hidden=hidden, layers=layers, style=style)
 
     def init(key: Key) -> Params:
         dynamics_key, encoder_key, decoder_key, reward_key = jax.random.split(key, 4)
@@ -217,26 +216,6 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         reward=reward,
         terminal=terminal if config.predict_terminal else None,
     )
-
-
-def make_scalar_head(input_size: int, kind: str, **sizes: Any) -> Network:
-    """A network that predicts a number.
-
-    Args:
-        input_size: of the feature.
-        kind: "gaussian": its mean, with unit variance; "two_hot": probabilities of 255 bins of symexp values, from an
-            output that starts at zero, so that the mean does (Dreamer V3, Nature 2025, methods).
-        sizes: as `make_mlp` takes them.
-
-    Returns:
-        Network whose apply maps [..., input_size] to a Gaussian over [..., 1], or a TwoHot.
-    """
-    if kind == "gaussian":
-        mean = make_mlp(input_size, 1, **sizes)
-        return Network(mean.init, lambda params, x: Gaussian(mean.apply(params, x), jnp.float32(1.0)))
-    bins = transforms.symexp_bins(20.0, NUM_BINS)
-    logits = make_mlp(input_size, NUM_BINS, output_scale=0.0, **sizes)
-    return Network(logits.init, lambda params, x: TwoHot(logits.apply(params, x), bins))
 
 
 def feature(belief: Belief) -> Array:

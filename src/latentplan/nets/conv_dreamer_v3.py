@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.conv import conv_unit
-from latentplan.nets.network import ACTIVATIONS, INITS, Network, dense, from_linen, normalise
+from latentplan.nets.network import INITS, Network, Style, activate, dense, from_linen
 from latentplan.nets.recurrent import BlockLinear
+from latentplan.nets.strided import conv_unit
 from latentplan.types import Array
 
 _KERNEL, _SCALES, _BLOCKS = 5, (2, 3, 4, 4), 8
@@ -15,14 +15,13 @@ SIDE = 2 ** len(_SCALES)  # image sizes are multiples of it
 
 class _SameConv(nn.Module):
     features: int
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", INITS[self.weights], (_KERNEL, _KERNEL, x.shape[-1], self.features))
+        kernel = self.param("kernel", INITS[self.style.weights], (_KERNEL, _KERNEL, x.shape[-1], self.features))
         bias = self.param("bias", jax.nn.initializers.zeros, (self.features,))
-        dtype, edge = jnp.dtype(self.dtype), (_KERNEL // 2, _KERNEL // 2)
+        dtype, edge = jnp.dtype(self.style.dtype), (_KERNEL // 2, _KERNEL // 2)
         x = jnp.pad(x.astype(dtype), ((0, 0), edge, edge, (0, 0)))
         return conv_unit(x, kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 
@@ -31,19 +30,16 @@ class _Encoder(nn.Module):
     image_size: int
     channels: int
     depth: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, flat: Array) -> Array:
         x = flat.reshape(-1, self.image_size, self.image_size, self.channels)
         for scale in _SCALES:
-            x = _SameConv(scale * self.depth, self.weights, self.dtype)(x)
+            x = _SameConv(scale * self.depth, self.style)(x)
             n, height, width, features = x.shape
             x = x.reshape(n, height // 2, 2, width // 2, 2, features).max((2, 4))
-            x = ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+            x = activate(x, self.style)
         return x.reshape(*flat.shape[:-1], -1).astype(jnp.float32)
 
 
@@ -53,29 +49,23 @@ class _Decoder(nn.Module):
     channels: int
     depth: int
     hidden: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
-        def activate(x: Array) -> Array:
-            return ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
-
         lead, side, depths = features.shape[:-1], self.image_size // SIDE, [s * self.depth for s in _SCALES]
         features = features.reshape(-1, features.shape[-1])
         stoch, deter = jnp.split(features, [self.stoch_size], -1)
         size = side * side * depths[-1]
-        x = BlockLinear(size, _BLOCKS, self.weights, self.dtype)(deter)
+        x = BlockLinear(size, _BLOCKS, self.style)(deter)
         x = x.reshape(-1, _BLOCKS, side, side, depths[-1] // _BLOCKS).transpose(0, 2, 3, 1, 4)
         x = x.reshape(-1, side, side, depths[-1])
-        y = activate(dense(2 * self.hidden, self.dtype, weights=self.weights)(stoch))
-        y = dense(size, self.dtype, weights=self.weights)(y).reshape(x.shape)
-        x = activate(x + y)
+        y = activate(dense(2 * self.hidden, self.style)(stoch), self.style)
+        y = dense(size, self.style)(y).reshape(x.shape)
+        x = activate(x + y, self.style)
         for depth in depths[-2::-1]:
-            x = activate(_SameConv(depth, self.weights, self.dtype)(_repeat(x)))
-        x = _SameConv(self.channels, self.weights, self.dtype)(_repeat(x)).astype(jnp.float32)
+            x = activate(_SameConv(depth, self.style)(_repeat(x)), self.style)
+        x = _SameConv(self.channels, self.style)(_repeat(x)).astype(jnp.float32)
         return (jax.nn.sigmoid(x) - 0.5).reshape(*lead, -1)
 
 
@@ -89,24 +79,19 @@ def embed_size(image_size: int, depth: int) -> int:
     return (image_size // SIDE) ** 2 * _SCALES[-1] * depth
 
 
-def make_pooled_encoder(
-    image_size: int, channels: int, *, depth: int, activation: str, norm: str, weights: str, dtype: str = "float32"
-) -> Network:
+def make_pooled_encoder(image_size: int, channels: int, *, depth: int, style: Style) -> Network:
     """Four times a convolution of kernel 5, the maximum of 2 x 2 pixels, norm and activation.
 
     Args:
         image_size: of the square image, a multiple of 16.
         channels: of the image.
         depth: the convolutions have 2, 3, 4 and 4 times as many channels.
-        activation: a name in `ACTIVATIONS`.
-        norm: a name in `NORMS`, over channels, or "none".
-        weights: a name in `INITS`.
-        dtype: of the products.
+        style: of the layers; its norm is over channels.
 
     Returns:
         Network whose apply maps flat images [..., image_size^2 * channels] to [..., embed_size], float32.
     """
-    encoder = _Encoder(image_size, channels, depth, activation, norm, weights, dtype)
+    encoder = _Encoder(image_size, channels, depth, style)
     return from_linen(encoder, image_size * image_size * channels)
 
 
@@ -118,10 +103,7 @@ def make_repeating_decoder(
     *,
     depth: int,
     hidden: int,
-    activation: str,
-    norm: str,
-    weights: str,
-    dtype: str = "float32",
+    style: Style,
 ) -> Network:
     """Linear layers to (image_size / 16)^2 positions, then four times: pixels repeated 2 x 2, convolution of kernel 5.
 
@@ -132,13 +114,10 @@ def make_repeating_decoder(
         channels: of the image.
         depth: as of the encoder; a multiple of 2, so that 8 blocks share its channels.
         hidden: half the width of the layer between.
-        activation: a name in `ACTIVATIONS`.
-        norm: a name in `NORMS`, or "none".
-        weights: a name in `INITS`.
-        dtype: of the products.
+        style: of the layers; its norm is over channels.
 
     Returns:
         Network whose apply maps [..., stoch_size + deter_size] to flat images in [-0.5, 0.5], float32.
     """
-    decoder = _Decoder(stoch_size, image_size, channels, depth, hidden, activation, norm, weights, dtype)
+    decoder = _Decoder(stoch_size, image_size, channels, depth, hidden, style)
     return from_linen(decoder, stoch_size + deter_size)

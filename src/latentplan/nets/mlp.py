@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.distributions import mix_uniform
-from latentplan.nets.network import ACTIVATIONS, Network, dense, from_linen, normalise
-from latentplan.types import Array, Gaussian, OneHot
+from latentplan.distributions import Gaussian, OneHot, mix_uniform
+from latentplan.nets.network import Network, Style, activate, dense, from_linen
+from latentplan.types import Array, Params
 
 
 def _softplus(x: Array) -> Array:
@@ -17,19 +17,15 @@ class _MLP(nn.Module):
     output_size: int | None
     hidden: int
     layers: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
     output_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for _ in range(self.layers):
-            x = dense(self.hidden, self.dtype, weights=self.weights)(x)
-            x = ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+            x = activate(dense(self.hidden, self.style)(x), self.style)
         if self.output_size is not None:
-            x = dense(self.output_size, self.dtype, weights=self.weights, scale=self.output_scale)(x)
+            x = dense(self.output_size, self.style, scale=self.output_scale)(x)
         return x.astype(jnp.float32)
 
 
@@ -37,17 +33,14 @@ class _GaussianMLP(nn.Module):
     output_size: int
     hidden: int
     layers: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
     min_std: float
 
     @nn.compact
     def __call__(self, x: Array) -> Gaussian:
-        x = _MLP(None, self.hidden, self.layers, self.activation, self.norm, self.weights, self.dtype)(x)
-        mean = dense(self.output_size, self.dtype, "mean", self.weights)(x).astype(jnp.float32)
-        std = dense(self.output_size, self.dtype, "std", self.weights)(x).astype(jnp.float32)
+        x = _MLP(None, self.hidden, self.layers, self.style)(x)
+        mean = dense(self.output_size, self.style, "mean")(x).astype(jnp.float32)
+        std = dense(self.output_size, self.style, "std")(x).astype(jnp.float32)
         return Gaussian(mean, _softplus(std) + self.min_std)
 
 
@@ -57,10 +50,7 @@ def make_mlp(
     *,
     hidden: int,
     layers: int,
-    activation: str,
-    norm: str = "none",
-    weights: str = "glorot",
-    dtype: str = "float32",
+    style: Style,
     output_scale: float = 1.0,
 ) -> Network:
     """Hidden layers and a linear output.
@@ -70,55 +60,64 @@ def make_mlp(
         output_size: of the output's; None: the last hidden layer, after its activation, is the output.
         hidden: units per hidden layer.
         layers: hidden layers.
-        activation: a name in `ACTIVATIONS`.
-        norm: a name in `NORMS`, before each activation, or "none".
-        weights: a name in `INITS`.
-        dtype: of the products.
+        style: of the layers.
         output_scale: of the last layer's initial weights; 0 predicts zero at first.
 
     Returns:
         Network whose apply maps [..., input_size] to [..., output_size], float32.
     """
-    return from_linen(_MLP(output_size, hidden, layers, activation, norm, weights, dtype, output_scale), input_size)
+    return from_linen(_MLP(output_size, hidden, layers, style, output_scale), input_size)
 
 
 def make_gaussian_mlp(
-    input_size: int,
-    output_size: int,
-    *,
-    hidden: int,
-    layers: int,
-    activation: str,
-    min_std: float,
-    norm: str = "none",
-    weights: str = "glorot",
-    dtype: str = "float32",
+    input_size: int, output_size: int, *, hidden: int, layers: int, style: Style, min_std: float
 ) -> Network:
     """An MLP to a diagonal Gaussian with std = softplus(x) + min_std (PlaNet appendix A).
+
+    Args:
+        input_size: of the input's last axis.
+        output_size: of mean and std.
+        hidden: units per hidden layer.
+        layers: hidden layers.
+        style: of the layers.
+        min_std: smallest standard deviation.
 
     Returns:
         Network whose apply maps [..., input_size] to Gaussian [..., output_size], float32.
     """
-    module = _GaussianMLP(output_size, hidden, layers, activation, norm, weights, dtype, min_std)
-    return from_linen(module, input_size)
+    return from_linen(_GaussianMLP(output_size, hidden, layers, style, min_std), input_size)
 
 
-def make_one_hot_mlp(input_size: int, vectors: int, classes: int, *, unimix: float = 0.0, **sizes) -> Network:
+def make_one_hot_mlp(
+    input_size: int,
+    vectors: int,
+    classes: int,
+    *,
+    hidden: int,
+    layers: int,
+    style: Style,
+    unimix: float = 0.0,
+    output_scale: float = 1.0,
+) -> Network:
     """An MLP to independent one-hot vectors (Dreamer V2, section 2).
 
     Args:
         input_size: of the input's last axis.
         vectors: S.
         classes: C of each.
+        hidden: units per hidden layer.
+        layers: hidden layers.
+        style: of the layers.
         unimix: share of uniform probabilities; Dreamer V3 has 0.01.
-        sizes: as `make_mlp` takes them.
+        output_scale: of the last layer's initial weights.
 
     Returns:
         Network whose apply maps [..., input_size] to OneHot [..., S, C], float32.
     """
-    network = make_mlp(input_size, vectors * classes, **sizes)
+    size = vectors * classes
+    network = make_mlp(input_size, size, hidden=hidden, layers=layers, style=style, output_scale=output_scale)
 
-    def apply(params, x: Array) -> OneHot:
+    def apply(params: Params, x: Array) -> OneHot:
         logits = network.apply(params, x)
         return OneHot(mix_uniform(logits.reshape(*logits.shape[:-1], vectors, classes), unimix))
 

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -57,8 +58,27 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
 INITS: dict[str, Callable[..., Array]] = {
     "glorot": jax.nn.initializers.glorot_uniform(),  # TensorFlow's default, and so PlaNet's, Dreamer V1's and V2's
     "truncated": jax.nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"),  # Dreamer V3's
+    "normal": jax.nn.initializers.normal(0.02),  # TD-MPC2's
+    "orthogonal": jax.nn.initializers.orthogonal(),  # TD-MPC's
 }
-"""How the weights of linear layers start."""
+"""Weight initialisation of linear layers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How every layer of a network is built, beside its size.
+
+    Attributes:
+        activation: a name in `ACTIVATIONS`.
+        norm: what comes before each activation: a name in `NORMS`, or "none".
+        weights: weight initialisation, a name in `INITS`.
+        dtype: of the products, "float32" or "bfloat16"; parameters are float32.
+    """
+
+    activation: str = "relu"
+    norm: str = "none"
+    weights: str = "glorot"
+    dtype: str = "float32"
 
 
 class Network(NamedTuple):
@@ -114,15 +134,67 @@ def chain(first: Network, second: Network) -> Network:
     return Network(init, apply)
 
 
-def dense(size: int, dtype: str, name: str | None = None, weights: str = "glorot", scale: float = 1.0) -> nn.Dense:
-    """A linear layer whose weights start as `INITS` names it, times a scale."""
+def dense(size: int, style: Style, name: str | None = None, scale: float = 1.0) -> nn.Dense:
+    """A linear layer in a style.
 
-    def kernel_init(*args: Any) -> Array:
-        return INITS[weights](*args) * scale if scale != 1.0 else INITS[weights](*args)
+    Args:
+        size: of the output's last axis.
+        style: its weights and dtype are used.
+        name: of the layer in the parameters; None: linen numbers it.
+        scale: what the initial weights are multiplied by.
 
-    return nn.Dense(size, dtype=jnp.dtype(dtype), kernel_init=kernel_init, name=name)
+    Returns:
+        The linen module.
+    """
+    init = INITS[style.weights]
+    scaled = init if scale == 1.0 else lambda *args: init(*args) * scale
+    return nn.Dense(size, dtype=jnp.dtype(style.dtype), kernel_init=scaled, name=name)
 
 
-def normalise(x: Array, norm: str, dtype: str) -> Array:
-    """What `norm` names, inside a compact module; with "none" the features themselves."""
-    return x if norm == "none" else NORMS[norm](dtype=jnp.dtype(dtype))(x)
+def activate(x: Array, style: Style) -> Array:
+    """Normalisation, then activation, inside a compact module: [..., features] -> [..., features]."""
+    if style.norm != "none":
+        x = NORMS[style.norm](dtype=jnp.dtype(style.dtype))(x)
+    return ACTIVATIONS[style.activation](x)
+
+
+class _Conv(nn.Module):
+    features: int
+    size: int
+    convolve: Callable[[Array, Array], Array]
+    dtype: str
+    kernel_init: Callable[..., Array]
+    bias_init: Callable[..., Array]
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        bias = self.param("bias", self.bias_init, (self.features,))
+        dtype = jnp.dtype(self.dtype)
+        return self.convolve(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
+
+
+def convolution(
+    features: int,
+    size: int,
+    convolve: Callable[[Array, Array], Array],
+    dtype: str,
+    *,
+    kernel_init: Callable[..., Array] = INITS["glorot"],
+    bias_init: Callable[..., Array] = jax.nn.initializers.zeros,
+) -> nn.Module:
+    """A convolution with a bias.
+
+    Args:
+        features: channels of the output.
+        size: of the square kernel.
+        convolve: (images [B, height, width, in], kernel [size, size, in, features]) -> images; see `strided`.
+        dtype: of the products.
+        kernel_init: initialisation of the kernel.
+        bias_init: of the bias.
+
+    Returns:
+        The linen module.
+    """
+    return _Conv(features, size, convolve, dtype, kernel_init, bias_init)

@@ -7,35 +7,32 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, Network
+from latentplan.nets.network import ACTIVATIONS, INITS, Network, Style
 from latentplan.types import Array, Key, Params
 
-_NORMAL = jax.nn.initializers.normal(0.02)
-_ORTHOGONAL = jax.nn.initializers.orthogonal()
+TDMPC2_STYLE = Style(activation="mish", norm="layer", weights="normal")
 
 
 class _NormedMLP(nn.Module):
     output_size: int
     hidden: int
     layers: int
-    activation: str
+    style: Style
     dropout: float
     simplex: int
     zeros: bool
-    norm: str
-    dtype: str
 
     @nn.compact
     def __call__(self, x: Array, dropout_key: Key | None = None) -> Array:
-        dtype, init = jnp.dtype(self.dtype), _NORMAL if self.norm == "layer" else _ORTHOGONAL
+        dtype, init, norm = jnp.dtype(self.style.dtype), INITS[self.style.weights], self.style.norm
         for layer in range(self.layers):
             x = nn.Dense(self.hidden, dtype=dtype, kernel_init=init)(x)
             if layer == 0 and self.dropout and dropout_key is not None:
                 kept = _bernoulli(dropout_key, 1 - self.dropout, x.shape)
                 x = jnp.where(kept, x / (1 - self.dropout), 0.0).astype(dtype)
-            if self.norm == "layer" or (self.norm == "first" and layer == 0):
+            if norm == "layer" or (norm == "first" and layer == 0):
                 x = nn.LayerNorm(1e-5, dtype=dtype)(x)
-            x = ACTIVATIONS["tanh" if self.norm == "first" and layer == 0 else self.activation](x)
+            x = ACTIVATIONS["tanh" if norm == "first" and layer == 0 else self.style.activation](x)
         kernel_init = jax.nn.initializers.zeros if self.zeros else init
         x = nn.Dense(self.output_size, dtype=dtype, kernel_init=kernel_init)(x)
         if self.simplex:
@@ -69,34 +66,30 @@ def make_normed_mlp(
     *,
     hidden: int,
     layers: int,
-    activation: str = "mish",
+    style: Style = TDMPC2_STYLE,
     dropout: float = 0.0,
     simplex: int = 0,
     zeros: bool = False,
-    norm: str = "layer",
-    dtype: str = "float32",
 ) -> Network:
     """Hidden layers of linear, LayerNorm, activation, then a linear output (TD-MPC2 `common/layers.py`).
 
-    Or as TD-MPC has them (`algorithm/helper.py`): orthogonal, and without LayerNorm but in the first of Q-functions.
+    With weights "orthogonal" and norm "none", or "first" for Q-functions, as TD-MPC has them (`algorithm/helper.py`).
 
     Args:
         input_size: of the input's last axis.
         output_size: of the output's.
         hidden: units per hidden layer.
         layers: hidden layers.
-        activation: a name in `ACTIVATIONS`.
+        style: of the layers. Its norm is "layer" (before every activation), "none", or "first": a LayerNorm and tanh
+            after the first hidden layer only.
         dropout: share of the first layer's units dropped where a key is given.
         simplex: V; outputs are normalised and then simplicial in groups of so many. 0: plain.
         zeros: whether the last layer starts at zero, for predictions of zero.
-        norm: "layer": every hidden layer is normalised, weights start as N(0, 0.02^2). "first": only the first is, and
-            goes through tanh; "none": none is. With these two weights start orthogonal.
-        dtype: of the products.
 
     Returns:
         Network whose apply is (params, x [..., input_size], dropout_key=None) -> [..., output_size], float32.
     """
-    module = _NormedMLP(output_size, hidden, layers, activation, dropout, simplex, zeros, norm, dtype)
+    module = _NormedMLP(output_size, hidden, layers, style, dropout, simplex, zeros)
 
     def init(key: Key) -> Params:
         return module.init(key, jnp.zeros((1, input_size)))["params"]
@@ -112,10 +105,10 @@ def make_ensemble(network: Network, size: int) -> Network:
 
     Args:
         network: of one member, which may take a key as its last input.
-        size: N members.
+        size: M members.
 
     Returns:
-        Network whose params have a leading axis N and whose apply is (params, x [...], key=None) -> [N, ...]. Fewer
+        Network whose params have a leading axis M and whose apply is (params, x [...], key=None) -> [M, ...]. Fewer
         members are applied by giving a part of the params.
     """
 

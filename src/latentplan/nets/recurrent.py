@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from latentplan.nets.network import ACTIVATIONS, INITS, Network, dense, from_linen, normalise
+from latentplan.nets.network import INITS, Network, Style, activate, dense, from_linen
 from latentplan.types import Array
 
 
@@ -12,20 +12,19 @@ class _GRU(nn.Module):
     """r, u = sigmoid(W [x, h] + 1);  c = tanh(V [x, r h]);  h' = u h + (1 - u) c."""
 
     size: int
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, x: Array, h: Array) -> Array:
         gates = nn.Dense(
             2 * self.size,
-            dtype=jnp.dtype(self.dtype),
-            kernel_init=INITS[self.weights],
+            dtype=jnp.dtype(self.style.dtype),
+            kernel_init=INITS[self.style.weights],
             bias_init=jax.nn.initializers.ones,  # start by remembering
             name="gates",
         )(jnp.concatenate([x, h], -1))
         reset, update = jnp.split(jax.nn.sigmoid(gates), 2, -1)
-        candidate = dense(self.size, self.dtype, "candidate", self.weights)(jnp.concatenate([x, reset * h], -1))
+        candidate = dense(self.size, self.style, "candidate")(jnp.concatenate([x, reset * h], -1))
         return (update * h + (1.0 - update) * jnp.tanh(candidate)).astype(jnp.float32)
 
 
@@ -33,12 +32,11 @@ class _NormedGRU(nn.Module):
     """r, c, u = LayerNorm(W [x, h]);  h' = h + sigmoid(u - 1) (tanh(sigmoid(r) c) - h)."""
 
     size: int
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, x: Array, h: Array) -> Array:
-        parts = dense(3 * self.size, self.dtype, "parts", self.weights)(jnp.concatenate([x, h], -1))
+        parts = dense(3 * self.size, self.style, "parts")(jnp.concatenate([x, h], -1))
         parts = nn.LayerNorm(1e-3, name="norm")(parts.astype(jnp.float32))
         reset, candidate, update = jnp.split(parts, 3, -1)
         return gated(reset, candidate, update, h)
@@ -49,13 +47,12 @@ class BlockLinear(nn.Module):
 
     size: int
     blocks: int
-    weights: str
-    dtype: str
+    style: Style
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        dtype, inputs, outputs = jnp.dtype(self.dtype), x.shape[-1] // self.blocks, self.size // self.blocks
-        kernel = self.param("kernel", INITS[self.weights], (self.blocks, inputs, outputs))
+        dtype, inputs, outputs = jnp.dtype(self.style.dtype), x.shape[-1] // self.blocks, self.size // self.blocks
+        kernel = self.param("kernel", INITS[self.style.weights], (self.blocks, inputs, outputs))
         bias = self.param("bias", jax.nn.initializers.zeros, (self.size,))
         x = x.reshape(*x.shape[:-1], self.blocks, inputs).astype(dtype)
         x = jnp.einsum("...gi,gio->...go", x, kernel.astype(dtype))
@@ -85,20 +82,16 @@ class _RecurrentStep(nn.Module):
     size: int
     hidden: int
     layers: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
     cell: str
 
     @nn.compact
     def __call__(self, stoch: Array, action: Array, h: Array) -> Array:
         x = jnp.concatenate([stoch, action], -1)
         for _ in range(self.layers):
-            x = dense(self.hidden, self.dtype, weights=self.weights)(x)
-            x = ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
+            x = activate(dense(self.hidden, self.style)(x), self.style)
         cell = {"gru": _GRU, "normed": _NormedGRU}[self.cell]
-        return cell(self.size, self.weights, self.dtype, name="gru")(x, h)
+        return cell(self.size, self.style, name="gru")(x, h)
 
 
 class _BlockRecurrentStep(nn.Module):
@@ -106,29 +99,23 @@ class _BlockRecurrentStep(nn.Module):
 
     size: int
     hidden: int
-    activation: str
-    norm: str
-    weights: str
-    dtype: str
+    style: Style
     blocks: int
 
     @nn.compact
     def __call__(self, stoch: Array, action: Array, h: Array) -> Array:
         lead = h.shape[:-1]
 
-        def activate(x: Array) -> Array:
-            return ACTIVATIONS[self.activation](normalise(x, self.norm, self.dtype))
-
         def in_blocks(x: Array) -> Array:
             return x.reshape(*lead, self.blocks, -1)
 
         action = action / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(action)))
-        inputs = [activate(dense(self.hidden, self.dtype, weights=self.weights)(x)) for x in (h, stoch, action)]
+        inputs = [activate(dense(self.hidden, self.style)(x), self.style) for x in (h, stoch, action)]
         shared = jnp.concatenate(inputs, -1)[..., None, :]
         shared = jnp.broadcast_to(shared, (*lead, self.blocks, shared.shape[-1]))
         x = jnp.concatenate([in_blocks(h).astype(shared.dtype), shared], -1).reshape(*lead, -1)
-        x = activate(BlockLinear(self.size, self.blocks, self.weights, self.dtype, name="hidden")(x))
-        parts = BlockLinear(3 * self.size, self.blocks, self.weights, self.dtype, name="gru")(x)
+        x = activate(BlockLinear(self.size, self.blocks, self.style, name="hidden")(x), self.style)
+        parts = BlockLinear(3 * self.size, self.blocks, self.style, name="gru")(x)
         reset, candidate, update = jnp.split(in_blocks(parts), 3, -1)
         return gated(reset, candidate, update, in_blocks(h)).reshape(*lead, -1)  # flat, XLA reads the gates one by one
 
@@ -140,10 +127,7 @@ def make_recurrent_step(
     *,
     hidden: int,
     layers: int,
-    activation: str,
-    norm: str = "none",
-    weights: str = "glorot",
-    dtype: str = "float32",
+    style: Style,
     cell: str = "gru",
     blocks: int = 8,
 ) -> Network:
@@ -155,10 +139,7 @@ def make_recurrent_step(
         size: D.
         hidden: units of the layers before the cell.
         layers: how many; the block cell has one for each input.
-        activation: a name in `ACTIVATIONS`.
-        norm: a name in `NORMS`, before each activation, or "none".
-        weights: a name in `INITS`.
-        dtype: of the products.
+        style: of the layers.
         cell: "gru": Cho et al. 2014, reset before the product, as PlaNet; "normed": with one LayerNorm over all gates
             and the reset after the product, as Dreamer V2 (`common/nets.py`, GRUCell); "block": block-diagonal, as
             Dreamer V3 (Nature 2025, methods; `rssm.py`, `_core`).
@@ -170,7 +151,7 @@ def make_recurrent_step(
     if cell == "block":
         if size % blocks:
             raise ValueError(f"model.deter: expected a multiple of model.blocks = {blocks}, got {size}")
-        module: nn.Module = _BlockRecurrentStep(size, hidden, activation, norm, weights, dtype, blocks)
+        module: nn.Module = _BlockRecurrentStep(size, hidden, style, blocks)
     else:
-        module = _RecurrentStep(size, hidden, layers, activation, norm, weights, dtype, cell)
+        module = _RecurrentStep(size, hidden, layers, style, cell)
     return from_linen(module, stoch_size, action_size, size)

@@ -11,9 +11,10 @@ import optax
 from latentplan import distributions
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.actor import ActorConfig, make_actor
+from latentplan.models.heads import make_scalar_head
 from latentplan.models.rollout import imagine_with, observe
-from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head, make_world_model
-from latentplan.nets.network import Network
+from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.nets.network import Network, Style
 from latentplan.planners.objectives import continue_probability
 from latentplan.types import Array, Batch, Belief, EnvSpec, Key, Params, WorldModel
 
@@ -240,8 +241,8 @@ def make_networks(config: Any, spec: EnvSpec) -> tuple[WorldModel, Network, Netw
 
 def make_critic(config: CriticConfig, feature_size: int, model: WorldModelConfig) -> Network:
     """The critic of Dreamer V1 and V2, from features [..., F] to a Gaussian of unit variance."""
-    sizes: dict[str, Any] = {"hidden": config.hidden, "layers": config.layers, "activation": model.activation}
-    return make_scalar_head(feature_size, "gaussian", dtype=model.dtype, **sizes)
+    style = Style(activation=model.activation, dtype=model.dtype)
+    return make_scalar_head(feature_size, "gaussian", hidden=config.hidden, layers=config.layers, style=style)
 
 
 def make_critic_loss(critic: Network) -> Callable[[Params, CriticBatch], Array]:

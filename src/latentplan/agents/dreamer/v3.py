@@ -24,8 +24,9 @@ from latentplan.agents.dreamer.imagination import (
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig, make_actor
-from latentplan.models.world_model import WorldModelConfig, feature, make_scalar_head, make_world_model
-from latentplan.nets.network import Network
+from latentplan.models.heads import make_scalar_head
+from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.nets.network import Network, Style
 from latentplan.planners import PlannerConfig
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Sample, TrainState, WorldModel
@@ -180,10 +181,10 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     model = make_world_model(config.model, spec)
     feature_size = feature(model.initial((1,))).shape[-1]
     actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
+    style = Style(**NETWORKS, dtype=config.model.dtype)
     critic = make_scalar_head(
-        feature_size, "two_hot", hidden=config.critic.hidden, layers=config.critic.layers, dtype=config.model.dtype,
-        **NETWORKS,
-    )  # fmt: skip
+        feature_size, "two_hot", hidden=config.critic.hidden, layers=config.critic.layers, style=style
+    )
     rates = config.optimizer
     optimizer = optax.chain(
         adaptive_clip(rates.clip),
