@@ -45,6 +45,7 @@ def run(options: argparse.Namespace) -> harness.Result:
     from latentplan import presets
     from latentplan.agents import make_agent
     from latentplan.driver import compilation, loop
+    from latentplan.driver.job import Job
     from latentplan.driver.logging import read_metrics
     from latentplan.envs.workers import Workers
 
@@ -65,10 +66,8 @@ def run(options: argparse.Namespace) -> harness.Result:
         workers = Workers(experiment.env, experiment.environment, config.num_envs)
         agent, spec = make_agent(experiment.agent_config, workers.spec), workers.spec
         with contextlib.suppress(Enough):
-            loop.train(
-                agent, spec, options.env, experiment.environment, config, experiment.replay, Path(folder), report,
-                workers=workers,
-            )  # fmt: skip
+            environment, replay = experiment.environment, experiment.replay
+            loop.train(Job(agent, spec, options.env, environment, config, replay, Path(folder), workers), report)
         rows = read_metrics(Path(folder) / "metrics.jsonl")
     sample_s = _sampling_seconds(experiment.replay, spec)
     return _result(rows, sample_s * config.updates_per_episode * options.episodes, spec.action_repeat, options.overlap)

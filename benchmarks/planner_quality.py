@@ -91,8 +91,8 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
     """(planner, budget) -> returns of evaluation episodes of a trained agent, whose planner is replaced."""
     from latentplan.agents import make_agent
     from latentplan.driver import collect
-    from latentplan.driver.loop import restore
     from latentplan.driver.rng import env_seeds, stream_key
+    from latentplan.driver.run_state import restore
     from latentplan.envs.workers import Workers
 
     own, found = experiment.agent_config, {}

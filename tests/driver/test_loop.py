@@ -13,10 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.driver import loop
+from latentplan.driver import restarts, run_folder, run_state
+from latentplan.driver.evaluation import Evaluator
+from latentplan.driver.job import Job
+from latentplan.driver.learner import Learner
 from latentplan.driver.logging import read_metrics
-from latentplan.driver.loop import Interrupted, NonFinite, train
+from latentplan.driver.loop import train
+from latentplan.driver.reporting import Interrupted, Reporter
+from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.rng import stream_key
+from latentplan.driver.run_folder import NonFinite, RunFolder
 from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, in_seed_phase, next_phase
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import StepResult, WorkerDied
@@ -100,10 +106,14 @@ def fake_agent(nan_after: int | None = None) -> Agent:
     )
 
 
-def run(logdir, report=lambda kind, values: None, *, agent=None, config=CONFIG, workers=None, replay=REPLAY):
-    logdir.mkdir(exist_ok=True)
+def job(logdir, *, agent=None, config=CONFIG, workers=None, replay=REPLAY):
     workers = workers or FakeWorkers(config.num_envs)
-    return train(agent or fake_agent(), SPEC, "fake", EnvConfig(), config, replay, logdir, report, workers=workers)
+    return Job(agent or fake_agent(), SPEC, "fake", EnvConfig(), config, replay, logdir, workers)
+
+
+def run(logdir, report=lambda kind, values: None, **options):
+    logdir.mkdir(exist_ok=True)
+    return train(job(logdir, **options), report)
 
 
 def timeless(logdir):
@@ -112,7 +122,7 @@ def timeless(logdir):
 
 
 def final_value(logdir, config=CONFIG):
-    state, progress = loop.restore(fake_agent(), SPEC, config, REPLAY, logdir, lambda message: None)
+    state, progress = run_state.restore(fake_agent(), SPEC, config, REPLAY, logdir, lambda message: None)
     return float(state.params), progress._replace(seconds=0.0, metrics_bytes=0)
 
 
@@ -267,7 +277,7 @@ def test_interrupts_save_and_resume_bit_exact(whole, tmp_path):
         try:
             run(logdir, press, config=config)
         except Interrupted:
-            assert loop.restore(fake_agent(), SPEC, config, REPLAY, logdir, print)[1].episodes <= 6
+            assert run_state.restore(fake_agent(), SPEC, config, REPLAY, logdir, print)[1].episodes <= 6
         run(logdir, config=config)
         assert timeless(logdir) == timeless(reference), f"interrupted at event {at}, {events[at]}"
         assert final_value(logdir, config) == final_value(reference, config)
@@ -312,7 +322,7 @@ def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path)
 def test_dead_worker_is_replaced_and_its_episode_repeated(straight, tmp_path, monkeypatch):
     dying = FakeWorkers()
     dying.dies_at = 3
-    monkeypatch.setattr(loop, "Workers", lambda env, config, num_envs: FakeWorkers(num_envs))
+    monkeypatch.setattr(restarts, "Workers", lambda env, config, num_envs: FakeWorkers(num_envs))
     messages = []
     run(tmp_path / "died", lambda k, v: messages.append(v["message"]) if k == "message" else None, workers=dying)
     assert timeless(tmp_path / "died") == timeless(straight[0])
@@ -325,14 +335,14 @@ def test_workers_that_keep_dying_end_the_run(tmp_path, monkeypatch):
         workers.dies_at = 2
         return workers
 
-    monkeypatch.setattr(loop, "Workers", dying)
+    monkeypatch.setattr(restarts, "Workers", dying)
     with pytest.raises(WorkerDied):
         run(tmp_path / "dying", workers=dying())
 
 
 def test_full_disk_stops_and_the_run_goes_on_when_there_is_room(straight, tmp_path, monkeypatch):
     logdir = tmp_path / "full"
-    real, calls = loop.write_episode, []
+    real, calls = run_folder.write_episode, []
 
     def full(directory, index, episode):
         calls.append(index)
@@ -340,10 +350,10 @@ def test_full_disk_stops_and_the_run_goes_on_when_there_is_room(straight, tmp_pa
             raise DiskFull(errno.ENOSPC, f"{directory}: the disk is full; free some space and run the command again")
         return real(directory, index, episode)
 
-    monkeypatch.setattr(loop, "write_episode", full)
+    monkeypatch.setattr(run_folder, "write_episode", full)
     with pytest.raises(DiskFull):
         run(logdir)
-    monkeypatch.setattr(loop, "write_episode", real)
+    monkeypatch.setattr(run_folder, "write_episode", real)
     run(logdir)
     assert timeless(logdir) == timeless(straight[0])
 
@@ -384,10 +394,7 @@ def test_corrupt_episode_is_skipped_and_named(tmp_path):
 
 def test_windows_longer_than_an_episode_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"batch_length.*5.*6"):
-        train(
-            fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, ReplayConfig(batch_length=6), tmp_path,
-            workers=FakeWorkers(),
-        )  # fmt: skip
+        train(job(tmp_path, replay=ReplayConfig(batch_length=6)))
 
 
 def test_metrics_are_strict_json_with_time_apart(straight):
@@ -447,33 +454,30 @@ def test_checkpoints_are_due_by_env_steps():
     assert due == [False, True, False, True]
 
 
-def unstarted(logdir, report=lambda kind, values: None):
-    """A run of which nothing has happened yet."""
-    return loop._Run(
-        fake_agent(), SPEC, "fake", EnvConfig(), CONFIG, REPLAY, logdir, report, FakeWorkers(),
-    )  # fmt: skip
+def quiet(kind, values):
+    """Reports nothing."""
 
 
 def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
     """A signal to the process group ends the environments' processes as well."""
-    monkeypatch.setattr(loop, "Workers", lambda *args: pytest.fail("the environments were started again"))
-    run_ = unstarted(tmp_path)
+    monkeypatch.setattr(restarts, "Workers", lambda *args: pytest.fail("the environments were started again"))
+    reporter = Reporter(quiet)
 
     def phase(workers):
-        run_.stop.set()
+        reporter.stop.set()
         raise WorkerDied(0, "was killed by SIGTERM")
 
-    with pytest.raises(Interrupted), run_:
-        run_._with_workers(phase)
+    with pytest.raises(Interrupted), RestartingWorkers(job(tmp_path), reporter) as workers:
+        workers.run(phase)
 
 
 def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
-    run_ = unstarted(tmp_path)
-    run_.spec = SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8")
+    pixels = job(tmp_path)._replace(spec=SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
     short = Batch(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 1)), *np.zeros((4, 2)))
-    with run_:
-        assert run_._pictures(short, stream_key(0, "evaluate")) == {}
-    assert [file.name for file in (tmp_path / "videos").iterdir()] == ["evaluation_000000000.mp4"]
+    reporter = Reporter(quiet)
+    evaluator = Evaluator(pixels, RestartingWorkers(pixels, reporter), reporter)
+    assert evaluator.write_pictures(0.0, short, "first", stream_key(0, "evaluate")) == {}
+    assert [file.name for file in (tmp_path / "videos").iterdir()] == ["evaluation_first.mp4"]
 
 
 def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):
@@ -481,7 +485,7 @@ def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):
         def step(self, actions):
             raise WorkerDied(0, "(fake) failed: ValueError: bad joint", "Traceback: bad joint")
 
-    monkeypatch.setattr(loop, "Workers", lambda *args: pytest.fail("the environments were started again"))
+    monkeypatch.setattr(restarts, "Workers", lambda *args: pytest.fail("the environments were started again"))
     with pytest.raises(WorkerDied, match="bad joint"):
         run(tmp_path / "raising", workers=Raising())
 
@@ -500,19 +504,21 @@ def test_a_second_signal_ends_the_process_at_once(tmp_path):
     assert "press again" in ended.stdout
 
 
-def test_learning_moves_nothing_between_host_and_device(tmp_path):
+def test_learning_moves_nothing_between_host_and_device(straight, tmp_path):
     """Sampling, update and the metrics' sums are one program, compiled once and before the first update."""
-    said = []
-    run = unstarted(tmp_path, lambda kind, values: said.append(values.get("message", "")))
-    with run:
-        run.resume()
-        run.compile()
-        assert any("compiled in" in message and "GiB in this process" in message for message in said)
-        assert not [name for name in ("callback", "infeed", "outfeed") if name in run.learn_step.as_text()]
-        for _ in range(CONFIG.seed_episodes):
-            run.collect()
+    episodes = [read_episode(straight[0] / "episodes" / f"{i:06d}.npz", SPEC) for i in range(CONFIG.seed_episodes)]
+    with RunFolder(job(tmp_path), pytest.fail) as folder:
+        state, learner = folder.resume(), Learner(job(tmp_path), folder.replay, Reporter(quiet))
+        assert learner.compile(state) >= 0
+        assert not [name for name in ("callback", "infeed", "outfeed") if name in learner.program.as_text()]
+        folder.add_episodes(state, episodes)
         key = stream_key(0, "learn", 0)
-        before = run.train_state
         with jax.transfer_guard("disallow"):
-            run.train_state, _, run.sums = run.learn_step(run.train_state, run.replay_state, run.sums, key)
-        assert int(run.train_state.updates) == 1 and before.params.is_deleted()  # donated
+            after, *_ = learner.program(state.train_state, state.replay_state, state.sums, key)
+    assert int(after.updates) == 1 and state.train_state.params.is_deleted()  # donated
+
+
+def test_compiling_is_reported_with_the_memory_that_is_needed(tmp_path):
+    said = []
+    run(tmp_path, lambda kind, values: said.append(values.get("message", "")))
+    assert any("compiled in" in message and "GiB in this process" in message for message in said)

@@ -9,16 +9,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from latentplan.driver.video import (
-    dream_video,
-    newest_frame,
-    open_loop_image,
-    open_loop_plot,
-    open_loop_video,
-    write_dreams,
-    write_png,
-    write_video,
-)
+from latentplan.driver.drawings import dream_video, newest_frame, open_loop_image, open_loop_plot, open_loop_video
+from latentplan.driver.encoder import write_png, write_video
+from latentplan.driver.pictures import write_dreams
 from latentplan.files import DiskFull
 from latentplan.types import ImaginedTrajectory, OpenLoop
 

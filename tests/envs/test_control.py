@@ -1,6 +1,7 @@
 """A real control task, learned by the whole machinery: cartpole_balance from state vectors."""
 
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
+from latentplan.driver.job import Job
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.loop import train
 from latentplan.driver.schedule import RunConfig
@@ -25,7 +26,7 @@ def test_planet_learns_to_balance_a_pole(tmp_path):
     workers = Workers(env, env_config, 1)
     agent = make_planet(agent_config, workers.spec)
     replay = ReplayConfig(capacity=3000, batch_size=16, batch_length=16)
-    train(agent, workers.spec, env, env_config, config, replay, tmp_path, workers=workers)
+    train(Job(agent, workers.spec, env, env_config, config, replay, tmp_path, workers))
     rows = read_metrics(tmp_path / "metrics.jsonl")
     random = [row["collect/return"] for row in rows if row.get("collect/random")]
     learned = [row["evaluation/return"] for row in rows if "evaluation/return" in row][-1]

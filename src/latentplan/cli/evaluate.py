@@ -104,9 +104,10 @@ def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> d
 
     from latentplan.agents import make_agent
     from latentplan.driver import collect
-    from latentplan.driver.loop import restore
+    from latentplan.driver.drawings import newest_frame
+    from latentplan.driver.encoder import write_video
     from latentplan.driver.rng import env_seeds, stream_key
-    from latentplan.driver.video import newest_frame, write_video
+    from latentplan.driver.run_state import restore
     from latentplan.envs.workers import Workers
 
     agent = make_agent(experiment.agent_config, workers.spec)

@@ -51,34 +51,31 @@ def _run(argv: list[str], console) -> int:
     from latentplan.agents import make_agent
     from latentplan.cli.display import Display
     from latentplan.driver import compilation, loop
+    from latentplan.driver.job import Job, check_job
     from latentplan.driver.logging import prepare_logdir
-    from latentplan.driver.memory import check_memory
     from latentplan.envs.workers import Workers
-    from latentplan.replay.ring import check_lengths, make_replay
 
     compilation.configure()
     experiment = parse(argv, console)
     with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
         agent = make_agent(experiment.agent_config, workers.spec)
-        check_lengths(experiment.replay, workers.spec)
-        check_memory(experiment.replay, workers.spec)
-        loop.check_update(agent, make_replay(experiment.replay, workers.spec))
-        logdir = prepare_logdir(experiment.folder())
+        job = Job(
+            agent=agent,
+            spec=workers.spec,
+            env=experiment.env,
+            environment=experiment.environment,
+            run=experiment.run,
+            replay=experiment.replay,
+            logdir=Path(experiment.folder()),
+            workers=workers,
+        )
+        check_job(job)  # before the folder is made
+        logdir = prepare_logdir(job.logdir)
         with lock(logdir), Display(experiment.run.env_steps, console) as display:
             open_logdir(logdir, experiment)
             announce(experiment, logdir, workers.spec, console)
             try:
-                loop.train(
-                    agent,
-                    workers.spec,
-                    experiment.env,
-                    experiment.environment,
-                    experiment.run,
-                    experiment.replay,
-                    logdir,
-                    display,
-                    workers=workers,
-                )
+                loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:
                 console.print("interrupted and saved; the same command goes on from here")
                 return 130

@@ -49,6 +49,24 @@ def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
     return compiled(act)
 
 
+def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, mode: str) -> jax.stages.Compiled:
+    """`compile_act`, compiled ahead for so many environments.
+
+    Args:
+        agent: what acts.
+        spec: of the environment.
+        num_envs: environments that are acted in at a time.
+        params: the agent's; only shapes matter.
+        mode: "explore" or "eval".
+
+    Returns:
+        The compiled program, for `agent_policy`.
+    """
+    observation = np.zeros((num_envs, *spec.observation_shape), spec.observation_dtype)
+    carry, is_first, key = agent.initial(num_envs), np.ones(num_envs, bool), jax.random.key(0)
+    return compile_act(agent, mode).lower(params, carry, observation, is_first, key, jnp.int32(0)).compile()
+
+
 def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
     """The agent with these parameters; `act` is from `compile_act`."""
     return Policy(agent.initial, lambda *args: act(params, *args))
@@ -61,7 +79,7 @@ def run_episodes(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
-    parts: Stopwatch | None = None,
+    stopwatch: Stopwatch | None = None,
     infos: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode in every environment, until the last one has ended.
@@ -72,15 +90,15 @@ def run_episodes(
         seeds: one per environment.
         key: the whole phase's; each decision folds in its number.
         on_decision: called before every decision; may raise to stop.
-        parts: counts the seconds of "act" (until the action is here) and of "step" (physics and rendering).
+        stopwatch: adds up the seconds of "act" (until the action is here) and of "step" (physics and rendering).
         infos: one dictionary per environment is appended, the policy's info at its n decisions, [n, ...].
 
     Returns:
         One Batch of NumPy arrays [n + 1, ...] per environment, in order.
     """
     num_envs, spec = workers.num_envs, workers.spec
-    parts = parts or Stopwatch()
-    with parts("step"):
+    stopwatch = stopwatch or Stopwatch()
+    with stopwatch("step"):
         observation = workers.reset(seeds)
     nothing = np.zeros(num_envs, bool)
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
@@ -90,12 +108,12 @@ def run_episodes(
     for decision in range(limit):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
-        with parts("act"):
+        with stopwatch("act"):
             action, carry, info = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
             actions.append(np.asarray(action))
         if infos is not None:
             step_infos.append(jax.device_get(info))
-        with parts("step"):
+        with stopwatch("step"):
             steps.append(workers.step(actions[-1]))
         if steps[-1].is_last.all():
             break
@@ -131,7 +149,7 @@ def evaluate(
     key: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
-    parts: Stopwatch | None = None,
+    stopwatch: Stopwatch | None = None,
     infos: list[dict[str, np.ndarray]] | None = None,
 ) -> list[Batch]:
     """Runs one episode per seed, `workers.num_envs` at a time.
@@ -142,7 +160,7 @@ def evaluate(
         seeds: one per episode.
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
-        parts: as for `run_episodes`.
+        stopwatch: as for `run_episodes`.
         infos: as for `run_episodes`, one dictionary per seed.
 
     Returns:
@@ -153,7 +171,9 @@ def evaluate(
         wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
         filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
         round_key = jax.random.fold_in(key, len(episodes))
-        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, parts=parts, infos=infos)
+        ran = run_episodes(
+            workers, policy, filled, round_key, on_decision=on_decision, stopwatch=stopwatch, infos=infos
+        )
         episodes += ran[: len(wanted)]
     if infos is not None:
         del infos[len(seeds) :]

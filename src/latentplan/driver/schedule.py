@@ -61,7 +61,7 @@ class Progress(NamedTuple):
         evaluated_at: env_steps at the last evaluation; -1 before the first.
         summed_updates: updates whose metrics are summed but not yet written.
         metrics_bytes: size of metrics.jsonl.
-        seconds: wall-clock time of all sittings together.
+        seconds: wall-clock time of the run, all its parts together.
     """
 
     env_steps: int = 0
@@ -77,6 +77,10 @@ class Progress(NamedTuple):
     def decisions(self) -> int:
         """Decisions collected."""
         return self.records - self.episodes
+
+    def counters(self) -> dict[str, int]:
+        """The counters that every row of metrics begins with."""
+        return {"env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates}
 
 
 def in_seed_phase(config: RunConfig, progress: Progress, window: int) -> bool:

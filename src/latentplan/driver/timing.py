@@ -1,4 +1,4 @@
-"""Where the time goes: seconds per part of a phase."""
+"""Wall-clock time by part of a phase."""
 
 import contextlib
 import time
@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """Adds up seconds by the name of a part.
+    """Adds up seconds by name.
 
     Example:
-        >>> parts = Stopwatch()
-        >>> with parts("act"):
+        >>> stopwatch = Stopwatch()
+        >>> with stopwatch("act"):
         ...     pass
-        >>> list(parts.seconds())
+        >>> list(stopwatch.seconds())
         ['time/act']
     """
 
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Counts what runs inside towards the part `name`."""
+        """Adds the time of what runs inside to `name`."""
         started = time.monotonic()
         try:
             yield

@@ -1,112 +1,15 @@
-"""Pictures and films: evaluation episodes and open-loop predictions beside the truth."""
+"""Drawings of predictions, as arrays: open-loop predictions beside the truth, and imagined trajectories."""
 
-import os
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
-import imageio.v2 as imageio
-import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw
 
-from latentplan.files import atomic_path
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
 _BORDER = 2  # pixels around a frame
 _CONTEXT = (66, 133, 244)  # blue: the model has seen this frame
 _IMAGINED = (244, 146, 32)  # orange: the model has imagined it
-_SMALLEST_SIDE = 256  # pixels; many players show smaller films badly
-
-
-def write_open_loop(
-    directory: Path, name: str, predicted: OpenLoop, *, context: int, fps: float, report: Callable[[str], None]
-) -> dict[str, float]:
-    """Writes an open-loop prediction as pictures (pixels: PNG and film; state vectors: a plot).
-
-    Args:
-        directory: where to; made if needed.
-        name: of the files, after "open_loop_".
-        predicted: NumPy arrays [1, T, ...].
-        context: steps that were observed.
-        fps: of the film.
-        report: called where no picture can be made.
-
-    Returns:
-        The prediction's errors over the steps that were imagined.
-    """
-    directory.mkdir(exist_ok=True)
-    picture = directory / f"open_loop_{name}.png"
-    if predicted.predicted_observation is not None and predicted.true_observation.ndim == 5:
-        write_video(directory / f"open_loop_{name}.mp4", open_loop_video(predicted, context=context), fps)
-        write_png(picture, open_loop_image(predicted, context=context))
-    elif (plot := open_loop_plot(predicted, context=context, report=report)) is not None:
-        write_png(picture, plot)
-    reward = np.abs(predicted.predicted_reward - predicted.true_reward)[:, context:]
-    errors = {"open_loop/reward_mae": float(reward.mean())}
-    if predicted.predicted_observation is not None:
-        squared = (predicted.predicted_observation - predicted.true_observation)[:, context:] ** 2
-        errors["open_loop/observation_mse"] = float(squared.mean())
-    return errors
-
-
-def write_dreams(
-    directory: Path, name: str, dreamt: ImaginedTrajectory, *, context: int, fps: float, report: Callable[[str], None]
-) -> None:
-    """Writes what an actor does in its model (pixels: a film with the dreams side by side; state vectors: a plot).
-
-    Args:
-        directory: where to; made if needed.
-        name: of the file, after "dream_".
-        dreamt: NumPy arrays [B, T, ...].
-        context: steps that were observed.
-        fps: of the film.
-        report: called where no picture can be made.
-    """
-    directory.mkdir(exist_ok=True)
-    if dreamt.observation is not None and dreamt.observation.ndim == 5:
-        write_video(directory / f"dream_{name}.mp4", dream_video(dreamt, context=context), fps)
-    elif (plot := dream_plot(dreamt, context=context, report=report)) is not None:
-        write_png(directory / f"dream_{name}.png", plot)
-
-
-def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
-    """Writes an H.264 film that ordinary players show.
-
-    Small frames are enlarged by a whole factor without smoothing, until the shorter side has 256 pixels.
-
-    Args:
-        path: ends in `.mp4`.
-        frames: [T, height, width, 3], uint8.
-        fps: frames per second.
-
-    Returns:
-        The path.
-
-    Raises:
-        ValueError: the frames are not uint8 RGB, or there are none.
-        DiskFull: the disk is full; no unfinished film is left.
-        RuntimeError: ffmpeg failed; the message holds what it said.
-    """
-    path = Path(path)
-    frames = np.asarray(frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
-        raise ValueError(
-            f"frames: expected uint8 [T, height, width, 3] with T > 0, got {frames.dtype} {list(frames.shape)}; "
-            "a film needs pixels, for state vectors use open_loop_plot"
-        )
-    if not fps > 0:
-        raise ValueError(f"fps: expected a positive number of frames per second, got {fps}; set it above 0")
-    height, width = frames.shape[1:3]
-    scale = -(-_SMALLEST_SIDE // min(height, width))
-    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec halves the colour planes
-    with atomic_path(path) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
-        command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
-        command += ["-vf", f"scale=iw*{scale}:ih*{scale}:flags=neighbor,{even}", "-c:v", "libx264", "-crf", "18"]
-        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)]
-        _run(command, frames.tobytes(), path)
-    return path
 
 
 def newest_frame(observation: np.ndarray) -> np.ndarray:
@@ -122,14 +25,6 @@ def newest_frame(observation: np.ndarray) -> np.ndarray:
     if observation.shape[-1] % 3 == 0:
         return observation[..., -3:]
     return np.repeat(observation[..., -1:], 3, -1)
-
-
-def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
-    """Writes a picture [height, width, 3], uint8, whole or not at all."""
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        imageio.imwrite(temporary, np.asarray(image), format="PNG")
-    return path
 
 
 def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: int = 5, scale: int = 2) -> np.ndarray:
@@ -161,7 +56,7 @@ def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: i
 
 
 def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.ndarray:
-    """Draws an open-loop prediction as a film: true, model and error from top to bottom.
+    """Draws an open-loop prediction as a video: true, model and error from top to bottom.
 
     Colours and the error's meaning are those of `open_loop_image`.
 
@@ -207,7 +102,7 @@ def open_loop_plot(
 
 
 def dream_video(dreamt: ImaginedTrajectory, *, context: int) -> np.ndarray:
-    """Draws dreams side by side as a film, with frames coloured as in `open_loop_image`.
+    """Draws imagined trajectories side by side as a video, with frames coloured as in `open_loop_image`.
 
     Args:
         dreamt: pixels in [0, 1].
@@ -221,7 +116,7 @@ def dream_video(dreamt: ImaginedTrajectory, *, context: int) -> np.ndarray:
 
 
 def dream_plot(dreamt: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print) -> np.ndarray | None:
-    """Draws dreams of state vectors: one panel for the reward and one per dimension, one line per dream.
+    """Draws imagined trajectories of state vectors: a panel for the reward and for each dimension, a line for each.
 
     Args:
         dreamt: state vectors; of a model without a decoder the reward alone is drawn.
@@ -261,17 +156,6 @@ def _plot(
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def _run(command: list[str], data: bytes, path: Path) -> None:
-    """Runs ffmpeg to its end and looks at how it ended.
-
-    imageio's own writer does neither: it takes a film cut off by a full disk for a whole one, and it runs Python
-    code between fork and exec, which can hang a process with JAX's threads.
-    """
-    result = subprocess.run(command, input=data, capture_output=True, check=False, process_group=0)  # Ctrl-C is ours
-    if result.returncode:
-        raise RuntimeError(f"video {path}: ffmpeg failed: {result.stderr.decode(errors='replace').strip()[-500:]}")
 
 
 def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:

@@ -1,0 +1,107 @@
+"""Collecting: the episodes that are due next, now or in a thread beside learning."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from latentplan.driver.collect import agent_policy, episode_return, precompile_act, random_policy, run_episodes
+from latentplan.driver.job import Job
+from latentplan.driver.reporting import Reporter
+from latentplan.driver.restarts import RestartingWorkers
+from latentplan.driver.rng import env_seeds, stream_key
+from latentplan.driver.run_state import RunState
+from latentplan.driver.schedule import Progress, in_seed_phase
+from latentplan.driver.timing import Stopwatch
+from latentplan.types import Batch, Params
+
+
+class Collected(NamedTuple):
+    """One episode from every environment.
+
+    Attributes:
+        episodes: one Batch per environment.
+        metrics: what is logged about them.
+    """
+
+    episodes: list[Batch]
+    metrics: dict[str, float]
+
+
+class Collector:
+    """Runs episodes: at random in the seed phase, then as the agent explores.
+
+    Args:
+        job: the run.
+        workers: the environments.
+        reporter: told of every decision, unless it is made beside learning.
+    """
+
+    def __init__(self, job: Job, workers: RestartingWorkers, reporter: Reporter) -> None:
+        """See the class."""
+        self._job, self._workers, self._reporter = job, workers, reporter
+        self._thread = ThreadPoolExecutor(1, "collector")
+        self._ahead: Future[Collected] | None = None
+
+    def compile(self, params: Params) -> None:
+        """Compiles acting for these parameters' shapes."""
+        job = self._job
+        self._act = precompile_act(job.agent, job.spec, job.run.num_envs, params, "explore")
+
+    def collect(self, state: RunState) -> Collected:
+        """The episodes that are due next; those of `start_ahead`, if they were started.
+
+        Args:
+            state: of the run; not changed.
+        """
+        if self._ahead is None:
+            progress = state.progress
+            return self._run(progress, self._params(state), lambda: self._on_decision(progress))
+        collected, self._ahead = self._ahead.result(), None
+        return collected
+
+    def start_ahead(self, state: RunState) -> None:
+        """Starts the next episodes in a thread, unless they are started, or no more are to be collected.
+
+        They are acted with `state.acting_params`, which learning leaves alone.
+        """
+        if self._ahead is None and state.progress.env_steps < self._job.run.env_steps:
+            inputs = state.progress, self._params(state), self._reporter.stop_if_asked
+            self._ahead = self._thread.submit(self._run, *inputs)
+
+    def settle(self) -> None:
+        """Waits until no thread uses the environments."""
+        if self._ahead is not None:
+            wait([self._ahead])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stops and waits for the thread."""
+        self._reporter.stop.set()
+        self._thread.shutdown()
+
+    def _params(self, state: RunState) -> Params:
+        return state.acting_params if self._job.run.overlap else state.train_state.params
+
+    def _run(self, progress: Progress, params: Params, on_decision: Callable[[], None]) -> Collected:
+        run, stopwatch = self._job.run, Stopwatch()
+        random = in_seed_phase(run, progress, self._job.replay.batch_length)
+        policy = random_policy(self._job.spec) if random else agent_policy(self._job.agent, params, self._act)
+        key = stream_key(run.seed, "random" if random else "explore", progress.episodes)
+        seeds = env_seeds(run.seed, "env_collect", progress.episodes, run.num_envs)
+        episodes = self._workers.run(
+            lambda workers: run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
+        )
+        metrics = {
+            "collect/return": float(np.mean([episode_return(episode) for episode in episodes])),
+            "collect/random": float(random),
+            "collect/decisions": sum(len(episode.reward) - 1 for episode in episodes) / len(episodes),
+        }
+        return Collected(episodes, metrics | stopwatch.seconds())
+
+    def _on_decision(self, progress: Progress) -> None:
+        self._reporter.stop_if_asked()
+        self._reporter.progress("acting", progress)

@@ -1,0 +1,71 @@
+"""Image and video files, whole or not at all."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import imageio.v2 as imageio
+import imageio_ffmpeg
+import numpy as np
+
+from latentplan.files import atomic_path
+
+_SMALLEST_SIDE = 256  # pixels; many players show smaller videos badly
+
+
+def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
+    """Writes an H.264 video that ordinary players show.
+
+    Small frames are enlarged by a whole factor without smoothing, until the shorter side has 256 pixels.
+
+    Args:
+        path: ends in `.mp4`.
+        frames: [T, height, width, 3], uint8.
+        fps: frames per second.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: the frames are not uint8 RGB, or there are none.
+        DiskFull: the disk is full; no unfinished video is left.
+        RuntimeError: ffmpeg failed; the message holds what it said.
+    """
+    path = Path(path)
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not frames.size:
+        raise ValueError(
+            f"frames: expected uint8 [T, height, width, 3] with T > 0, got {frames.dtype} {list(frames.shape)}; "
+            "a video needs pixels, for state vectors use open_loop_plot"
+        )
+    if not fps > 0:
+        raise ValueError(f"fps: expected a positive number of frames per second, got {fps}; set it above 0")
+    height, width = frames.shape[1:3]
+    scale = -(-_SMALLEST_SIDE // min(height, width))
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec halves the colour planes
+    with atomic_path(path) as temporary:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+        command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
+        command += ["-vf", f"scale=iw*{scale}:ih*{scale}:flags=neighbor,{even}", "-c:v", "libx264", "-crf", "18"]
+        command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)]
+        _run(command, frames.tobytes(), path)
+    return path
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
+    """Writes a picture [height, width, 3], uint8, whole or not at all."""
+    path = Path(path)
+    with atomic_path(path) as temporary:
+        imageio.imwrite(temporary, np.asarray(image), format="PNG")
+    return path
+
+
+def _run(command: list[str], data: bytes, path: Path) -> None:
+    """Runs ffmpeg to its end and looks at how it ended.
+
+    imageio's own writer does neither: it takes a video cut off by a full disk for a whole one, and it runs Python
+    code between fork and exec, which can hang a process with JAX's threads.
+    """
+    result = subprocess.run(command, input=data, capture_output=True, check=False, process_group=0)  # Ctrl-C is ours
+    if result.returncode:
+        raise RuntimeError(f"video {path}: ffmpeg failed: {result.stderr.decode(errors='replace').strip()[-500:]}")

@@ -1,0 +1,163 @@
+"""The folder that a run is saved to and resumed from: checkpoints, episodes and metrics."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import jax
+import numpy as np
+
+from latentplan.driver import memory
+from latentplan.driver.checkpoint import Checkpoints
+from latentplan.driver.compilation import compiled
+from latentplan.driver.job import Job
+from latentplan.driver.logging import MetricsLog
+from latentplan.driver.run_state import RunState, fresh_state
+from latentplan.driver.schedule import Progress
+from latentplan.replay.episodes import load_episodes, write_episode
+from latentplan.replay.ring import add_episode, make_replay
+from latentplan.types import Batch
+
+
+class NonFinite(RuntimeError):
+    """A metric is NaN or infinite; the last good checkpoint is kept."""
+
+
+class RunFolder:
+    """The folder of a run: checkpoints, episodes and metrics, and the replay memory that is filled from it.
+
+    Args:
+        job: the run.
+        say: called with a line on what is found or lost.
+
+    Attributes:
+        replay: the replay memory's functions.
+        saved: the counters at the last save.
+    """
+
+    def __init__(self, job: Job, say: Callable[[str], None]) -> None:
+        """See the class."""
+        self._job, self._say = job, say
+        self._opened = time.monotonic()
+        self.replay = make_replay(job.replay, job.spec)
+        self._add = compiled(self.replay.add, donate_argnums=0)
+        self._checkpoints = Checkpoints(job.logdir / "checkpoints", keep=job.run.keep_checkpoints)
+        self._metrics = MetricsLog(job.logdir)
+        self.saved = Progress()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes the metrics' files."""
+        self._metrics.close()
+
+    def resume(self) -> RunState:
+        """The state of the newest good checkpoint, with the episodes until then; a fresh one where there is none.
+
+        Returns:
+            RunState.
+
+        Raises:
+            ValueError: there are checkpoints, but none that can be read, or they are of another config.
+        """
+        fresh = fresh_state(self._job.agent, self.replay, self._job.run.seed, overlap=self._job.run.overlap)
+        found = self._checkpoints.restore(fresh, self._say)
+        if found is None:
+            return self._begin(fresh)
+        tree, metadata = found
+        state = self._state(tree, Progress(**metadata["progress"]))
+        progress = self.saved = state.progress
+        self._metrics.rewind(progress.metrics_bytes, self._say)
+        for _, episode in load_episodes(self._job.logdir / "episodes", progress.episodes, self._job.spec, self._say):
+            state.replay_state = add_episode(self.replay, self._add, state.replay_state, episode)
+        state.replay_state = self.replay.with_priorities(state.replay_state, tree["priorities"])
+        self._say(
+            f"resumed at {progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
+        )
+        return state
+
+    def save(self, state: RunState) -> None:
+        """Writes a checkpoint, unless this very state was saved already.
+
+        Args:
+            state: of the run; its counters are brought up to date.
+
+        Raises:
+            NonFinite: a metric since the last row is not finite; nothing is written.
+            DiskFull: the disk is full; earlier checkpoints are intact.
+        """
+        self.check_finite(state)
+        if self._checkpoints.steps() and _step(self.saved) == _step(state.progress):
+            return
+        now, seconds = time.monotonic(), state.seconds()
+        state.progress = state.progress._replace(metrics_bytes=self._metrics.position(), seconds=seconds)
+        state.counted_at = now
+        tree = {"train_state": state.train_state, "sums": state.sums, "acting": state.acting_params}
+        tree["priorities"] = self.replay.priorities(state.replay_state)
+        self._checkpoints.save(_step(state.progress), tree, {"progress": state.progress._asdict()})
+        self.saved = state.progress
+
+    def add_episodes(self, state: RunState, episodes: Sequence[Batch]) -> None:
+        """Writes new episodes to files, adds them to the replay memory and counts them.
+
+        Args:
+            state: of the run; its replay memory and counters change.
+            episodes: NumPy arrays [n + 1, ...] each.
+        """
+        progress = state.progress
+        for i, episode in enumerate(episodes):
+            write_episode(self._job.logdir / "episodes", progress.episodes + i, episode)
+            state.replay_state = add_episode(self.replay, self._add, state.replay_state, episode)
+        jax.block_until_ready(state.replay_state)
+        decisions = sum(len(episode.reward) - 1 for episode in episodes)
+        state.progress = progress._replace(
+            env_steps=progress.env_steps + decisions * self._job.spec.action_repeat,
+            episodes=progress.episodes + len(episodes),
+            records=progress.records + decisions + len(episodes),
+        )
+
+    def log(self, state: RunState, values: dict[str, Any]) -> None:
+        """Writes a row of metrics, with the counters, the run's time and the process's memory."""
+        resident = memory.resident_bytes()
+        machine = {"time/total": state.seconds()} | ({"memory/resident": resident / 2**30} if resident else {})
+        self._metrics.write(state.progress.counters(), values | machine)
+
+    def check_finite(self, state: RunState) -> None:
+        """Raises `NonFinite` if a metric since the last row is NaN or infinite, or an update said that it was."""
+        progress = state.progress
+        bad = [name for name, x in state.sums.items() if not np.isfinite(x)]
+        if bad or float(state.sums["finite"]) != progress.summed_updates:
+            saved = self._checkpoints.steps()
+            kept = f"the last good checkpoint is step {saved[-1]}" if saved else "there was no checkpoint yet"
+            raise NonFinite(
+                f"learn/{', learn/'.join(bad) or 'finite'}: expected finite numbers, got NaN or infinity within the "
+                f"last {progress.summed_updates} updates (at {progress.updates} updates); {kept}. "
+                "Lower the learning rates or the norms that gradients are clipped to, and look at the rewards' scale"
+            )
+
+    def _begin(self, fresh: dict[str, Any]) -> RunState:
+        if self._checkpoints.steps():
+            raise ValueError(
+                f"logdir: expected a readable checkpoint in {self._job.logdir / 'checkpoints'}, got only corrupt ones; "
+                "move that folder away to begin again from the first episode"
+            )
+        if list((self._job.logdir / "episodes").glob("*.npz")):
+            self._say("there is no checkpoint yet: the run begins again and collects the same episodes")
+        self._metrics.rewind(0)
+        return self._state(fresh, Progress())
+
+    def _state(self, tree: dict[str, Any], progress: Progress) -> RunState:
+        return RunState(
+            train_state=tree["train_state"],
+            replay_state=jax.jit(self.replay.init)(),
+            sums=tree["sums"],
+            acting_params=tree["acting"],
+            progress=progress,
+            counted_at=self._opened,
+        )
+
+
+def _step(progress: Progress) -> int:
+    """A number that grows with every change of the counters."""
+    return 2 * progress.episodes + progress.updates + (progress.evaluated_at == progress.env_steps)
