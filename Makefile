@@ -2,6 +2,7 @@
 # make run    sets everything up and trains PlaNet on walker_walk from pixels
 # make test   sets everything up and runs the tests
 # make lint   ruff and mypy
+# make docs   builds the site into site/, and fails on a broken link or an unknown name
 # make bench  measures planning, updates, rendering and the loop, and rewrites their tables
 # make doctor what works on this machine, and what to do about what does not
 # make clean  removes the environment; runs/ stays
@@ -11,7 +12,7 @@ ARGS ?=
 export EXTRAS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: help run test lint bench setup doctor clean
+.PHONY: help run test lint docs bench setup doctor clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -27,6 +28,10 @@ lint: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
+docs: EXTRAS += --group docs
+docs: setup
+	@sh scripts/docs.sh
+
 bench: setup
 	@$(PYTHON) benchmarks/all.py $(ARGS)
 
@@ -37,4 +42,4 @@ setup:
 	@sh scripts/setup.sh
 
 clean:
-	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .tools .pytest_cache .mypy_cache .ruff_cache .cache site docs/results

@@ -1,7 +1,7 @@
 """Runs every benchmark that fits this machine and writes the tables: python benchmarks/all.py [NAME...].
 
-Results are results/benchmarks/DEVICE-NAME.json, the tables results/benchmarks/README.md and the README's part between
-its benchmark marks. `--tables` only rebuilds the tables from the JSON files.
+Results are results/benchmarks/DEVICE-NAME.json, the tables results/benchmarks/README.md, which is a page of the site,
+too. `--tables` only rebuilds the tables from the JSON files.
 """
 
 import argparse
@@ -15,7 +15,6 @@ import harness
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results" / "benchmarks"
-MARKS = "<!-- benchmarks: written by python benchmarks/all.py -->\n", "<!-- end of benchmarks -->\n"
 
 CPU = {
     "planner": ("planner.py", "--sizes", "paper", "cpu"),
@@ -45,7 +44,6 @@ GPU = {
     "loop-overlap": ("loop.py", "--preset", "paper", "--overlap"),
 }
 PEERS = ("planner", "update", "planner-tdmpc2", "update-tdmpc2", "planner-bfloat16", "update-bfloat16")
-WHOLE = ("-planner_quality", "-planner_quality-trained", "-loop", "-loop-overlap")  # README: tables, not just ratios
 
 
 def main() -> int:
@@ -88,22 +86,13 @@ def measure(names: list[str]) -> list[str]:
 
 
 def write_tables() -> None:
-    """Rebuilds results/benchmarks/README.md, and the README's part between the marks."""
+    """Rebuilds results/benchmarks/README.md."""
     records = {file.stem: json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))}
-    whole = [
+    head = "# Benchmarks\n\nWritten by `python benchmarks/all.py`; the same numbers and more are in the JSON files.\n\n"
+    tables = [
         f"## {name}\n\n`{' '.join(record['command'])}`\n\n{harness.render(record)}" for name, record in records.items()
     ]
-    head = "# Benchmarks\n\nWritten by `python benchmarks/all.py`; the same numbers and more are in the JSON files.\n\n"
-    (RESULTS / "README.md").write_text(head + "\n".join(whole))
-    short = [
-        f"**{name}** ([table](results/benchmarks/README.md#{name}))\n\n"
-        + (harness.render(record) if name.endswith(WHOLE) else harness.ratios(record))
-        for name, record in records.items()
-    ]
-    readme = ROOT / "README.md"
-    before, rest = readme.read_text().split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    readme.write_text(before + MARKS[0] + "\n" + "\n".join(short) + "\n" + MARKS[1] + after)
+    (RESULTS / "README.md").write_text(head + "\n".join(tables))
 
 
 if __name__ == "__main__":

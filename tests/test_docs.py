@@ -1,5 +1,6 @@
 """The documents' Python blocks run, in order, in one namespace, as a reader would paste them."""
 
+import json
 import re
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from agents.windows import SPEC, make_sample
 
 from latentplan import planners
 from latentplan.agents import AGENTS
+from latentplan.cli import results
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def python_blocks(text: str) -> list[tuple[int, str]]:
@@ -39,7 +42,7 @@ def test_blocks_are_found_run_in_order_and_fail_with_their_line():
 
 
 def test_the_planner_that_is_added_as_an_example_plans():
-    file = README.parent / "docs" / "adding_a_planner.md"
+    file = ROOT / "docs" / "guides" / "planner.md"
     assert len(file.read_text().splitlines()) < 80 and len(python_blocks(file.read_text())) == 1
     block = python_blocks(file.read_text())[0][1]
     assert len(block.splitlines()) < 60
@@ -60,7 +63,7 @@ def test_the_planner_that_is_added_as_an_example_plans():
 
 
 def test_the_agent_that_is_added_as_an_example_learns_and_acts():
-    file = README.parent / "docs" / "adding_an_agent.md"
+    file = ROOT / "docs" / "guides" / "agent.md"
     assert len(file.read_text().splitlines()) < 110 and len(python_blocks(file.read_text())) == 1
     try:
         run(file.read_text(), str(file))
@@ -85,5 +88,46 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
 
 def test_readme():
     text = README.read_text()
-    assert python_blocks(text)
+    assert python_blocks(text) and len(text.splitlines()) <= 150
     run(text, str(README))
+
+
+def rows_of(text: str, columns: int) -> list[list[str]]:
+    """The cells of those table rows in Markdown that have so many columns."""
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in cells] for cells in rows if len(cells) == columns and cells[0].strip()]
+
+
+def test_readmes_returns_are_those_of_the_results():
+    kept = rows_of(results.table(results.read_results(ROOT / "results")), 10)
+    told = [cells for cells in rows_of(README.read_text(), 4) if cells[0] in AGENTS]
+    assert {cells[0] for cells in told} == set(AGENTS)
+    for agent, task, reached, published in told:
+        row = next(row for row in kept if row[:2] == task.split(", ") and row[2].startswith(f"{agent} cpu"))
+        assert reached == row[-3] and published in row[-1], (agent, task, row)
+
+
+TIMED = {
+    "PlaNet's CEM, one plan of 1000 x 12 x 10, 2 cores": (
+        "cpu-planner",
+        {"sizes": "paper", "planner": "cem", "beliefs": 1},
+    ),
+    "PlaNet, update of 50 x 50 images, 2 cores": ("cpu-update", {"sizes": "paper", "obs": "pixels"}),
+    "TD-MPC2 5M, one plan, 2 cores": ("cpu-planner-tdmpc2", {"beliefs": 1}),
+    "TD-MPC2 5M, update, 2 cores": ("cpu-update-tdmpc2", {}),
+    "TD-MPC2 5M, one plan, H200": ("nvidia-h200-planner-tdmpc2", {"beliefs": 1}),
+    "TD-MPC2 5M, update, H200": ("nvidia-h200-update-tdmpc2", {}),
+    "Dreamer V3 12M, update of 16 x 64 images, float32, H200": ("nvidia-h200-update-dreamer_v3", {"obs": "pixels"}),
+}
+
+
+def test_readmes_times_are_those_of_the_benchmarks():
+    told = {f"{name}, {machine}": times for name, machine, *times in rows_of(README.read_text(), 5)}
+    assert set(told) == set(TIMED)
+    for name, (file, chosen) in TIMED.items():
+        rows = json.loads((ROOT / "results" / "benchmarks" / f"{file}.json").read_text())["rows"]
+        for implementation, text in zip(("latentplan", "torch eager", "torch compiled"), told[name], strict=True):
+            found = [row["ms"] for row in rows if (chosen | {"implementation": implementation}).items() <= row.items()]
+            assert text == (f"{found[0]:,.0f}" if found and found[0] >= 100 else f"{found[0]:.3g}" if found else "-"), (
+                name
+            )

@@ -1,7 +1,7 @@
 """Publishes runs: python experiments/results.py runs/NAME... keeps them in results/ and rewrites tables and curves.
 
-Without a run only the tables and curves are rewritten: results/README.md, results/curves/, and the README's part
-between its results marks. Nothing in them is typed by hand.
+Without a run only the tables and curves are rewritten: results/README.md, which is a page of the site, too, and
+results/curves/. Nothing in them is typed by hand.
 """
 
 import json
@@ -17,8 +17,6 @@ import tyro
 if TYPE_CHECKING:
     from latentplan.cli import published
 
-ROOT = Path(__file__).parents[1]
-MARKS = "<!-- results: written by python experiments/results.py -->\n", "<!-- end of results -->\n"
 MILESTONES = (30_000, 100_000, 200_000, 500_000, 1_000_000)
 
 
@@ -28,10 +26,8 @@ class Results:
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Folders of runs to add, or to bring up to date."""
-    out: Path = ROOT / "results"
+    out: Path = Path("results")
     """Folder of results."""
-    readme: Path = ROOT / "README.md"
-    """File whose part between the results marks is rewritten."""
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +42,7 @@ def main(argv: list[str]) -> int:
     options = tyro.cli(Results, args=argv, description=__doc__)
     try:
         add(options.logdirs, options.out)
-        write_tables(options.out, options.readme)
+        write_tables(options.out)
     except (ValueError, OSError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
@@ -72,44 +68,70 @@ def add(logdirs: tuple[Path, ...], out: Path) -> None:
             shutil.copy(pictures[-1], folder / f"{run['name']}-open-loop.png")
 
 
-def write_tables(out: Path, readme: Path) -> None:
-    """Rewrites out/README.md, out/curves/ and the part of `readme` between the marks, from out/runs/ alone.
+def write_tables(out: Path) -> None:
+    """Rewrites out/README.md and out/curves/ from out/runs/ alone."""
+    runs = read_results(out)
+    draw_curves(runs, out / "curves")
+    curves = [file.name for file in sorted((out / "curves").glob("*.png"))]
+    predictions = [file.name for file in sorted((out / "runs").glob("*-open-loop.png"))]
+    parts = [
+        "# Results\n\nWritten by `python experiments/results.py`; docs/evaluation.md is the protocol.\n",
+        summary(runs) + of_acting(runs),
+        "## Learning curves and errors by distance\n\n" + _pictures("curves", curves),
+        "## Open-loop predictions\n\n"
+        "Five steps are observed, the rest is imagined from the recorded actions alone.\n\n"
+        + _pictures("runs", predictions),
+        "## Runs and their commands\n\n" + of_runs(runs),
+    ]
+    (out / "README.md").write_text("\n".join(parts))
 
-    Raises:
-        ValueError: `readme` has no such part.
+
+def read_results(out: Path) -> list[dict[str, Any]]:
+    """The runs that are kept in a folder of results, as `runs.read_run` gives them."""
+    return [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
+
+
+def draw_curves(runs: list[dict[str, Any]], folder: Path) -> None:
+    """Draws a learning curve per environment and observation, and the errors by distance where they were measured.
+
+    Args:
+        runs: as `read_results` gives them.
+        folder: emptied first.
     """
     from latentplan.cli import figures
 
-    kept = [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
     tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in kept:
+    for run in runs:
         tasks.setdefault((run["env"], run["obs"]), []).append(run)
-    curves = out / "curves"
-    shutil.rmtree(curves, ignore_errors=True)
-    curves.mkdir(parents=True)
-    names = []
-    for (env, obs), runs in tasks.items():
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for (env, obs), of_task in tasks.items():
         name = f"{env}-{obs}".replace(":", ".").replace("/", ".")
-        groups = figures.named(runs)
-        figures.learning_curves(groups).savefig(curves / f"{name}.png", dpi=100)
-        if all(figures.has(run, figures.PREDICTION) for run in runs):
-            figures.prediction_errors(groups).savefig(curves / f"{name}-prediction.png", dpi=100)
-        names.append(name)
-    head = "# Results\n\nWritten by `python experiments/results.py`; the protocol is in docs/evaluation.md.\n\n"
-    drawn = [f"curves/{file.name}" for file in sorted(curves.glob("*.png"))]
-    drawn += [f"runs/{file.name}" for file in sorted((out / "runs").glob("*-open-loop.png"))]
-    pictures = "\n".join(f"![{Path(file).stem}]({file})\n" for file in drawn)
-    tables = summary(kept) + of_acting(kept)
-    (out / "README.md").write_text(f"{head}{tables}\n{of_runs(kept)}\n{pictures}")
-    text = readme.read_text()
-    if any(text.count(mark) != 1 for mark in MARKS):
-        raise ValueError(f"readme: expected {readme} to hold each of the lines {MARKS} once; put them back")
-    before, rest = text.split(MARKS[0])
-    shown = "\n".join(f"![{name}](results/curves/{name}.png)\n" for name in names)
-    readme.write_text(f"{before}{MARKS[0]}\n{tables}\n{shown}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
+        groups = figures.named(of_task)
+        figures.learning_curves(groups).savefig(folder / f"{name}.png", dpi=100)
+        if all(figures.has(run, figures.PREDICTION) for run in of_task):
+            figures.prediction_errors(groups).savefig(folder / f"{name}-prediction.png", dpi=100)
+
+
+def _pictures(folder: str, names: list[str]) -> str:
+    return "\n".join(f"![{Path(name).stem}]({folder}/{name})\n" for name in names)
 
 
 def summary(kept: list[dict[str, Any]]) -> str:
+    """The table of all runs, what its columns mean, how published agents were trained, and scores across tasks."""
+    from latentplan.cli import aggregate
+
+    note = (
+        "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
+        "the columns are env_steps: the last evaluation up to them, at most a fifth before. Protocol: control steps "
+        "per decision, gradient steps per 1,000 env_steps, and records replayed per record collected; those of the "
+        "published agents are below. One seed shows that an agent learns, not how it compares.\n"
+    )
+    groups = aggregate.group(kept)
+    return table(kept) + note + _published_protocols(groups) + _aggregate(groups)
+
+
+def table(kept: list[dict[str, Any]]) -> str:
     """One row per environment, observation and variant: returns at milestones, with what was published."""
     from latentplan.cli import aggregate, published, runs
 
@@ -127,13 +149,7 @@ def summary(kept: list[dict[str, Any]]) -> str:
         cells.append(f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min")
         cells += [runs.protocol(group[0]), _published_at(published.curves(env, obs), last)]
         lines.append("| " + " | ".join(cells) + " |")
-    note = (
-        "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
-        "the columns are env_steps: the last evaluation up to them, at most a fifth before. Protocol: control steps "
-        "per decision, gradient steps per 1,000 env_steps, and records replayed per record collected; those of the "
-        "published agents are below.\n"
-    )
-    return "\n".join(lines) + "\n" + note + _published_protocols(groups) + _aggregate(groups)
+    return "\n".join(lines) + "\n"
 
 
 def _published_protocols(groups: Iterable[tuple[str, str, str]]) -> str:
@@ -170,8 +186,8 @@ def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
 
 
 def of_runs(runs: list[dict[str, Any]]) -> str:
-    """One row per run: where its data is, how far it went, and how it was made."""
-    lines = ["| run | env_steps | sittings | commit | hardware | command |", "|---|---|---|---|---|---|"]
+    """One row per run: where its data is, how far it went, in how many parts (resumed or not), and how it was made."""
+    lines = ["| run | env_steps | parts | commit | hardware | command |", "|---|---|---|---|---|---|"]
     for run in runs:
         done, asked = run["evaluations"][-1]["env_steps"] / 1000, run["config"]["run"]["env_steps"] / 1000
         reached = f"{done:.0f}k" if done >= asked else f"{done:.0f}k of {asked:.0f}k"
@@ -183,10 +199,10 @@ def of_runs(runs: list[dict[str, Any]]) -> str:
 
 
 def of_acting(runs: list[dict[str, Any]]) -> str:
-    """One row per model that was acted with in several ways, by `experiments/evaluate.py --act`."""
+    """One row per way of acting, for models that `experiments/evaluate.py --act` compared several ways with."""
     from latentplan.cli import aggregate
 
-    lines = ["\n| one model, acted with by | return | episodes | env_steps | run |", "|---|---|---|---|---|"]
+    lines = ["\n| one model, and what acts | return | episodes | env_steps | run |", "|---|---|---|---|---|"]
     for run in runs:
         for way, found in run.get("acting", {}).items():
             how = "its policy" if way == "policy" else f"{way}, its critic at a plan's end"

@@ -51,6 +51,7 @@ class BlockLinear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """[..., inputs] -> [..., size]."""
         dtype, inputs, outputs = jnp.dtype(self.style.dtype), x.shape[-1] // self.blocks, self.size // self.blocks
         kernel = self.param("kernel", INITS[self.style.weights], (self.blocks, inputs, outputs))
         bias = self.param("bias", jax.nn.initializers.zeros, (self.size,))
