@@ -58,7 +58,7 @@ def test_the_planner_that_is_added_as_an_example_plans():
     np.testing.assert_allclose(output.plan, jnp.broadcast_to(target, (2, 2)), atol=0.1)
     again = planner(None, None, jax.random.key(1), output.warm_start)
     assert again.info["elite_return"][0] >= output.info["elite_return"][0]
-    with pytest.raises(ValueError, match="planner.num_candidates: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="LocalSearchConfig.num_candidates: expected at least 1, got 0"):
         entry.config(num_candidates=0)
 
 

@@ -12,20 +12,22 @@ LIBRARY = ROOT / "src" / "latentplan"
 
 BASE = {"types", "transforms", "distributions"}
 MAY_IMPORT = {
+    "config": set(),
     "types": set(),
     "transforms": {"types"},
     "distributions": {"types", "transforms"},
     "losses": BASE,
-    "nets": BASE | {"losses"},
-    "models": BASE | {"losses", "nets"},
-    "planners": {"types"},  # planners receive functions and know no model
-    "agents": BASE | {"losses", "nets", "models", "planners"},
+    "nets": BASE | {"config", "losses"},
+    "models": BASE | {"config", "losses", "nets"},
+    "planners": {"types", "config"},  # planners receive functions and know no model
+    "agents": BASE | {"config", "losses", "nets", "models", "planners"},
     "files": set(),
-    "replay": {"types", "files"},
-    "envs": {"types"},
-    "driver": {"types", "files", "replay", "envs"},  # the driver sees an agent only through the Agent record
-    "presets": BASE | {"losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
-    "cli": BASE | {"losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets", "files"},
+    "replay": {"types", "config", "files"},
+    "envs": {"types", "config"},
+    "driver": {"types", "config", "files", "replay", "envs"},  # the driver sees an agent only through the Agent record
+    "presets": BASE | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
+    "cli": BASE
+    | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets", "files"},
 }
 """Room -> the other rooms it may import from."""
 

@@ -497,11 +497,11 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
         (lambda: LossConfig(free_nats=-1.0), "free_nats"),
         (lambda: PlaNetConfig(action_noise=-0.1), "action_noise"),
         (lambda: random_choices(1.5), "action_noise"),
-        (lambda: ActorConfig(min_std=0.0), "actor.min_std"),
-        (lambda: ActorConfig(kind="normal", min_std=1.0), "actor.min_std"),
-        (lambda: WorldModelConfig(kind="lstm"), "model.kind"),
-        (lambda: WorldModelConfig(activation="gelu"), "model.activation"),
-        (lambda: WorldModelConfig(dtype="float64"), "model.dtype"),
+        (lambda: ActorConfig(min_std=0.0), "ActorConfig.min_std"),
+        (lambda: ActorConfig(kind="normal", min_std=1.0), "ActorConfig.min_std"),
+        (lambda: WorldModelConfig(kind="lstm"), "WorldModelConfig.kind"),
+        (lambda: WorldModelConfig(activation="gelu"), "WorldModelConfig.activation"),
+        (lambda: WorldModelConfig(dtype="float64"), "WorldModelConfig.dtype"),
     ],
 )
 def test_a_wrong_config_names_the_field(make_config, field):

@@ -259,7 +259,7 @@ def test_replayed_values_need_two_steps(monkeypatch):
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
     loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
     batch = jax.tree.map(lambda x: jnp.asarray(x[:1, :N]), make_batch(length=5))
-    with pytest.raises(ValueError, match=r"replay\.batch_length: expected at least 2"):
+    with pytest.raises(ValueError, match=r"CriticV3Config\.replay_scale: expected 0 with windows of one record"):
         loss({"actor": ACTING, "critic": VALUING}, SLOW, Range(0.0, 1.0), batch, jax.random.key(0))
 
 
@@ -500,11 +500,11 @@ def test_choices_keep_their_whole_gradient_in_imagination():
 @pytest.mark.parametrize(
     ("version", "parts", "field"),
     [
-        ("dreamer_v1", {"model": {"kind": "rnn"}}, "model.kind"),
-        ("dreamer_v2", {"model": {"kind": "rnn", "classes": 0, "cell": "gru"}}, "model.kind"),
-        ("dreamer_v1", {"behaviour": {"entropy_scale": 0.1}}, "behaviour.entropy_scale"),
-        ("dreamer_v2", {"actor": {"kind": "tanh_normal"}}, "actor.kind"),
-        ("dreamer_v3", {"actor": {"kind": "tanh_normal"}}, "actor.kind"),
+        ("dreamer_v1", {"model": {"kind": "rnn"}}, "WorldModelConfig.kind"),
+        ("dreamer_v2", {"model": {"kind": "rnn", "classes": 0, "cell": "gru"}}, "WorldModelConfig.kind"),
+        ("dreamer_v1", {"behaviour": {"entropy_scale": 0.1}}, "BehaviourConfig.entropy_scale"),
+        ("dreamer_v2", {"actor": {"kind": "tanh_normal"}}, "ActorConfig.kind"),
+        ("dreamer_v3", {"actor": {"kind": "tanh_normal"}}, "ActorConfig.kind"),
     ],
 )
 def test_parts_that_do_not_fit_a_version_are_refused(version, parts, field):

@@ -219,13 +219,16 @@ def test_pixels_go_from_0_to_1():
 @pytest.mark.parametrize(
     ("make_config", "field"),
     [
-        (lambda: TDMPCLossConfig(discount=1.5), "loss.discount"),
-        (lambda: TDMPCLossConfig(shift=-1), "loss.shift"),
-        (lambda: TDMPCOptimizerConfig(target_every=0), "optimizer.target_every"),
-        (lambda: TDMPCOptimizerConfig(target_rate=2.0), "optimizer.target_rate"),
-        (lambda: ScheduleConfig(updates=0), "schedule"),
+        (lambda: TDMPCLossConfig(discount=1.5), "TDMPCLossConfig.discount"),
+        (lambda: TDMPCLossConfig(shift=-1), "TDMPCLossConfig.shift"),
+        (lambda: TDMPCOptimizerConfig(target_every=0), "TDMPCOptimizerConfig.target_every"),
+        (lambda: TDMPCOptimizerConfig(target_rate=2.0), "TDMPCOptimizerConfig.target_rate"),
+        (lambda: ScheduleConfig(updates=0), "ScheduleConfig.updates"),
         (lambda: TDMPCConfig(policy_std=-1.0), "policy_std"),
-        (lambda: TDMPCConfig(model=replace(TDMPCConfig().model, predict_terminal=True)), "model.predict_terminal"),
+        (
+            lambda: TDMPCConfig(model=replace(TDMPCConfig().model, predict_terminal=True)),
+            "Config.predict_terminal",
+        ),
     ],
 )
 def test_mistakes_name_the_field(make_config, field):

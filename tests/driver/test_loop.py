@@ -259,7 +259,7 @@ def test_priorities_are_part_of_what_is_resumed(tmp_path):
 
 
 def test_an_agent_without_priorities_refuses_a_replay_that_draws_by_them(tmp_path):
-    with pytest.raises(ValueError, match="replay.priority_exponent: expected 0 for an agent that gives no priorities"):
+    with pytest.raises(ValueError, match="priority_exponent: expected 0, as the agent gives no priorities"):
         run(tmp_path / "run", replay=dataclasses.replace(REPLAY, priority_exponent=0.6))
 
 

@@ -43,9 +43,12 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(monkeypatch):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"sticky_actions": 1.0}, "atari.sticky_actions: expected a probability from 0 to below 1, got 1.0"),
-        ({"sticky_actions": -0.1}, "atari.sticky_actions: .*got -0.1"),
-        ({"noops": -1}, "atari.noops: expected at least 0 frames, got -1"),
+        (
+            {"sticky_actions": 1.0},
+            "AtariConfig.sticky_actions: expected at least 0 and less than 1, got 1.0",
+        ),
+        ({"sticky_actions": -0.1}, "AtariConfig.sticky_actions: .*got -0.1"),
+        ({"noops": -1}, "AtariConfig.noops: expected at least 0, got -1"),
     ],
 )
 def test_a_config_checks_itself(fields, message):

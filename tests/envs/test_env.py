@@ -63,13 +63,13 @@ def assert_same(one, other):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"obs": "sound"}, "obs: expected 'pixels' or 'state', got 'sound'"),
+        ({"obs": "sound"}, "EnvConfig.obs: expected one of pixels, state, got 'sound'"),
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
-        ({"obs": "state", "grayscale": True}, "grayscale: expected False, as obs=state has no frames, got True"),
-        ({"frame_stack": 0}, "frame_stack: expected at least 1 frame, got 0"),
-        ({"camera": -2}, "camera: expected a camera from 0"),
-        ({"render_quality": "best"}, "render_quality: expected 'full' or 'fast', got 'best'"),
+        ({"obs": "state", "grayscale": True}, "grayscale: expected False, as obs = state has no frames, got True"),
+        ({"frame_stack": 0}, "frame_stack: expected at least 1, got 0"),
+        ({"camera": -2}, "camera: expected at least -1, got -2"),
+        ({"render_quality": "best"}, "render_quality: expected one of full, fast, got 'best'"),
     ],
 )
 def test_a_config_checks_itself(fields, message):

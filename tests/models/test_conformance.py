@@ -380,7 +380,7 @@ def test_bfloat16_pixels_are_encoded_and_decoded_to_float32(tiny_model_config, t
     ],
 )  # fmt: skip
 def test_a_wrong_config_names_its_field_and_the_value(field, value):
-    with pytest.raises(ValueError, match=rf"model\.{field}.*{value}"):
+    with pytest.raises(ValueError, match=rf"WorldModelConfig\.{field}.*{value}"):
         WorldModelConfig(**{field: value})
 
 

@@ -150,5 +150,5 @@ def test_the_block_cell_is_a_dense_one_with_block_diagonal_matrices():
 
 
 def test_blocks_that_do_not_divide_the_state_are_refused():
-    with pytest.raises(ValueError, match=r"model\.deter: expected a multiple of model\.blocks = 4, got 6"):
+    with pytest.raises(ValueError, match=r"size: expected a multiple of blocks = 4, got 6"):
         make_recurrent_step(3, 2, 6, hidden=4, layers=1, style=Style(activation="silu"), cell="block", blocks=4)

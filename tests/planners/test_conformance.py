@@ -279,7 +279,7 @@ def test_discrete_actions_are_one_hot_and_the_best_sequence_is_found(name):
 
 
 def test_a_share_of_uniform_choice_above_one_is_refused():
-    with pytest.raises(ValueError, match="planner.min_std: expected at most 1"):
+    with pytest.raises(ValueError, match="MPPIConfig.min_std: expected at most 1"):
         PLANNERS["mppi"].make(PLANNERS["mppi"].config(min_std=1.5, max_std=2.0), 3, reward, discrete=True)
 
 

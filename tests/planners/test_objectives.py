@@ -153,9 +153,9 @@ def test_risk_is_the_spread_of_the_return_over_the_models_own_draws():
 
 
 def test_objectives_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="objective.discount: expected 0 to 1, got 1.5"):
+    with pytest.raises(ValueError, match="ObjectiveConfig.discount: expected 0 to 1, got 1.5"):
         ObjectiveConfig(discount=1.5)
-    with pytest.raises(ValueError, match="objective.risk_samples.*at least 2 with a risk_penalty, got 1"):
+    with pytest.raises(ValueError, match="risk_samples: expected at least 2 with risk_penalty = 1.0, got 1"):
         ObjectiveConfig(risk_penalty=1.0)
 
 

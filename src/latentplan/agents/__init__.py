@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from latentplan.agents.config import AgentConfig
 from latentplan.agents.dreamer.v1 import DreamerV1Config, make_dreamer_v1
 from latentplan.agents.dreamer.v2 import DreamerV2Config, make_dreamer_v2
 from latentplan.agents.dreamer.v3 import DreamerV3Config, make_dreamer_v3
@@ -20,7 +21,7 @@ class AgentEntry(NamedTuple):
         make: (config, spec) -> Agent.
     """
 
-    config: type
+    config: type[AgentConfig]
     make: Callable[[Any, Any], Agent]
 
 
@@ -32,7 +33,6 @@ AGENTS: dict[str, AgentEntry] = {
     "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc),
     "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
 }
-AgentConfig = DreamerV1Config | DreamerV2Config | DreamerV3Config | PlaNetConfig | TDMPCConfig | TDMPC2Config
 
 
 def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:

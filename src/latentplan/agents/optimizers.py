@@ -6,32 +6,26 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from latentplan.config import ClipNorm, Config, PositiveFloat, Share
 from latentplan.types import Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdamsConfig:
+class AdamsConfig(Config):
     """Adam for the model, the actor and the critic. Defaults: Dreamer V1 (danijar/dreamer, `dreamer.py`)."""
 
-    model_rate: float = 6e-4
+    model_rate: PositiveFloat = 6e-4
     """Step size of the model. Dreamer V2: 3e-4 on the control suite, 2e-4 on Atari."""
-    actor_rate: float = 8e-5
+    actor_rate: PositiveFloat = 8e-5
     """Of the actor. Dreamer V2: 8e-5, 4e-5."""
-    critic_rate: float = 8e-5
+    critic_rate: PositiveFloat = 8e-5
     """Of the critic. Dreamer V2: 8e-5, 1e-4."""
-    eps: float = 1e-7
+    eps: PositiveFloat = 1e-7
     """Adam's epsilon. Dreamer V2: 1e-5."""
-    clip_norm: float = 100.0
+    clip_norm: ClipNorm = 100.0
     """Largest global norm of each gradient."""
-    weight_decay: float = 0.0
+    weight_decay: Share = 0.0
     """Share of every parameter that is lost at every update. Dreamer V2: 1e-6."""
-
-    def __post_init__(self) -> None:
-        for name in ("model_rate", "actor_rate", "critic_rate", "eps", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
-        if not 0 <= self.weight_decay < 1:
-            raise ValueError(f"optimizer.weight_decay: expected 0 <= weight_decay < 1, got {self.weight_decay}")
 
 
 def laprop(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,18 @@ import optax
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
+from latentplan.agents.config import AgentConfig
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.config import (
+    Bound,
+    ClipNorm,
+    Config,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Rate,
+)
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import (
@@ -22,7 +33,7 @@ from latentplan.losses.overshooting import (
 )
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, make_world_model
-from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import ObjectiveConfig, model_returns, penalise_risk
 from latentplan.types import (
@@ -40,121 +51,77 @@ from latentplan.types import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossConfig:
+class LossConfig(Config):
     """What the model minimises. Defaults: PlaNet (arXiv 1811.04551v5, appendix A), overshooting off."""
 
-    reward_scale: float = 10.0
+    reward_scale: NonNegativeFloat = 10.0
     """Weight of the reward's log-likelihood."""
-    observation_start: float = 1.0
+    observation_start: Rate = 1.0
     """Weight of the observation's log-likelihood at the first update. It rises to 1; PlaNet's is 1 throughout."""
-    observation_ramp: int = 0
+    observation_ramp: NonNegativeInt = 0
     """Updates over which it does, by the same factor in each."""
-    terminal_scale: float = 10.0
+    terminal_scale: NonNegativeFloat = 10.0
     """Weight of a termination's log-likelihood, where it is predicted. PlaNet predicts none; as much as a reward's."""
-    free_nats: float = 3.0
+    free_nats: NonNegativeFloat = 3.0
     """KL per step that costs nothing, in nats."""
-    dynamics_scale: float = 1.0
+    dynamics_scale: Annotated[float, Bound(ge=1)] = 1.0
     """Weight of the KL's gradient to the prior, when that to the posterior has 1. Above 1, dynamics are learned faster
     than beliefs are made predictable (KL balancing, Dreamer V2, algorithm 2); PlaNet has none."""
-    global_prior_scale: float = 0.0
+    global_prior_scale: NonNegativeFloat = 0.0
     """Weight of KL(posterior || N(0, 1)). PlaNet's first release had 0.1."""
-    overshooting_distance: int = 1
+    overshooting_distance: PositiveInt = 1
     """D, latent overshooting distance in decisions; 1 is the plain KL. PlaNet's first release had up to 49."""
-    overshooting_beta: tuple[float, ...] = (1.0,)
+    overshooting_beta: tuple[NonNegativeFloat, ...] = (1.0,)
     """Weights of the KL per distance, from 1; the last one holds for all further distances."""
     overshooting_average: Average = "released"
     """How the KLs of all distances become one loss. released: that of distance 1 at its own weight, and the mean over
     further distances on top, as PlaNet's first release. eq7: the mean over all distances, as the paper's equation 7."""
-    overshooting_reward_scale: float = 0.0
+    overshooting_reward_scale: NonNegativeFloat = 0.0
     """Weight of the reward predicted from 2 to D steps before. PlaNet's first release had 100."""
-    observation_overshooting_distance: int | None = None
+    observation_overshooting_distance: NonNegativeInt | None = None
     """Decode observations and rewards predicted 1 to this many steps before; None is 1 for the rnn, else 0 (off)."""
 
-    def __post_init__(self) -> None:
-        if self.overshooting_distance < 1:
-            raise ValueError(
-                f"loss.overshooting_distance: expected at least 1 (the plain KL), got {self.overshooting_distance}"
-            )
-        if not self.overshooting_beta or min(self.overshooting_beta) < 0:
-            raise ValueError(
-                f"loss.overshooting_beta: expected one or more weights >= 0, got {self.overshooting_beta}; "
-                "give one weight per distance, the last holds for the rest"
-            )
-        if self.overshooting_average not in get_args(Average):
-            raise ValueError(
-                f"loss.overshooting_average: expected one of {get_args(Average)}, got {self.overshooting_average!r}"
-            )
-        if self.dynamics_scale < 1:
-            raise ValueError(
-                f"loss.dynamics_scale: expected at least 1 (the plain KL), got {self.dynamics_scale}; PlaNet has 1"
-            )
-        if not 0 < self.observation_start <= 1 or self.observation_ramp < 0:
-            raise ValueError(
-                "loss.observation_start, loss.observation_ramp: expected 0 < start <= 1 and ramp >= 0 updates, "
-                f"got {self.observation_start} and {self.observation_ramp}"
-            )
-        if self.observation_start < 1 and not self.observation_ramp:
-            raise ValueError(
-                "loss.observation_ramp: expected a number of updates, as loss.observation_start is "
-                f"{self.observation_start}, got 0"
-            )
-        for name in (
-            "reward_scale",
-            "terminal_scale",
-            "free_nats",
-            "global_prior_scale",
-            "overshooting_reward_scale",
-            "observation_overshooting_distance",
-        ):
-            if (getattr(self, name) or 0) < 0:
-                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
+    def check(self) -> None:
+        """Rules between fields."""
+        advice = "give one weight per distance, the last holds for the rest"
+        self.require(self.overshooting_beta, "overshooting_beta", "one or more weights", advice)
+        ramped = self.observation_start == 1 or self.observation_ramp > 0
+        some = f"a number of updates, as observation_start = {self.observation_start}"
+        self.require(ramped, "observation_ramp", some, "3,000 is a start")
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
+class OptimizerConfig(Config):
     """Adam. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Step size."""
-    eps: float = 1e-4
+    eps: PositiveFloat = 1e-4
     """Adam's epsilon."""
-    clip_norm: float = 1000.0
+    clip_norm: ClipNorm = 1000.0
     """Largest global norm of the gradient."""
-    ramp: int = 0
+    ramp: NonNegativeInt = 0
     """Updates over which the learning rate rises linearly from zero. PlaNet's first release had a ramp of 10,000
     sequences, which are 200 updates of 50."""
 
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.eps <= 0:
-            raise ValueError(
-                "optimizer: expected learning_rate, eps and clip_norm > 0, "
-                f"got {self.learning_rate}, {self.eps} and {self.clip_norm}"
-            )
-        if self.ramp < 0:
-            raise ValueError(f"optimizer.ramp: expected at least 0 updates, got {self.ramp}; 0 is no ramp")
-
 
 @dataclass(frozen=True, kw_only=True)
-class PlaNetConfig:
+class PlaNetConfig(AgentConfig):
     """Everything the agent is built from."""
 
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     """The world model."""
     loss: LossConfig = field(default_factory=LossConfig)
     """What the model minimises."""
-    planner: PlannerConfig = field(default_factory=CEMConfig)
+    planner: AnyPlanner = field(default_factory=CEMConfig)
     """The planner that acts."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """What a plan is worth."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """How the model learns."""
-    action_noise: float = 0.3
+    action_noise: NonNegativeFloat = 0.3
     """Standard deviation of the exploration noise, in action units; none at evaluation. Discrete actions: the share of
     random ones."""
-
-    def __post_init__(self) -> None:
-        if not self.action_noise >= 0:
-            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}; the paper uses 0.3")
 
 
 def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
@@ -244,12 +211,12 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
 
     def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, dict[str, Array]]:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
-        if distance > len(batch.reward):
-            raise ValueError(
-                "loss.overshooting_distance, loss.observation_overshooting_distance: expected at most the window's "
-                f"{len(batch.reward)} steps, got {losses.overshooting_distance} and {decoded}; "
-                "lower them or raise replay.batch_length"
-            )
+        steps, advice = len(batch.reward), "lower it, or raise the replay's batch_length"
+        for name, far in (
+            ("overshooting_distance", losses.overshooting_distance),
+            ("observation_overshooting_distance", decoded),
+        ):
+            losses.require(far <= steps, name, f"at most the window's {steps} steps", advice)
         observation = model.preprocess(batch.observation, pixel_key)
         initial = model.initial(batch.reward.shape[1:])
         embeds = model.encode(params, observation)

@@ -5,25 +5,33 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
+
+
+def _planners() -> list[str]:
+    from latentplan.planners import PLANNERS
+
+    return list(PLANNERS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Config):
     """Evaluate a trained agent without exploration noise."""
 
     logdir: str
     """Folder of the run."""
-    episodes: int = 10
+    episodes: PositiveInt = 10
     """Episodes to run."""
-    num_envs: int = 1
+    num_envs: PositiveInt = 1
     """Environments in parallel, each in a process."""
-    seed: int = 1000
+    seed: NonNegativeInt = 1000
     """Seed of the episodes' starts and of the planner; training uses others."""
     act: tuple[Literal["policy", "planner"], ...] = ()
     """Of an agent with a policy: act by it, plan over its model with its critic at a plan's end, or both in turn; the
     returns are kept in the run's acting.json. None: as it was trained."""
-    planner: Literal["", "cem", "icem", "mppi", "gradient", "shooting"] = ""
+    planner: Annotated[str, OneOf(_planners, "")] = ""
     """What plans over the run's model, as its preset has it. Empty: what the run was trained with, or cem where that is
     a policy."""
     video: str = ""
@@ -40,10 +48,10 @@ def main(argv: list[str]) -> int:
         Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import tyro
+    from latentplan.cli import options
 
     try:
-        _evaluate(tyro.cli(Evaluation, args=argv, description=__doc__))
+        _evaluate(options.parse(Evaluation, argv, __doc__))
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
@@ -62,8 +70,6 @@ def _evaluate(options: Evaluation) -> None:
 
     if options.planner and options.act and "planner" not in options.act:
         raise ValueError(f"planner: expected none with --act policy, got {options.planner}; add --act planner")
-    if options.episodes < 1:
-        raise ValueError(f"episodes: expected at least 1, got {options.episodes}")
     compilation.configure()
     logdir = Path(options.logdir)
     experiment = from_dict(Experiment, read_config(logdir)[0])

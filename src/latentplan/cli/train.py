@@ -50,6 +50,7 @@ def complain(line: str) -> None:
 def _run(argv: list[str], console) -> int:
     from latentplan.agents import make_agent
     from latentplan.cli.display import Display
+    from latentplan.cli.options import naming_options
     from latentplan.driver import compilation, loop
     from latentplan.driver.job import Job, check_job
     from latentplan.driver.logging import prepare_logdir
@@ -57,7 +58,10 @@ def _run(argv: list[str], console) -> int:
 
     compilation.configure()
     experiment = parse(argv, console)
-    with Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers:
+    with (
+        naming_options(experiment),
+        Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers,
+    ):
         agent = make_agent(experiment.agent_config, workers.spec)
         job = Job(
             agent=agent,
@@ -85,9 +89,8 @@ def _run(argv: list[str], console) -> int:
 
 def parse(argv: list[str], console):
     """The experiment a command line asks for: its preset, changed by its flags."""
-    import tyro
-
-    from latentplan.presets import PROTOCOLS, Experiment, make_preset, resolve_preset
+    from latentplan.cli import options
+    from latentplan.presets import PROTOCOLS, make_preset, resolve_preset
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--env", default="walker_walk")
@@ -103,14 +106,12 @@ def parse(argv: list[str], console):
     default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
     default = dataclasses.replace(default, preset=known.preset)
     try:
-        experiment = tyro.cli(
-            Experiment, args=argv, default=default, description=__doc__, config=(tyro.conf.AvoidSubcommands,)
-        )
+        experiment = options.parse(default, argv, __doc__)
     except SystemExit as exit:
         for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
             complain(line)
         raise
-    return dataclasses.replace(experiment, preset=preset)  # type: ignore[arg-type]
+    return dataclasses.replace(experiment, preset=preset)
 
 
 def others_settings(argv: list[str], agent: str, planner: str) -> list[str]:

@@ -233,7 +233,7 @@ def _check_structure(path: Path, expected: dict[str, str], got: dict[str, str]) 
         more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise ValueError(
             f"checkpoint {path}: it holds another tree. {'; '.join(lines)}{more}. "
-            "Use the configuration that made it, or another --logdir"
+            "Use the configuration that made it, or another folder"
         )
 
 

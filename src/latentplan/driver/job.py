@@ -71,5 +71,5 @@ def update_metrics(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStru
     sample = jax.eval_shape(replay.sample, memory, key)
     _, metrics = jax.eval_shape(agent.update, jax.eval_shape(agent.init, key), sample, key)
     if replay.priorities(memory) is not None and "priority" not in metrics:
-        raise ValueError("replay.priority_exponent: expected 0 for an agent that gives no priorities; tdmpc does")
+        raise ValueError("priority_exponent: expected 0, as the agent gives no priorities; TD-MPC does")
     return metrics

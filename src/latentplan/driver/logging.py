@@ -182,7 +182,7 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
     """
     logdir = Path(path).expanduser().absolute()
     if logdir.exists() and not logdir.is_dir():
-        raise ValueError(f"logdir: expected a directory, got the file {logdir}; choose another --logdir")
+        raise ValueError(f"logdir: expected a directory, got the file {logdir}; choose another")
     probe = logdir / f"{TEMPORARY}probe"
     try:
         with clear_disk_errors(logdir):
@@ -196,7 +196,7 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
     except OSError as error:
         raise ValueError(
             f"logdir: expected a directory that can be written, got {logdir} ({error.strerror}); "
-            "choose another --logdir or change its permissions"
+            "choose another or change its permissions"
         ) from error
     return logdir
 

@@ -73,9 +73,7 @@ def check_memory(config: ReplayConfig, spec: EnvSpec, device: jax.Device | None 
         return
     fitting = int(_USABLE * free) // record_bytes(spec)
     fitting = fitting // 1000 * 1000 if fitting >= 1000 else fitting
-    advice = f"set --replay.capacity {fitting}" if fitting >= config.batch_length else "free some memory"
-    raise ValueError(
-        f"replay.capacity: expected at most {_USABLE * free / _GIB:.2f} GiB ({_USABLE:.0%} of the "
-        f"{free / _GIB:.2f} GiB free on {device}), got {needed / _GIB:.2f} GiB for {config.capacity} records of "
-        f"{record_bytes(spec)} bytes; {advice}"
-    )
+    advice = f"set it to {fitting}" if fitting >= config.batch_length else "free some memory"
+    usable = f"{_USABLE * free / _GIB:.2f} GiB, {_USABLE:.0%} of the {free / _GIB:.2f} GiB free on {device}"
+    here = f"at most {fitting} records of {record_bytes(spec)} bytes ({usable})"
+    config.require(False, "capacity", here, advice)

@@ -7,9 +7,11 @@ import platform
 import subprocess
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin
 
 import jax
+
+from latentplan.config import ConfigOf, field_hints, split_hint
 
 PACKAGES = (
     "latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "flashbax", "orbax-checkpoint",
@@ -111,7 +113,7 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
     Raises:
         ValueError: a field is unknown or missing: the file is of another version.
     """
-    hints = get_type_hints(cls)
+    hints = field_hints(cls)
     unknown, missing = sorted(values.keys() - hints.keys()), sorted(hints.keys() - values.keys())
     if unknown or missing:
         raise ValueError(
@@ -127,11 +129,13 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
 
 
 def _restore(hint: Any, value: Any) -> Any:
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    kind, extras = split_hint(hint)
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     records = [option for option in options if dataclasses.is_dataclass(option)]
+    records = next((list(extra.classes) for extra in extras if isinstance(extra, ConfigOf)), records)
     if records and isinstance(value, dict):
         # Of several kinds, the one that knows most of these fields, and has fewest others.
-        fields = {record: get_type_hints(record).keys() for record in records}
+        fields = {record: field_hints(record).keys() for record in records}
         nearest = min(records, key=lambda kind: (len(value.keys() - fields[kind]), len(fields[kind] - value.keys())))
         return from_dict(nearest, value)  # type: ignore[arg-type]
     for option in options:

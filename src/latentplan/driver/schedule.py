@@ -1,53 +1,49 @@
 """What a run does next, as a pure function of where it stands."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from latentplan.config import Config, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Config):
     """One training run's schedule. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Seed of everything random in the run."""
-    env_steps: int = 1_000_000
+    env_steps: PositiveInt = 1_000_000
     """Length of the run in simulator control steps, action repeat counted. May be raised when resuming."""
-    num_envs: int = 1
+    num_envs: PositiveInt = 1
     """Environments that run in parallel, each in a process; episodes are collected this many at a time."""
-    seed_episodes: int = 5
+    seed_episodes: PositiveInt = 5
     """Episodes of random actions before learning starts."""
-    seed_decisions: int = 0
+    seed_decisions: NonNegativeInt = 0
     """Decisions of random actions before learning starts, at least. TD-MPC2 has 1,000."""
-    updates_per_episode: int = 100
+    updates_per_episode: NonNegativeInt = 100
     """Gradient steps per collected episode."""
-    updates_per_decision: float = 0.0
+    updates_per_decision: NonNegativeFloat = 0.0
     """Gradient steps per collected decision, those of the seed episodes included; above 0 it takes the place of
     updates_per_episode. TD-MPC2 has 1."""
     overlap: bool = False
     """Collect while learning: the next episodes act on the parameters from before these updates. PlaNet alternates."""
-    eval_every: int = 25_000
+    eval_every: PositiveInt = 25_000
     """Evaluate after the first learning phase, then whenever another so many env_steps are collected."""
-    eval_episodes: int = 10
+    eval_episodes: PositiveInt = 10
     """Episodes per evaluation, without exploration noise."""
-    checkpoint_every: int = 5_000
+    checkpoint_every: PositiveInt = 5_000
     """Save whenever another so many env_steps are collected. After a kill, what came after that is done again."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: PositiveInt = 2
     """Checkpoints kept, newest first."""
-    open_loop_context: int = 5
+    open_loop_context: PositiveInt = 5
     """Steps an open-loop prediction sees before it imagines the rest, in decisions."""
-    open_loop_length: int = 50
+    open_loop_length: PositiveInt = 50
     """Steps of an open-loop prediction in all, in decisions."""
 
-    def __post_init__(self) -> None:
-        least = {"seed": 0, "updates_per_episode": 0, "updates_per_decision": 0, "seed_decisions": 0}
-        for name, value in asdict(self).items():
-            if name != "overlap" and value < least.get(name, 1):
-                raise ValueError(f"{name}: expected at least {least.get(name, 1)}, got {value}")
-        if self.open_loop_context >= self.open_loop_length:
-            raise ValueError(
-                f"open_loop_context: expected less than open_loop_length = {self.open_loop_length}, "
-                f"got {self.open_loop_context}"
-            )
+    def check(self) -> None:
+        """Rules between fields."""
+        short = f"less than open_loop_length = {self.open_loop_length}"
+        self.require(self.open_loop_context < self.open_loop_length, "open_loop_context", short, "lower it")
 
 
 class Progress(NamedTuple):

@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 from gymnasium.wrappers import TimeLimit
 
+from latentplan.config import Config, NonNegativeInt, Share
 from latentplan.envs.gymnasium import import_module
 from latentplan.envs.suite import DebugRun, Suite, UnknownTask
 
@@ -32,28 +33,18 @@ _NOOP = 0  # the first action, where a game has it
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtariConfig:
+class AtariConfig(Config):
     """How Atari games are played; of no meaning elsewhere."""
 
-    sticky_actions: float = 0.25
+    sticky_actions: Share = 0.25
     """Probability with which a frame repeats the action before, whatever is chosen. Atari 100k has 0."""
 
-    noops: int = 30
+    noops: NonNegativeInt = 30
     """Most frames of doing nothing that begin an episode; how many is drawn evenly from 0 to this. DreamerV3 had 0 when
     it was published."""
 
     all_actions: bool = False
     """Choose among all 18 actions of the joystick, as DreamerV3, and not among those that the game uses."""
-
-    def __post_init__(self) -> None:
-        """Refuses values that no game can have."""
-        if not 0 <= self.sticky_actions < 1:
-            raise ValueError(
-                f"atari.sticky_actions: expected a probability from 0 to below 1, got {self.sticky_actions}. "
-                "At 1 no action would ever reach the game; published are 0.25 and 0."
-            )
-        if self.noops < 0:
-            raise ValueError(f"atari.noops: expected at least 0 frames, got {self.noops}. 0 begins without any.")
 
 
 def has(name: str) -> bool:

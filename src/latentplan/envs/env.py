@@ -5,7 +5,7 @@ Worker processes import this module and not JAX: keep JAX out of what it imports
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.wrappers import (
     TransformObservation,
 )
 
+from latentplan.config import Bound, Config, PositiveInt
 from latentplan.envs import images, suite_of, unknown_environment
 from latentplan.envs.atari import AtariConfig
 from latentplan.envs.suite import Suite, UnknownTask
@@ -28,59 +29,45 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnvConfig:
+class EnvConfig(Config):
     """How an environment is presented to an agent."""
 
     obs: Literal["pixels", "state"] = "pixels"
     """What the agent sees: frames, which are the environment's observation where that is an image and rendered where
     it is not, or the simulator's own vector."""
 
-    action_repeat: int | None = None
+    action_repeat: PositiveInt | None = None
     """Control steps each action is held for. None: the paper's for the task (Atari: 4, gymnasium: 1)."""
 
-    image_size: int = 64
+    image_size: PositiveInt = 64
     """Height and width of a frame, in pixels."""
 
     grayscale: bool = False
     """Frames have one channel, how bright a pixel is, and not three."""
 
-    frame_stack: int = 1
+    frame_stack: PositiveInt = 1
     """How many of the newest frames an observation of pixels holds, one behind the other as channels. A model without
     memory needs more than one to see speed; TD-MPC2 has 3."""
 
-    camera: int = 0
+    camera: Annotated[int, Bound(ge=-1)] = 0
     """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
 
     render_quality: Literal["full", "fast"] = "full"
     """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
     shadows, several times faster where no GPU renders."""
 
-    supersample: int = 1
+    supersample: PositiveInt = 1
     """dm_control draws frames this many times as wide and high, and they are averaged down: small frames then show
     where between two pixels a thin body lies."""
 
     atari: AtariConfig = field(default_factory=AtariConfig)
     """How Atari games (ALE/...) are played."""
 
-    def __post_init__(self) -> None:
-        """Refuses values that no environment can have."""
-        if self.obs not in ("pixels", "state"):
-            raise ValueError(f"obs: expected 'pixels' or 'state', got {self.obs!r}.")
-        if self.action_repeat is not None and self.action_repeat < 1:
-            raise ValueError(f"action_repeat: expected at least 1 control step, got {self.action_repeat}.")
-        if self.image_size < 1:
-            raise ValueError(f"image_size: expected at least 1 pixel, got {self.image_size}.")
-        if self.grayscale and self.obs != "pixels":
-            raise ValueError("grayscale: expected False, as obs=state has no frames, got True. Use obs=pixels.")
-        if self.frame_stack < 1 or (self.frame_stack > 1 and self.obs != "pixels"):
-            expected = "at least 1 frame" if self.obs == "pixels" else "1, as obs=state has no frames"
-            raise ValueError(f"frame_stack: expected {expected}, got {self.frame_stack}.")
-        if self.camera < -1:
-            raise ValueError(f"camera: expected a camera from 0, or -1 for the free one, got {self.camera}.")
-        if self.render_quality not in ("full", "fast"):
-            raise ValueError(f"render_quality: expected 'full' or 'fast', got {self.render_quality!r}.")
-        if self.supersample < 1:
-            raise ValueError(f"supersample: expected at least 1, which is none, got {self.supersample}.")
+    def check(self) -> None:
+        """Rules between fields."""
+        for name, plain in {"grayscale": False, "frame_stack": 1}.items():
+            fits = self.obs == "pixels" or getattr(self, name) == plain
+            self.require(fits, name, f"{plain}, as obs = state has no frames", "use obs = pixels")
 
 
 def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnasium.Env:

@@ -60,11 +60,11 @@ def check_length(records: int) -> None:
     """Refuses windows that hold no transition.
 
     Raises:
-        ValueError: naming the setting.
+        ValueError: there are less than two records.
     """
     if records < 2:
         raise ValueError(
-            f"replay.batch_length: expected at least 2 records, so that there is a transition, got {records}; "
+            f"batch_length: expected at least 2 records, so that there is a transition, got {records}; "
             "TD-MPC has 6, TD-MPC2 4"
         )
 

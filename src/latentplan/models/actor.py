@@ -3,58 +3,48 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import Config, NonNegativeFloat, NonNegativeInt, OneOf, PositiveFloat, PositiveInt, Share
 from latentplan.distributions import Distribution, Gaussian, TanhGaussian, TruncatedGaussian
 from latentplan.nets.mlp import make_mlp, make_one_hot_mlp
-from latentplan.nets.network import Network, Style
+from latentplan.nets.network import Activation, Network, Norm, Style, Weights
 from latentplan.types import Array, EnvSpec, Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActorConfig:
+class ActorConfig(Config):
     """What acts. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
 
-    kind: Literal["tanh_normal", "truncated_normal", "normal"] = "tanh_normal"
+    kind: Annotated[str, OneOf(lambda: _SHAPES)] = "tanh_normal"
     """Of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1, 1] (V3).
     Discrete ones are one-hot."""
-    hidden: int = 400
+    hidden: PositiveInt = 400
     """Units per hidden layer."""
-    layers: int = 4
+    layers: NonNegativeInt = 4
     """Hidden layers."""
-    activation: Literal["relu", "elu", "silu", "tanh"] = "elu"
+    activation: Activation = "elu"
     """Activation."""
-    norm: Literal["none", "layer", "rms"] = "none"
+    norm: Norm = "none"
     """What normalises features before each activation. Dreamer V3 has rms."""
-    weights: Literal["glorot", "truncated"] = "glorot"
+    weights: Weights = "glorot"
     """Weight initialisation."""
-    output_scale: float = 1.0
+    output_scale: NonNegativeFloat = 1.0
     """Of the last layer's initial weights. Dreamer V3 has 0.01."""
-    min_std: float = 1e-4
+    min_std: PositiveFloat = 1e-4
     """Least standard deviation. Dreamer V2 and V3 have 0.1."""
-    init_std: float = 5.0
+    init_std: PositiveFloat = 5.0
     """Of tanh_normal, the standard deviation before tanh at the start."""
-    unimix: float = 0.0
+    unimix: Share = 0.0
     """Share of uniform probabilities that choices are mixed with. Dreamer V3 has 0.01."""
 
-    def __post_init__(self) -> None:
-        if self.kind not in ("tanh_normal", "truncated_normal", "normal"):
-            raise ValueError(f"actor.kind: expected tanh_normal, truncated_normal or normal, got {self.kind!r}")
-        if self.hidden < 1 or self.layers < 0:
-            raise ValueError(
-                f"actor.hidden, actor.layers: expected at least 1 and 0, got {self.hidden} and {self.layers}"
-            )
-        if not self.min_std > 0 or not self.init_std > 0:
-            raise ValueError(
-                f"actor.min_std, actor.init_std: expected positive numbers, got {self.min_std} and {self.init_std}"
-            )
-        if self.kind == "normal" and not self.min_std < 1:
-            raise ValueError(f"actor.min_std: expected less than 1, the greatest std of normal, got {self.min_std}")
-        if not 0 <= self.unimix < 1:
-            raise ValueError(f"actor.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
+    def check(self) -> None:
+        """Rules between fields."""
+        small = self.kind != "normal" or self.min_std < 1
+        self.require(small, "min_std", "less than 1, the greatest std of kind normal", "Dreamer V3 has 0.1")
 
 
 def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: str = "float32") -> Network:

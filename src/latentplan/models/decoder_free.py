@@ -5,46 +5,47 @@ Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import Bound, Config, NonNegativeInt, PositiveInt, Share
 from latentplan.distributions import Gaussian
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
 from latentplan.losses.td import check_length, in_one_episode
 from latentplan.nets.conv_tdmpc import make_shallow_encoder
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_encoder
-from latentplan.nets.network import ACTIVATIONS, Network, Style, chain
+from latentplan.nets.network import Activation, Network, Style, chain
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
 from latentplan.transforms import random_shift
 from latentplan.types import Array, Batch, EnvSpec, Key, Params, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecoderFreeConfig:
+class DecoderFreeConfig(Config):
     """Sizes. Defaults: TD-MPC2 with 5M parameters (arXiv 2310.16828, table 8; its config.yaml)."""
 
-    latent: int = 512
+    latent: PositiveInt = 512
     """L, width of the latent state. 1M: 128."""
-    hidden: int = 512
+    hidden: PositiveInt = 512
     """Width of dynamics, reward, Q-functions and policy, two hidden layers each. 1M: 384."""
-    encoder_hidden: int = 256
+    encoder_hidden: PositiveInt = 256
     """Width of the encoder of state vectors."""
-    encoder_layers: int = 1
+    encoder_layers: NonNegativeInt = 1
     """Hidden layers of the encoder of state vectors; TD-MPC2's `num_enc_layers` counts its output, too."""
     conv: Literal["shallow", "world_models"] = "shallow"
     """What reads pixels. shallow: TD-MPC's and TD-MPC2's convolutions. world_models: PlaNet's, deeper and, with
     `norm`, normalised, then a linear layer; fewer updates suffice before it tells pictures apart."""
-    conv_depth: int = 32
+    conv_depth: PositiveInt = 32
     """Channels of the convolutions on pixels; of the first of them with `world_models`."""
-    simplex: int = 8
+    simplex: NonNegativeInt = 8
     """V, size of the simplices that the latent state is made of; 0: it is free, as in TD-MPC."""
-    num_q: int = 5
+    num_q: Annotated[int, Bound(ge=2)] = 5
     """Q-functions in the ensemble. 1M: 2."""
-    dropout: float = 0.01
+    dropout: Share = 0.01
     """Share of units dropped in the first layer of the Q-functions while they learn."""
-    num_bins: int = 101
+    num_bins: PositiveInt = 101
     """Classes that rewards and values are predicted over; 1: a plain number with a squared error, as in TD-MPC."""
     low: float = -10.0
     """First bin, a symlog value."""
@@ -56,38 +57,21 @@ class DecoderFreeConfig:
     """Largest log std of the policy, before tanh."""
     predict_terminal: bool = False
     """Learn when episodes terminate, and plan with it; TD-MPC2's `episodic`."""
-    activation: str = "mish"
+    activation: Activation = "mish"
     """Of the hidden layers."""
     norm: Literal["layer", "none"] = "layer"
     """layer: a LayerNorm before every activation. none: TD-MPC's networks, normalised only in the first layer of
     Q-functions; its convolutions, on pixels from 0 to 1."""
-    dtype: str = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the products: float32 or bfloat16. Parameters are float32."""
 
-    def __post_init__(self) -> None:
-        least = {"latent": 1, "hidden": 1, "encoder_hidden": 1, "encoder_layers": 0, "conv_depth": 1, "simplex": 0}
-        least |= {"num_q": 2, "num_bins": 1}
-        for name, bound in least.items():
-            if getattr(self, name) < bound:
-                raise ValueError(f"model.{name}: expected at least {bound}, got {getattr(self, name)}")
-        if self.simplex and self.latent % self.simplex:
-            raise ValueError(f"model.latent: expected a multiple of model.simplex = {self.simplex}, got {self.latent}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"model.dropout: expected 0 <= dropout < 1, got {self.dropout}")
-        for low, high in (("low", "high"), ("min_log_std", "max_log_std")):
-            if not getattr(self, low) < getattr(self, high):
-                raise ValueError(
-                    f"model.{low}, model.{high}: expected {low} < {high}, "
-                    f"got {getattr(self, low)} and {getattr(self, high)}"
-                )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(f"model.activation: expected one of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
-        if self.conv not in ("shallow", "world_models"):
-            raise ValueError(f"model.conv: expected 'shallow' or 'world_models', got {self.conv!r}")
-        if self.norm not in ("layer", "none"):
-            raise ValueError(f"model.norm: expected 'layer' or 'none', got {self.norm!r}")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ValueError(f"model.dtype: expected float32 or bfloat16, got {self.dtype!r}")
+    def check(self) -> None:
+        """Rules between fields."""
+        whole = not self.simplex or not self.latent % self.simplex
+        self.require(whole, "latent", f"a multiple of simplex = {self.simplex}", "TD-MPC2 has simplices of 8")
+        self.require(self.low < self.high, "low", f"less than high = {self.high}", "swap them")
+        ordered = self.min_log_std < self.max_log_std
+        self.require(ordered, "min_log_std", f"less than max_log_std = {self.max_log_std}", "swap them")
 
     @property
     def style(self) -> Style:
@@ -332,8 +316,8 @@ def _make_mlp_encoder(config: DecoderFreeConfig, input_size: int, *, layers: int
 def _make_shallow_encoder(config: DecoderFreeConfig, shape: tuple[int, ...]) -> Network:
     if shape[0] != shape[1] or shape[0] < 40:
         raise ValueError(
-            f"observation_shape: expected square images of at least 40 pixels, got {shape}; use --image-size 64, "
-            "or --model.conv world_models"
+            f"observation_shape: expected square images of at least 40 pixels, got {shape}; render or resize "
+            "them to 64, or use conv world_models"
         )
     version: Literal[1, 2] = 1 if config.norm == "none" else 2
     conv = make_shallow_encoder(

@@ -2,69 +2,58 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from latentplan.nets.network import Style
+from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
+from latentplan.nets.network import Activation, Norm, Style, Weights
 from latentplan.types import Array, Belief, Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class DynamicsConfig:
+class DynamicsConfig(Config):
     """Sizes of the latent dynamics. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
     kind: Literal["rssm", "ssm", "rnn"] = "rssm"
     """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
-    deter: int = 200
+    deter: PositiveInt = 200
     """Size of the GRU, in units."""
-    stoch: int = 30
+    stoch: PositiveInt = 30
     """Size of the stochastic latent, in dimensions."""
-    hidden: int = 200
+    hidden: PositiveInt = 200
     """Width of the dynamics' hidden layers, in units."""
-    layers: int = 2
+    layers: NonNegativeInt = 2
     """Hidden layers per function. The paper says 2; its released code has 1."""
-    activation: Literal["relu", "elu", "silu", "tanh"] = "relu"
+    activation: Activation = "relu"
     """Activation of every network."""
-    norm: Literal["none", "layer", "rms"] = "none"
+    norm: Norm = "none"
     """What normalises features before each activation. Dreamer V3 has rms."""
-    weights: Literal["glorot", "truncated"] = "glorot"
+    weights: Weights = "glorot"
     """How weights start: Glorot-uniform, or normal, truncated, by fan-in, as Dreamer V3's."""
     cell: Literal["gru", "normed", "block"] = "gru"
     """The rssm's recurrent cell: gru; normed, Dreamer V2's with a LayerNorm; block, Dreamer V3's block-diagonal one."""
-    blocks: int = 8
+    blocks: PositiveInt = 8
     """Blocks of the block cell."""
-    classes: int = 0
+    classes: NonNegativeInt = 0
     """Classes of each stochastic dimension, of which there are `stoch`; 0: they are Gaussian. Dreamer V2 has 32."""
-    unimix: float = 0.0
+    unimix: Share = 0.0
     """Share of uniform probabilities that classes are mixed with. Dreamer V3 has 0.01."""
-    prior_layers: int | None = None
+    prior_layers: NonNegativeInt | None = None
     """Hidden layers of the rssm's prior; None: as of the others. Dreamer V3 has 2 beside 1."""
-    min_std: float = 0.1
+    min_std: PositiveFloat = 0.1
     """Smallest standard deviation of priors and posteriors."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute precision of the networks; parameters and losses stay float32."""
 
-    def __post_init__(self) -> None:
-        for field, hint in get_type_hints(type(self)).items():
-            if get_origin(hint) is Literal and getattr(self, field) not in get_args(hint):
-                raise ValueError(f"model.{field}: expected one of {get_args(hint)}, got {getattr(self, field)!r}")
-        for field in ("deter", "stoch", "hidden"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"model.{field}: expected at least 1, got {getattr(self, field)}")
-        if self.layers < 0:
-            raise ValueError(f"model.layers: expected at least 0, got {self.layers}")
-        if not self.min_std > 0:
-            raise ValueError(f"model.min_std: expected a positive number, got {self.min_std}; the paper uses 0.1")
-
-        if self.classes < 0 or self.classes == 1:
-            raise ValueError(f"model.classes: expected 0 (Gaussian) or at least 2, got {self.classes}")
-        if not 0 <= self.unimix < 1:
-            raise ValueError(f"model.unimix: expected 0 <= unimix < 1, got {self.unimix}; Dreamer V3 has 0.01")
-        if self.blocks < 1 or (self.cell == "block" and self.deter % self.blocks):
-            raise ValueError(f"model.deter: expected a multiple of model.blocks = {self.blocks}, got {self.deter}")
-        if self.kind != "rssm" and (self.classes or self.cell != "gru"):
-            raise ValueError(f"model.classes, model.cell: expected 0 and gru with kind {self.kind}; use rssm")
+    def check(self) -> None:
+        """Rules between fields."""
+        self.require(self.classes != 1, "classes", "0 (Gaussian) or at least 2", "Dreamer V2 has 32")
+        whole = self.cell != "block" or not self.deter % self.blocks
+        self.require(whole, "deter", f"a multiple of blocks = {self.blocks}", "Dreamer V3 has 8 blocks")
+        for field, plain in {"classes": 0, "cell": "gru"}.items():
+            plain_ = getattr(self, field) == plain
+            self.require(self.kind == "rssm" or plain_, field, f"{plain} with kind {self.kind}", "use kind rssm")
 
     @property
     def stoch_size(self) -> int:

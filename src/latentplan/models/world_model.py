@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from latentplan import transforms
+from latentplan.config import Bound, NonNegativeInt, PositiveFloat, PositiveInt
 from latentplan.distributions import Gaussian, TwoHot
 from latentplan.models.dynamics import Dynamics, DynamicsConfig
 from latentplan.models.heads import make_scalar_head
@@ -18,7 +19,7 @@ from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repe
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
-from latentplan.nets.network import Network
+from latentplan.nets.network import Activation, Network, Norm
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
@@ -34,48 +35,34 @@ class WorldModelConfig(DynamicsConfig):
 
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
     """Convolutions: of World Models, as PlaNet, Dreamer V1 and V2 have them, or of Dreamer V3."""
-    conv_depth: int = 32
+    conv_depth: PositiveInt = 32
     """Channels of the first convolution; each further one has twice as many. Dreamer V3: 2, 3, 4 and 4 times this."""
-    conv_norm: Literal["none", "layer", "rms"] = "none"
+    conv_norm: Norm = "none"
     """What normalises the channels of every convolution but the last, before its activation. PlaNet has none."""
-    conv_activation: Literal["relu", "elu", "silu"] = "relu"
+    conv_activation: Activation = "relu"
     """Activation of the convolutions."""
-    image_bits: int = 5
+    image_bits: Annotated[int, Bound(ge=0, le=8)] = 5
     """Bit depth that pixels are reduced to, in bits (1 to 8); noise of one step is added.
     0: they are taken as they are, x / 255 - 0.5, as in Dreamer."""
     reward: Literal["gaussian", "two_hot"] = "gaussian"
     """gaussian: the reward's mean, unit variance. two_hot: probabilities of 255 bins, symexp(-20) to symexp(20),
     at first such that the mean is zero, as in Dreamer V3."""
-    reward_hidden: int = 200
+    reward_hidden: PositiveInt = 200
     """Width of the reward head, in units. The paper says 200; its released code has 300."""
-    reward_layers: int = 2
+    reward_layers: NonNegativeInt = 2
     """Hidden layers of the reward head. The paper says 2; its released code has 3."""
-    vector_hidden: int = 200
+    vector_hidden: PositiveInt = 200
     """Width of the encoder and decoder of state vectors, in units."""
-    vector_layers: int = 2
+    vector_layers: NonNegativeInt = 2
     """Hidden layers of the encoder and decoder of state vectors."""
     vector_output: Literal["linear", "activated"] = "linear"
     """How the encoder of state vectors ends: in one more layer, linear, or in its last hidden one, as in Dreamer."""
     predict_terminal: bool = False
     """Learn when episodes terminate, by a head like the reward's, and plan with it. PlaNet's tasks never terminate."""
-    pixel_std: float = 1.0
+    pixel_std: PositiveFloat = 1.0
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
-    vector_std: float = 0.1
+    vector_std: PositiveFloat = 0.1
     """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.image_bits <= 8:
-            raise ValueError(
-                f"model.image_bits: expected 1 to 8, or 0 for none of it, got {self.image_bits}; PlaNet uses 5"
-            )
-        for field in ("pixel_std", "vector_std"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"model.{field}: expected a positive number, got {getattr(self, field)}")
-        least = {"conv_depth": 1, "reward_hidden": 1, "vector_hidden": 1, "reward_layers": 0, "vector_layers": 0}
-        for field, size in least.items():
-            if getattr(self, field) < size:
-                raise ValueError(f"model.{field}: expected at least {size}, got {getattr(self, field)}")
 
 
 class _Observations(NamedTuple):
@@ -97,13 +84,11 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
         if size != width or size % SIDE:
             raise ValueError(
                 f"observation_shape: expected square images of a multiple of {SIDE} pixels, got {shape}; "
-                "render or resize to 64 (--image-size 64)"
+                "render or resize them to 64"
             )
-        if config.conv_depth % 2 or config.deter % 8:
-            raise ValueError(
-                "model.conv_depth, model.deter: expected multiples of 2 and 8 with model.conv dreamer_v3, "
-                f"got {config.conv_depth} and {config.deter}"
-            )
+        for field, factor in {"conv_depth": 2, "deter": 8}.items():
+            whole = not getattr(config, field) % factor
+            config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 has 64 and 8192")
     else:
         check_image_shape(shape)
 

@@ -3,12 +3,13 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from latentplan.config import OneOf
 from latentplan.types import Array, Key, Params
 
 _LARGE = 20.0  # from here on tanh(softplus(x)) is 1 to float32's last bit
@@ -79,6 +80,11 @@ class Style:
     norm: str = "none"
     weights: str = "glorot"
     dtype: str = "float32"
+
+
+Activation = Annotated[str, OneOf(ACTIVATIONS)]
+Norm = Annotated[str, OneOf(NORMS, "none")]
+Weights = Annotated[str, OneOf(INITS)]
 
 
 class Network(NamedTuple):

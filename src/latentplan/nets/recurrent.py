@@ -151,7 +151,7 @@ def make_recurrent_step(
     """
     if cell == "block":
         if size % blocks:
-            raise ValueError(f"model.deter: expected a multiple of model.blocks = {blocks}, got {size}")
+            raise ValueError(f"size: expected a multiple of blocks = {blocks}, got {size}")
         module: nn.Module = _BlockRecurrentStep(size, hidden, style, blocks)
     else:
         module = _RecurrentStep(size, hidden, layers, style, cell)

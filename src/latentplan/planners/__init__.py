@@ -1,11 +1,13 @@
 """Planners: pure functions that are given a model's functions and never import one."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 
+from latentplan.config import ConfigOf
 from latentplan.planners.cem import CEMConfig, make_cem
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.gradient import GradientConfig, make_gradient
 from latentplan.planners.icem import ICEMConfig, make_icem
 from latentplan.planners.mppi import MPPIConfig, make_mppi
@@ -24,7 +26,7 @@ class PlannerEntry(NamedTuple):
             `objectives.Evaluate` and `sampling.Propose`.
     """
 
-    config: type
+    config: type[PlannerConfig]
     make: Callable[..., Planner]
 
 
@@ -36,7 +38,10 @@ PLANNERS: dict[str, PlannerEntry] = {
     "shooting": PlannerEntry(ShootingConfig, make_shooting),
     "policy": PlannerEntry(PolicyConfig, make_policy_planner),
 }
-PlannerConfig = CEMConfig | ICEMConfig | MPPIConfig | GradientConfig | ShootingConfig | PolicyConfig
+
+
+AnyPlanner = Annotated[PlannerConfig, ConfigOf(PLANNERS)]
+"""A config of any planner there is, as a field of another config."""
 
 
 def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **options: Any) -> Planner:

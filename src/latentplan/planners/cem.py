@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from latentplan.planners import sampling
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import categorical, gaussian
 from latentplan.planners.sampling import Propose
@@ -14,36 +16,31 @@ from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class CEMConfig:
+class CEMConfig(PlannerConfig):
     """Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
-    num_iterations: int = 10
+    num_iterations: NonNegativeInt = 10
     """I, rounds of sampling and refitting."""
-    num_candidates: int = 1000
+    num_candidates: PositiveInt = 1000
     """J, action sequences per round."""
-    num_elites: int = 100
+    num_elites: PositiveInt = 100
     """K, best sequences that the next round is fitted to."""
-    init_std: float = 1.0
+    init_std: PositiveFloat = 1.0
     """Standard deviation of the first round, in action units."""
-    min_std: float = 1e-3
+    min_std: NonNegativeFloat = 1e-3
     """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units. Discrete actions: the share
     of uniform choice that every refit mixes in."""
-    policy_candidates: int = 0
+    policy_candidates: NonNegativeInt = 0
     """How many of the candidates the agent's policy proposes, where it has one."""
     warm_start: bool = False
     """Start from the last plan, shifted by one decision, instead of from zero. PlaNet does not."""
 
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1, num_iterations=0, num_candidates=1, num_elites=1)
+    def check(self) -> None:
+        """Rules between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
-        if self.init_std <= 0 or self.min_std < 0:
-            raise ValueError(
-                f"planner.init_std, planner.min_std: expected init_std > 0 and min_std >= 0, "
-                f"got {self.init_std} and {self.min_std}"
-            )
 
     @property
     def evaluations(self) -> int:
@@ -82,11 +79,12 @@ def make_cem(
         True
     """
     if discrete:
+        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
         proposals = categorical(config.horizon, action_size, min_prob=config.min_std)
     else:
         proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)
     evaluate = sampling.nan_to_minus_inf(evaluate)
-    guides = sampling.make_guides(config.policy_candidates, propose)
+    guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from latentplan.config import NonNegativeInt, PositiveFloat, PositiveInt
 from latentplan.planners import sampling
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import gaussian
 from latentplan.planners.sampling import Propose
@@ -15,42 +17,35 @@ from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientConfig:
+class GradientConfig(PlannerConfig):
     """Our figures; the idea is that of Bharadhwaj et al. 2020 (arXiv 2003.08823), gradients beside CEM."""
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
-    num_iterations: int = 10
+    num_iterations: NonNegativeInt = 10
     """I, steps of gradient ascent."""
-    num_candidates: int = 32
+    num_candidates: PositiveInt = 32
     """J, action sequences that climb side by side."""
-    learning_rate: float = 0.1
+    learning_rate: PositiveFloat = 0.1
     """Adam's step, in action units."""
-    init_std: float = 0.5
+    init_std: PositiveFloat = 0.5
     """Standard deviation of the starts around the last plan, in action units."""
-    cem_iterations: int = 0
+    cem_iterations: NonNegativeInt = 0
     """Rounds of CEM before the ascent, whose last distribution the starts are then drawn from."""
-    cem_candidates: int = 300
+    cem_candidates: PositiveInt = 300
     """Action sequences per round of CEM."""
-    cem_elites: int = 30
+    cem_elites: PositiveInt = 30
     """Best sequences per round of CEM."""
-    policy_candidates: int = 0
+    policy_candidates: NonNegativeInt = 0
     """How many of the starts the agent's policy proposes, where it has one."""
     warm_start: bool = True
     """Start from the last plan, shifted by one decision, instead of from zero."""
 
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1, num_iterations=0, num_candidates=1, cem_iterations=0, cem_elites=1)
+    def check(self) -> None:
+        """Rules between fields."""
         sampling.check_policy_candidates(self)
-        if self.learning_rate <= 0 or self.init_std <= 0:
-            raise ValueError(
-                "planner.learning_rate, planner.init_std: expected positive numbers, "
-                f"got {self.learning_rate} and {self.init_std}"
-            )
-        if self.cem_elites > self.cem_candidates:
-            raise ValueError(
-                f"planner.cem_elites: expected at most cem_candidates = {self.cem_candidates}, got {self.cem_elites}"
-            )
+        few = f"at most cem_candidates = {self.cem_candidates}"
+        self.require(self.cem_elites <= self.cem_candidates, "cem_elites", few, "lower it or raise cem_candidates")
 
     @property
     def evaluations(self) -> int:
@@ -94,7 +89,7 @@ def make_gradient(
     """
     sampling.refuse_discrete("gradient", discrete)
     proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=1e-3)
-    guides = sampling.make_guides(config.policy_candidates, propose)
+    guides = sampling.make_guides(config, propose)
     optimizer = optax.adam(config.learning_rate)
     weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
     score = sampling.nan_to_minus_inf(evaluate)

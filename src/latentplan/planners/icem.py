@@ -1,12 +1,14 @@
 """The improved cross-entropy method (Pinneri et al. 2020, algorithm 1): CEM with far fewer samples."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import Bound, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.planners import sampling
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import gaussian
 from latentplan.planners.sampling import Propose
@@ -14,48 +16,42 @@ from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class ICEMConfig:
+class ICEMConfig(PlannerConfig):
     """Defaults: iCEM (arXiv 2008.06389 and its release for PlaNet), at a fifth of PlaNet's 10,000 sequences."""
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
-    num_iterations: int = 6
+    num_iterations: PositiveInt = 6
     """I, rounds of sampling and refitting."""
-    num_candidates: int = 500
+    num_candidates: PositiveInt = 500
     """J, action sequences in the first round."""
-    candidate_decay: float = 1.25
+    candidate_decay: Annotated[float, Bound(ge=1)] = 1.25
     """Every further round has this many times fewer, but at least twice the elites."""
-    num_elites: int = 10
+    num_elites: PositiveInt = 10
     """K, best sequences that the next round is fitted to."""
-    kept_elites: float = 0.3
+    kept_elites: Share = 0.3
     """Share of the elites that stay candidates: in the next round, and shifted, at the next decision."""
-    noise_beta: float = 0.25
+    noise_beta: NonNegativeFloat = 0.25
     """Power of the noise falls as 1 / frequency^beta along the plan; 0 is white. iCEM has 0.25 for cheetah and
     cartpole, 2.5 for the other tasks."""
-    init_std: float = 0.5
+    init_std: PositiveFloat = 0.5
     """Standard deviation of the first round, in action units."""
-    min_std: float = 1e-3
+    min_std: NonNegativeFloat = 1e-3
     """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units."""
-    momentum: float = 0.1
+    momentum: Share = 0.1
     """Share of the last round's mean and std that a refit keeps."""
     execute: Literal["best", "mean"] = "best"
     """best: act with the best sequence seen in any round; mean: with the fitted mean. A stochastic model's returns are
     single samples, so that the best seen is in part the luckiest; the mean is not."""
-    policy_candidates: int = 0
+    policy_candidates: NonNegativeInt = 0
     """How many of the first round's candidates the agent's policy proposes, where it has one."""
     warm_start: bool = True
     """Start from the last plan and its elites, shifted by one decision."""
 
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1, num_iterations=1, num_candidates=1, num_elites=1, candidate_decay=1)
-        sampling.check(self, noise_beta=0, min_std=0, init_std=1e-9)
+    def check(self) -> None:
+        """Rules between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
-        for field in ("kept_elites", "momentum"):
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(f"planner.{field}: expected 0 <= {field} < 1, got {getattr(self, field)}")
-        if self.execute not in ("best", "mean"):
-            raise ValueError(f"planner.execute: expected 'best' or 'mean', got {self.execute!r}")
 
     @property
     def num_kept(self) -> int:
@@ -126,7 +122,7 @@ def make_icem(
     stds = {"init_std": config.init_std, "min_std": config.min_std}
     proposals = gaussian(config.horizon, action_size, **stds, momentum=config.momentum, noise_beta=config.noise_beta)
     evaluate = sampling.nan_to_minus_inf(evaluate)
-    guides = sampling.make_guides(config.policy_candidates, propose)
+    guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
     def first_extra(state: Any, warm_start: ICEMWarmStart | None, key: Key) -> list[Array]:

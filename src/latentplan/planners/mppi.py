@@ -7,7 +7,9 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.planners import sampling
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import categorical, gaussian
 from latentplan.planners.sampling import Propose
@@ -15,50 +17,43 @@ from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class MPPIConfig:
+class MPPIConfig(PlannerConfig):
     """Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml) with PlaNet's horizon.
 
     With as many elites as candidates it is MPPI as Williams et al. have it.
     """
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, planning horizon in decisions. TD-MPC2 has 3 and a terminal value."""
-    num_iterations: int = 6
+    num_iterations: PositiveInt = 6
     """I, rounds of sampling and refitting."""
-    num_candidates: int = 512
+    num_candidates: PositiveInt = 512
     """J, action sequences per round."""
-    num_elites: int = 64
+    num_elites: PositiveInt = 64
     """K, best sequences that the next round is fitted to, by weight."""
-    temperature: float = 0.5
+    temperature: NonNegativeFloat = 0.5
     """Elites weigh exp(temperature * (return - best return)): TD-MPC multiplies, so more is greedier."""
-    init_std: float = 2.0
+    init_std: PositiveFloat = 2.0
     """Standard deviation of the first round, in action units."""
-    min_std: float = 0.05
+    min_std: NonNegativeFloat = 0.05
     """Least standard deviation, in action units. Discrete actions: the share of uniform choice mixed in."""
-    max_std: float = 2.0
+    max_std: PositiveFloat = 2.0
     """Largest standard deviation, in action units."""
-    momentum: float = 0.0
+    momentum: Share = 0.0
     """Share of the last round's mean that a refit keeps. TD-MPC has 0.1, TD-MPC2 none."""
     choose: Literal["mean", "elite"] = "elite"
     """mean: act with the fitted mean; elite: with an elite drawn by its weight, as TD-MPC2 does."""
-    policy_candidates: int = 0
+    policy_candidates: NonNegativeInt = 0
     """How many of the candidates the agent's policy proposes, where it has one. TD-MPC2 has 24."""
     warm_start: bool = True
     """Start from the last plan, shifted by one decision."""
 
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1, num_iterations=1, num_candidates=1, num_elites=1, temperature=0, min_std=0)
+    def check(self) -> None:
+        """Rules between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"planner.momentum: expected 0 <= momentum < 1, got {self.momentum}")
-        if self.choose not in ("mean", "elite"):
-            raise ValueError(f"planner.choose: expected 'mean' or 'elite', got {self.choose!r}")
-        if not self.min_std <= self.init_std <= self.max_std:
-            raise ValueError(
-                "planner.min_std, planner.init_std, planner.max_std: expected min_std <= init_std <= max_std, "
-                f"got {self.min_std}, {self.init_std} and {self.max_std}"
-            )
+        stds = f"min_std = {self.min_std} to max_std = {self.max_std}"
+        self.require(self.min_std <= self.init_std <= self.max_std, "init_std", stds, "change one of the three")
 
     @property
     def evaluations(self) -> int:
@@ -103,12 +98,13 @@ def make_mppi(
         True
     """
     if discrete:
+        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
         proposals = categorical(config.horizon, action_size, min_prob=config.min_std, momentum=config.momentum)
     else:
         stds: dict[str, Any] = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
         proposals = gaussian(config.horizon, action_size, momentum=config.momentum, std_momentum=0.0, **stds)
     evaluate = sampling.nan_to_minus_inf(evaluate)
-    guides = sampling.make_guides(config.policy_candidates, propose)
+    guides = sampling.make_guides(config, propose)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
         guide_key, rounds_key, choice_key = jax.random.split(key, 3)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from latentplan.config import Config, NonNegativeFloat, PositiveInt, UnitInterval
 from latentplan.types import Array, Key, Params, WorldModel
 
 Evaluate = Callable[[Params, Any, Array, Key], Array]
@@ -17,24 +18,20 @@ Value = Callable[[Params, Any, Key], Array]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
+class ObjectiveConfig(Config):
     """What a plan is worth. Defaults: PlaNet, the expected sum of rewards."""
 
-    discount: float = 1.0
+    discount: UnitInterval = 1.0
     """Per decision."""
-    risk_samples: int = 1
+    risk_samples: PositiveInt = 1
     """Rollouts of the stochastic model per action sequence; 1 is PlaNet's."""
-    risk_penalty: float = 0.0
+    risk_penalty: NonNegativeFloat = 0.0
     """How many standard deviations of the return over these rollouts are taken off their mean."""
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.discount <= 1:
-            raise ValueError(f"objective.discount: expected 0 to 1, got {self.discount}")
-        if self.risk_samples < 1 or (self.risk_penalty and self.risk_samples < 2):
-            raise ValueError(
-                "objective.risk_samples: expected at least 1, and at least 2 with a risk_penalty, "
-                f"got {self.risk_samples} with risk_penalty {self.risk_penalty}"
-            )
+    def check(self) -> None:
+        """Rules between fields."""
+        enough = self.risk_samples > 1 or not self.risk_penalty
+        self.require(enough, "risk_samples", f"at least 2 with risk_penalty = {self.risk_penalty}", "5 is a start")
 
 
 def model_returns(

@@ -7,21 +7,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from latentplan.planners import sampling
+from latentplan.config import PositiveInt
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.sampling import Propose
 from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyConfig:
+class PolicyConfig(PlannerConfig):
     """Act with the agent's policy; the model only rolls it out."""
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, decisions that the policy is rolled out for; the first one is taken."""
-
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1)
 
     @property
     def evaluations(self) -> int:

@@ -103,7 +103,7 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
         ValueError: a share above 1.
     """
     if min_prob > 1:
-        raise ValueError(f"planner.min_std: expected at most 1, a share of uniform choice here, got {min_prob}")
+        raise ValueError(f"min_prob: expected at most 1, as it is a share of uniform choice, got {min_prob}")
 
     def start(warm_start: Array | None) -> Array:
         uniform = jnp.full((horizon, action_size), 1.0 / action_size)

@@ -22,64 +22,53 @@ def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
     return evaluated
 
 
-def make_guides(num: int, propose: Propose | None) -> Callable[[Params, Any, Key], list[Array]]:
+def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, Any, Key], list[Array]]:
     """The candidates that a policy contributes to every round.
 
     Args:
-        num: how many; 0 for none.
+        config: a planner's; `policy_candidates` says how many, 0 is none.
         propose: the policy's sequences.
 
     Returns:
         (params, belief, key) -> a list of no or one [H, num, A], to be concatenated with others.
 
     Raises:
-        ValueError: guides are asked for and there is no policy.
+        ConfigError: guides are asked for and there is no policy.
     """
-    if num and propose is None:
-        raise ValueError(
-            f"planner.policy_candidates: expected 0 where the agent has no policy, got {num}; "
-            "set it to 0, or give the planner's builder a `propose`"
-        )
+    num = config.policy_candidates
+    advice = "set it to 0, or give the planner's builder a `propose`"
+    config.require(not num or propose, "policy_candidates", "0 where the agent has no policy", advice)
     if not num or propose is None:
         return lambda params, belief, key: []
     return lambda params, belief, key: [propose(params, belief, key, num)]
 
 
-def check(values: Any, **least: int | float) -> None:
-    """Refuses fields of a planner's config that are below the least they can be.
-
-    Raises:
-        ValueError: with the field, what was expected and what came.
-    """
-    for field, bound in least.items():
-        if not getattr(values, field) >= bound:
-            raise ValueError(f"planner.{field}: expected at least {bound}, got {getattr(values, field)}")
-
-
-def check_elites(values: Any) -> None:
+def check_elites(config: Any) -> None:
     """Refuses more elites than candidates.
 
+    Args:
+        config: a planner's, with `num_elites` and `num_candidates`.
+
     Raises:
-        ValueError: with both numbers.
+        ConfigError: with both numbers.
     """
-    if values.num_elites > values.num_candidates:
-        raise ValueError(
-            f"planner.num_elites: expected at most num_candidates = {values.num_candidates}, got "
-            f"{values.num_elites}; lower num_elites or raise num_candidates"
-        )
+    few = f"at most num_candidates = {config.num_candidates}"
+    advice = "lower num_elites or raise num_candidates"
+    config.require(config.num_elites <= config.num_candidates, "num_elites", few, advice)
 
 
-def check_policy_candidates(values: Any) -> None:
+def check_policy_candidates(config: Any) -> None:
     """Refuses as many policy candidates as candidates, or more.
 
+    Args:
+        config: a planner's, with `policy_candidates` and `num_candidates`.
+
     Raises:
-        ValueError: with both numbers.
+        ConfigError: with both numbers.
     """
-    if not 0 <= values.policy_candidates < values.num_candidates:
-        raise ValueError(
-            f"planner.policy_candidates: expected 0 to num_candidates - 1 = {values.num_candidates - 1}, "
-            f"got {values.policy_candidates}"
-        )
+    few = f"less than num_candidates = {config.num_candidates}"
+    advice = "lower policy_candidates or raise num_candidates"
+    config.require(config.policy_candidates < config.num_candidates, "policy_candidates", few, advice)
 
 
 def refuse_discrete(name: str, discrete: bool) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from latentplan.config import NonNegativeInt, PositiveInt
 from latentplan.planners import sampling
+from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import shift
 from latentplan.planners.sampling import Propose
@@ -14,20 +16,20 @@ from latentplan.types import Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShootingConfig:
+class ShootingConfig(PlannerConfig):
     """As many sequences as PlaNet's CEM evaluates (arXiv 1811.04551v5, appendix A), in one round."""
 
-    horizon: int = 12
+    horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
-    num_candidates: int = 10_000
+    num_candidates: PositiveInt = 10_000
     """J, action sequences."""
-    policy_candidates: int = 0
+    policy_candidates: NonNegativeInt = 0
     """How many of the candidates the agent's policy proposes, where it has one."""
     warm_start: bool = False
     """Let the last plan, shifted by one decision, be one more candidate."""
 
-    def __post_init__(self) -> None:
-        sampling.check(self, horizon=1, num_candidates=1)
+    def check(self) -> None:
+        """Rules between fields."""
         sampling.check_policy_candidates(self)
 
     @property
@@ -67,7 +69,7 @@ def make_shooting(
         True
     """
     evaluate = sampling.nan_to_minus_inf(evaluate)
-    guides = sampling.make_guides(config.policy_candidates, propose)
+    guides = sampling.make_guides(config, propose)
     shape = (config.horizon, config.num_candidates - config.policy_candidates + 1)
 
     def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:

@@ -23,7 +23,7 @@ from latentplan.presets.dreamer import (
     dreamer_v3_nature,
     sized,
 )
-from latentplan.presets.experiment import PROTOCOL_SUITES, Experiment, Preset, published_for
+from latentplan.presets.experiment import PROTOCOL_SUITES, Experiment, published_for
 from latentplan.presets.planet import planet_cpu, planet_debug, planet_paper
 from latentplan.presets.tdmpc import (
     TDMPC2_SIZES,
@@ -35,7 +35,7 @@ from latentplan.presets.tdmpc import (
     tdmpc_paper,
 )
 
-__all__ = ["PRESETS", "PROTOCOLS", "SIZES", "Experiment", "Preset", "make_preset", "resolve_preset"]
+__all__ = ["PRESETS", "PROTOCOLS", "SIZES", "Experiment", "make_preset", "resolve_preset"]
 
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "planet": {},
@@ -127,8 +127,8 @@ def make_preset(
     _check_suite(preset, env)
     bare = Experiment(
         env=env,
-        agent=agent,  # type: ignore[arg-type]
-        preset=preset,  # type: ignore[arg-type]
+        agent=agent,
+        preset=preset,
         size=size,
         environment=EnvConfig(obs=obs, camera=suite_of(env).camera(env)),  # type: ignore[arg-type]
     )
@@ -143,11 +143,11 @@ def make_preset(
         own = {"horizon": config.planner.horizon}
         if preset == "cpu" and agent == "planet" and hasattr(PLANNERS[planner].config, "init_std"):
             own["init_std"] = config.planner.init_std  # what suits the environment
-        chosen = PLANNERS[planner].config(**sizes | own)
+        chosen: Any = PLANNERS[planner].config(**sizes | own)
         if agent != "planet" and hasattr(chosen, "policy_candidates"):
             chosen = replace(chosen, policy_candidates=min(24, chosen.num_candidates // 8))
         config = replace(config, planner=chosen)
-    return replace(experiment, planner=planner_name(config.planner), agent_config=config)  # type: ignore[arg-type]
+    return replace(experiment, planner=planner_name(config.planner), agent_config=config)
 
 
 def _check_suite(preset: str, env: str) -> None:

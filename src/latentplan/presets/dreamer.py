@@ -50,7 +50,8 @@ def dreamer_v1_cpu(bare: Experiment) -> Experiment:
     """For two cores: PlaNet's cpu world model, a smaller actor and critic, imagined from 4 steps of a window."""
     # A decision lasts up to four times as long as with the papers' action repeat, so 8 look as far ahead as 15.
     planet, config = planet_cpu(bare), DreamerV1Config()
-    model: Any = planet.agent_config.model
+    learned: Any = planet.agent_config
+    model = learned.model
     return replace(
         planet,
         run=replace(planet.run, seed_decisions=500, updates_per_decision=0.8, eval_episodes=5),

@@ -1,25 +1,27 @@
 """An experiment as data: what one run is made of."""
 
-import math
-import re
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import tyro
 
-from latentplan.agents import AgentConfig
+from latentplan.agents import AGENTS, AgentConfig
 from latentplan.agents.planet import PlaNetConfig
-from latentplan.driver.provenance import flatten
+from latentplan.config import Config, ConfigOf, OneOf
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_name, suite_of
 from latentplan.envs.env import EnvConfig
-from latentplan.planners import planner_name
+from latentplan.planners import PLANNERS, planner_name
 from latentplan.replay.ring import ReplayConfig
 
-Preset = Literal[
-    "auto", "paper", "cpu", "debug", "dreamer-v1", "dreamer-v2-dmc", "dreamer-v2-atari", "dreamerv3-nature",
-    "dreamerv3-arxiv2",
-]  # fmt: skip
+FLAT = tyro.conf.arg(name="")
+"""Of a config whose fields are settings of the experiment: its own name is no part of theirs."""
+
+
+def _presets() -> list[str]:
+    from latentplan.presets import PRESETS  # which is made of functions that build experiments
+
+    return ["auto", *dict.fromkeys(name for each in PRESETS.values() for name in each)]
 
 
 def eval_every(env: str) -> int:
@@ -42,15 +44,15 @@ def published_for(protocol: str, env: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment:
+class Experiment(Config):
     """Train an agent. Any field can be changed; the defaults shown are those of the chosen preset."""
 
     env: str = "walker_walk"
     """dm_control task as domain_task (walker_walk), gymnasium id (Pendulum-v1, module:Id), Atari game (ALE/Pong-v5) or
     MinAtar game (MinAtarPixels/Breakout-v0)."""
-    agent: Literal["planet", "tdmpc", "tdmpc2", "dreamer_v1", "dreamer_v2", "dreamer_v3"] = "planet"
+    agent: Annotated[str, OneOf(AGENTS)] = "planet"
     """What learns. Which settings there are depends on it."""
-    preset: Preset = "auto"
+    preset: Annotated[str, OneOf(_presets)] = "auto"
     """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: everything once;
     auto: paper or cpu. A protocol's name chooses the agent, too."""
     size: str = ""
@@ -58,23 +60,16 @@ class Experiment:
     50M, 100M, 200M and 400M, the others none."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
-    environment: Annotated[EnvConfig, tyro.conf.arg(name="")] = field(default_factory=EnvConfig)
+    environment: Annotated[EnvConfig, FLAT] = field(default_factory=EnvConfig)
     """How the environment is presented."""
-    run: Annotated[RunConfig, tyro.conf.arg(name="")] = field(default_factory=RunConfig)
+    run: Annotated[RunConfig, FLAT] = field(default_factory=RunConfig)
     """Schedule."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """Replay memory."""
-    planner: Literal["cem", "icem", "mppi", "gradient", "shooting", "policy"] = "cem"
+    planner: Annotated[str, OneOf(PLANNERS)] = "cem"
     """What plans. Its own settings are --planner.NAME; which there are depends on it."""
-    agent_config: Annotated[AgentConfig, tyro.conf.arg(name="")] = field(default_factory=PlaNetConfig)
+    agent_config: Annotated[AgentConfig, ConfigOf(AGENTS), FLAT] = field(default_factory=PlaNetConfig)
     """The agent's parts."""
-
-    def __post_init__(self) -> None:
-        """Refuses what no comparison with a bound would: nan."""
-        for name, value in flatten(asdict(self)).items():
-            if isinstance(value, float) and math.isnan(value):
-                option = re.sub("^(agent_config|environment|run)[.]", "", name)
-                raise ValueError(f"{option}: expected a number, got nan")
 
     def folder(self) -> str:
         """The run's folder: `logdir`, or a name made of what was chosen."""

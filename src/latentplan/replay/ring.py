@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from latentplan.config import Config, PositiveInt, Share, UnitInterval
 from latentplan.types import Array, Batch, EnvSpec, Key, Sample
 
 _LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
@@ -20,49 +21,34 @@ _PRIORITY_BYTES = 16  # a tree of sums over up to twice as many leaves
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplayConfig:
+class ReplayConfig(Config):
     """Replay's settings. The batch is that of PlaNet (its hyper-parameter appendix): 50 sequences of 50 steps."""
 
-    capacity: int = 500_000
+    capacity: PositiveInt = 500_000
     """Records kept; the oldest are overwritten. One record is one decision, and one more per episode."""
-    batch_size: int = 50
+    batch_size: PositiveInt = 50
     """Windows in one batch."""
-    batch_length: int = 50
+    batch_length: PositiveInt = 50
     """Records in one window."""
-    priority_exponent: float = 0.0
+    priority_exponent: UnitInterval = 0.0
     """Windows are drawn in proportion to priority^this; 0: all alike. The agent gives priorities; TD-MPC has 0.6."""
-    importance_exponent: float = 0.4
+    importance_exponent: UnitInterval = 0.4
     """Drawn by priority, windows weigh probability^-this, at most 1. TD-MPC has 0.4."""
-    newest_share: float = 0.0
+    newest_share: Share = 0.0
     """Share of a batch's windows that is drawn from the newest records alone, so that the model soon learns where its
     mistakes are made use of. PlaNet's loader, run with its defaults, has none: it is uniform over episodes (the newest
     of 55: 0.0180 of the draws). Dreamer V3's online queue is about 0.1 % of the windows at a train ratio of 1024."""
-    newest: int = 5_000
+    newest: PositiveInt = 5_000
     """How many records are the newest."""
 
-    def __post_init__(self) -> None:
-        """Checks the sizes against each other."""
-        for name in ("capacity", "batch_size", "batch_length"):
-            value = getattr(self, name)
-            if value < 1:
-                raise ValueError(f"replay.{name}: expected at least 1, got {value}; set --replay.{name} to 1 or more")
-        for name in ("priority_exponent", "importance_exponent"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"replay.{name}: expected 0 to 1, got {getattr(self, name)}")
-        if self.batch_length > self.capacity:
-            raise ValueError(
-                f"replay.batch_length: expected at most replay.capacity ({self.capacity} records), "
-                f"got {self.batch_length}; lower --replay.batch-length or raise --replay.capacity"
-            )
-        if self.newest_share and self.newest < self.batch_length:
-            raise ValueError(
-                f"replay.newest: expected at least replay.batch_length ({self.batch_length} records), got {self.newest}"
-            )
-        if not 0 <= self.newest_share < 1 or (self.newest_share and self.priority_exponent):
-            raise ValueError(
-                f"replay.newest_share: expected 0 <= newest_share < 1, and 0 where windows are drawn by priority, "
-                f"got {self.newest_share} with priority_exponent {self.priority_exponent}"
-            )
+    def check(self) -> None:
+        """Rules between fields."""
+        fits = f"at most capacity = {self.capacity} records"
+        self.require(self.batch_length <= self.capacity, "batch_length", fits, "lower it or raise capacity")
+        by_age = not self.newest_share or not self.priority_exponent
+        self.require(by_age, "newest_share", "0 where windows are drawn by priority", "set priority_exponent to 0")
+        enough = not self.newest_share or self.newest >= self.batch_length
+        self.require(enough, "newest", f"at least batch_length = {self.batch_length} records", "raise it")
 
 
 class Replay(NamedTuple):
@@ -212,14 +198,12 @@ def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
     """Refuses windows that are longer than any episode.
 
     Raises:
-        ValueError: naming both lengths.
+        ConfigError: naming both lengths.
     """
-    if spec.max_decisions is not None and config.batch_length > spec.max_decisions + 1:
+    if spec.max_decisions is not None:
         longest = spec.max_decisions + 1
-        raise ValueError(
-            f"replay.batch_length: expected at most {longest} records, the longest episode (its time limit is "
-            f"{spec.max_decisions} decisions), got {config.batch_length}; set --replay.batch-length {longest} or less"
-        )
+        episode = f"at most {longest} records, the longest episode (its time limit is {spec.max_decisions} decisions)"
+        config.require(config.batch_length <= longest, "batch_length", episode, "lower it")
 
 
 def _record(spec: EnvSpec) -> Batch:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Protocol
 
 import jax.numpy as jnp
 
@@ -10,6 +10,7 @@ from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreamer.imagination import REWARDS, BehaviourConfig, ModelLossConfig
 from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
+from latentplan.config import OneOf
 from latentplan.models.world_model import feature
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
@@ -17,12 +18,12 @@ from latentplan.planners.objectives import Evaluate, continue_probability, expec
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
 
-EvalAction = Literal["mode", "sample"]
-"""What an actor does at evaluation: the likeliest action of its distribution, or one drawn from it."""
 PICKS: dict[str, Callable[[Any, Key], Array]] = {
     "mode": lambda distribution, key: distributions.mode(distribution),
     "sample": distributions.sample,
 }
+EvalAction = Annotated[str, OneOf(PICKS)]
+"""What an actor does at evaluation: the likeliest action of its distribution, or one drawn from it."""
 
 
 class ActingConfig(Protocol):
@@ -47,18 +48,6 @@ class ActingConfig(Protocol):
     @property
     def behaviour(self) -> BehaviourConfig:
         """What actor and critic learn from."""
-
-
-def check_acting(config: ActingConfig) -> None:
-    """Refuses what no agent acts by.
-
-    Raises:
-        ValueError: naming the setting.
-    """
-    if not config.action_noise >= 0:
-        raise ValueError(f"action_noise: expected at least 0, got {config.action_noise}; Dreamer V1 has 0.3, others 0")
-    if config.eval_action not in PICKS:
-        raise ValueError(f"eval_action: expected mode or sample, got {config.eval_action!r}")
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
+from latentplan.config import Bound, Config, NonNegativeFloat, NonNegativeInt, OneOf, PositiveInt, UnitInterval
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.heads import make_scalar_head
@@ -22,101 +23,70 @@ REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelLossConfig:
+class ModelLossConfig(Config):
     """What the world model minimises. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer)."""
 
-    reward_scale: float = 1.0
+    reward_scale: NonNegativeFloat = 1.0
     """Weight of the reward's log-likelihood."""
-    terminal_scale: float = 10.0
+    terminal_scale: NonNegativeFloat = 10.0
     """Weight of the continuation's log-likelihood, where terminations are predicted."""
-    dynamics_scale: float = 1.0
+    dynamics_scale: NonNegativeFloat = 1.0
     """Weight of the KL for the prior. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
-    representation_scale: float = 1.0
+    representation_scale: NonNegativeFloat = 1.0
     """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. 1 and 1 have the plain
     KL's gradient, and count it twice in the loss."""
-    free_nats: float = 3.0
+    free_nats: NonNegativeFloat = 3.0
     """Of each of the two, what costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
     """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
-    rewards: Literal["raw", "tanh", "sign"] = "raw"
+    rewards: Annotated[str, OneOf(REWARDS)] = "raw"
     """What rewards are put through before they are learned. Dreamer V2 on Atari: tanh."""
 
-    def __post_init__(self) -> None:
-        for name in ("reward_scale", "terminal_scale", "dynamics_scale", "representation_scale", "free_nats"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
-        if self.rewards not in REWARDS:
-            raise ValueError(f"loss.rewards: expected one of {', '.join(REWARDS)}, got {self.rewards!r}")
-
 
 @dataclass(frozen=True, kw_only=True)
-class BehaviourConfig:
+class BehaviourConfig(Config):
     """What actor and critic learn from. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
 
-    horizon: int = 15
+    horizon: Annotated[int, Bound(ge=2)] = 15
     """H, decisions that are imagined."""
-    discount: float = 0.99
+    discount: UnitInterval = 0.99
     """Per decision. Dreamer V2 on Atari: 0.999; V3: 1 - 1/333."""
-    lam: float = 0.95
+    lam: UnitInterval = 0.95
     """Lambda of the returns."""
-    entropy_scale: float = 0.0
+    entropy_scale: NonNegativeFloat = 0.0
     """Weight of the actor's entropy. Dreamer V2: 1e-4 on the control suite, 1e-3 on Atari; V3: 3e-4."""
-    starts: int = 0
+    starts: NonNegativeInt = 0
     """Imagine from this many of a window's last steps; 0, or more than it has: from all."""
-
-    def __post_init__(self) -> None:
-        if self.horizon < 2 or self.starts < 0:
-            raise ValueError(
-                "behaviour.horizon, behaviour.starts: expected at least 2 and 0, "
-                f"got {self.horizon} and {self.starts}; Dreamer has 15 and 0"
-            )
-        for name in ("discount", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"behaviour.{name}: expected 0 to 1, got {getattr(self, name)}")
-        if not self.entropy_scale >= 0:
-            raise ValueError(f"behaviour.entropy_scale: expected at least 0, got {self.entropy_scale}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticConfig:
+class CriticConfig(Config):
     """What values are predicted by, in Dreamer V1 and V2. Defaults: Dreamer V1 (appendix A)."""
 
-    hidden: int = 400
+    hidden: PositiveInt = 400
     """Units per hidden layer."""
-    layers: int = 3
+    layers: NonNegativeInt = 3
     """Hidden layers. Dreamer V2: 4."""
-
-    def __post_init__(self) -> None:
-        if self.hidden < 1 or self.layers < 0:
-            raise ValueError(
-                f"critic.hidden, critic.layers: expected at least 1 and 0, got {self.hidden} and {self.layers}"
-            )
 
 
 def check_model(model: WorldModelConfig) -> None:
     """Refuses a model whose prior nothing would teach.
 
     Raises:
-        ValueError: naming the setting.
+        ConfigError: naming the setting.
     """
-    if model.kind == "rnn":
-        raise ValueError(
-            "model.kind: expected rssm or ssm, got 'rnn', whose predictions nothing but planet's observation "
-            "overshooting teaches"
-        )
+    advice = "nothing but PlaNet's observation overshooting would teach its predictions"
+    model.require(model.kind != "rnn", "kind", "rssm or ssm", advice)
 
 
 def check_entropy(actor: ActorConfig) -> None:
     """Refuses an actor whose entropy is not known.
 
     Raises:
-        ValueError: naming the setting.
+        ConfigError: naming the setting.
     """
-    if actor.kind == "tanh_normal":
-        raise ValueError(
-            "actor.kind: expected truncated_normal or normal, got 'tanh_normal', whose entropy has no closed form; "
-            "choose one of them, or --agent dreamer_v1"
-        )
+    known = "a distribution whose entropy has a closed form"
+    actor.require(actor.kind != "tanh_normal", "kind", known, "choose truncated_normal or normal, or Dreamer V1")
 
 
 def resolve_gradient(gradient: str, *, discrete: bool) -> str:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import jax
 import jax.numpy as jnp
 
-from latentplan.agents.dreamer.acting import EvalAction, check_acting, make_dreamer, make_objective
+from latentplan.agents.config import AgentConfig
+from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
 from latentplan.agents.dreamer.imagination import (
     BehaviourConfig,
     CriticBatch,
@@ -25,17 +26,20 @@ from latentplan.agents.dreamer.imagination import (
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
+from latentplan.config import (
+    NonNegativeFloat,
+)
 from latentplan.losses.returns import lambda_returns
 from latentplan.models.actor import ActorConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
-from latentplan.planners import PlannerConfig
+from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Sample, TrainState, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamerV1Config:
+class DreamerV1Config(AgentConfig):
     """Everything the agent is built from."""
 
     model: WorldModelConfig = field(
@@ -54,21 +58,18 @@ class DreamerV1Config:
     """What actor and critic learn from."""
     optimizer: AdamsConfig = field(default_factory=AdamsConfig)
     """How everything learns."""
-    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
-    action_noise: float = 0.3
+    action_noise: NonNegativeFloat = 0.3
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "mode"
     """What the actor does at evaluation: its mode, or a sample."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Rules between fields."""
         check_model(self.model)
-        check_acting(self)
-        if self.behaviour.entropy_scale:
-            raise ValueError(
-                f"behaviour.entropy_scale: expected 0, as Dreamer V1 has no entropy bonus, "
-                f"got {self.behaviour.entropy_scale}; dreamer_v2 has one"
-            )
+        none = not self.behaviour.entropy_scale
+        self.behaviour.require(none, "entropy_scale", "0, as Dreamer V1 has no entropy bonus", "Dreamer V2 has one")
 
 
 def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:

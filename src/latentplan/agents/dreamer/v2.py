@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.dreamer.acting import EvalAction, check_acting, make_dreamer, make_objective
+from latentplan.agents.config import AgentConfig
+from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
 from latentplan.agents.dreamer.imagination import (
     BehaviourConfig,
     CriticBatch,
@@ -33,17 +34,22 @@ from latentplan.agents.dreamer.imagination import (
     summary,
 )
 from latentplan.agents.optimizers import AdamsConfig, make_adams
+from latentplan.config import (
+    NonNegativeFloat,
+    PositiveInt,
+    UnitInterval,
+)
 from latentplan.losses.returns import lambda_returns
 from latentplan.models.actor import ActorConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
-from latentplan.planners import PlannerConfig
+from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Sample, TrainState, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamerV2Config:
+class DreamerV2Config(AgentConfig):
     """Everything the agent is built from. Defaults: the control suite (`configs.yaml`, dmc_vision)."""
 
     model: WorldModelConfig = field(
@@ -68,29 +74,23 @@ class DreamerV2Config:
     """What actor and critic learn from."""
     actor_gradient: Literal["auto", "dynamics", "reinforce", "both"] = "auto"
     """How the actor learns: through the model's steps, by REINFORCE, or a mix. auto: reinforce for discrete actions."""
-    dynamics_share: float = 0.1
+    dynamics_share: UnitInterval = 0.1
     """With both: share of the gradient through the model's steps."""
-    target_every: int = 100
+    target_every: PositiveInt = 100
     """Updates between copies of the critic to its target."""
     optimizer: AdamsConfig = field(default_factory=lambda: AdamsConfig(model_rate=3e-4, eps=1e-5, weight_decay=1e-6))
     """How everything learns."""
-    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
-    action_noise: float = 0.0
+    action_noise: NonNegativeFloat = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "mode"
     """What the actor does at evaluation: its mode, or a sample."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Rules between fields."""
         check_model(self.model)
         check_entropy(self.actor)
-        check_acting(self)
-        if self.actor_gradient not in ("auto", "dynamics", "reinforce", "both"):
-            raise ValueError(f"actor_gradient: expected auto, dynamics, reinforce or both, got {self.actor_gradient!r}")
-        if not 0 <= self.dynamics_share <= 1:
-            raise ValueError(f"dynamics_share: expected 0 to 1, got {self.dynamics_share}")
-        if self.target_every < 1:
-            raise ValueError(f"target_every: expected at least 1 update, got {self.target_every}; the paper has 100")
 
 
 class LearnerState(NamedTuple):

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
-from latentplan.agents.dreamer.acting import EvalAction, check_acting, make_dreamer, make_objective
+from latentplan.agents.config import AgentConfig
+from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
 from latentplan.agents.dreamer.imagination import (
     REWARDS,
     BehaviourConfig,
@@ -22,12 +23,21 @@ from latentplan.agents.dreamer.imagination import (
     resolve_gradient,
 )
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
+from latentplan.config import (
+    Config,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Rate,
+    Share,
+)
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.heads import make_scalar_head
 from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
 from latentplan.nets.network import Network, Style
-from latentplan.planners import PlannerConfig
+from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Sample, TrainState, WorldModel
 
@@ -35,60 +45,41 @@ NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "tru
 
 
 @dataclass(frozen=True, kw_only=True)
-class CriticV3Config:
+class CriticV3Config(Config):
     """What values are predicted by, and how they are learned. Defaults: Dreamer V3 (`configs.yaml`)."""
 
-    hidden: int = 1024
+    hidden: PositiveInt = 1024
     """Units per hidden layer."""
-    layers: int = 3
+    layers: NonNegativeInt = 3
     """Hidden layers."""
-    slow_rate: float = 0.02
+    slow_rate: Rate = 0.02
     """Share of the way that the slow critic goes per update."""
-    slow_scale: float = 1.0
+    slow_scale: NonNegativeFloat = 1.0
     """Weight of the slow critic's prediction as a second target."""
-    replay_scale: float = 0.3
+    replay_scale: NonNegativeFloat = 0.3
     """Weight of the values of replayed steps, whose gradient reaches the model; 0 is none, as in arXiv v1."""
-
-    def __post_init__(self) -> None:
-        if self.hidden < 1 or self.layers < 0 or not (self.slow_scale >= 0 and self.replay_scale >= 0):
-            raise ValueError(
-                "critic: expected hidden >= 1 and layers, slow_scale, replay_scale >= 0, "
-                f"got {self.hidden}, {self.layers}, {self.slow_scale}, {self.replay_scale}"
-            )
-        if not 0 < self.slow_rate <= 1:
-            raise ValueError(f"critic.slow_rate: expected 0 < slow_rate <= 1, got {self.slow_rate}; the paper has 0.02")
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaPropConfig:
+class LaPropConfig(Config):
     """One optimiser for everything. Defaults: Dreamer V3 (Nature 2025, extended table 4)."""
 
-    learning_rate: float = 4e-5
+    learning_rate: PositiveFloat = 4e-5
     """Step size."""
-    actor_scale: float = 1.0
+    actor_scale: PositiveFloat = 1.0
     """The actor's step size, relative to the model's. arXiv v1: 0.3."""
-    critic_scale: float = 1.0
+    critic_scale: PositiveFloat = 1.0
     """The critic's. arXiv v1: 0.3."""
-    beta1: float = 0.9
+    beta1: Share = 0.9
     """Decay of the momentum."""
-    beta2: float = 0.999
+    beta2: Share = 0.999
     """Decay of the mean square."""
-    eps: float = 1e-20
+    eps: PositiveFloat = 1e-20
     """Added to its root."""
-    clip: float = 0.3
+    clip: PositiveFloat = 0.3
     """Largest norm of a tensor's gradient, in norms of the tensor."""
-    warmup: int = 1000
+    warmup: NonNegativeInt = 1000
     """Updates over which the step size rises."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "actor_scale", "critic_scale", "eps", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1) or self.warmup < 0:
-            raise ValueError(
-                f"optimizer: expected 0 <= beta1, beta2 < 1 and warmup >= 0, "
-                f"got {self.beta1}, {self.beta2} and {self.warmup}"
-            )
 
 
 def model_config(**sizes: Any) -> WorldModelConfig:
@@ -104,7 +95,7 @@ def model_config(**sizes: Any) -> WorldModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DreamerV3Config:
+class DreamerV3Config(AgentConfig):
     """Everything the agent is built from. Defaults: 200M parameters, Nature 2025."""
 
     model: WorldModelConfig = field(default_factory=model_config)
@@ -130,25 +121,21 @@ class DreamerV3Config:
     actor_gradient: Literal["reinforce", "dynamics", "auto"] = "reinforce"
     """How the actor learns: by REINFORCE, through the model's steps, or auto: the latter for continuous actions, as in
     the code of arXiv v1, whose optimiser is Adam."""
-    return_rate: float = 0.01
+    return_rate: Rate = 0.01
     """Share of the way that the range of returns goes per update."""
     optimizer: LaPropConfig = field(default_factory=LaPropConfig)
     """How everything learns."""
-    planner: PlannerConfig = field(default_factory=lambda: PolicyConfig(horizon=15))
+    planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
     """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
-    action_noise: float = 0.0
+    action_noise: NonNegativeFloat = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "sample"
     """What the actor does at evaluation: the mode, or sample, as V3's code (`agent.py`, policy)."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Rules between fields."""
         check_model(self.model)
         check_entropy(self.actor)
-        check_acting(self)
-        if self.actor_gradient not in ("reinforce", "dynamics", "auto"):
-            raise ValueError(f"actor_gradient: expected reinforce, dynamics or auto, got {self.actor_gradient!r}")
-        if not 0 < self.return_rate <= 1:
-            raise ValueError(f"return_rate: expected 0 < return_rate <= 1, got {self.return_rate}; the paper has 0.01")
 
 
 class LearnerState(NamedTuple):
@@ -296,11 +283,8 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
         Steps that nothing is imagined from are bootstrapped by the critic.
         """
-        if len(batch.reward) < 2:
-            raise ValueError(
-                "replay.batch_length: expected at least 2 for the values of replayed steps (critic.replay_scale), "
-                f"got {len(batch.reward)}"
-            )
+        advice = "raise the replay's batch_length"
+        config.critic.require(len(batch.reward) > 1, "replay_scale", "0 with windows of one record", advice)
         imagined = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
         known = critic.apply(params["critic"], features[: -len(imagined)]).mean[..., 0]
         ahead = jax.lax.stop_gradient(jnp.concatenate([known, imagined]))

@@ -8,7 +8,17 @@ import jax.numpy as jnp
 import optax
 
 from latentplan.agents.acting import make_act, make_initial, planned_noise
+from latentplan.agents.config import AgentConfig
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.config import (
+    ClipNorm,
+    Config,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Rate,
+)
 from latentplan.losses.td import rho_weighted_mean, td_target
 from latentplan.models.decoder_free import (
     DecoderFreeConfig,
@@ -19,7 +29,7 @@ from latentplan.models.decoder_free import (
     read_window,
     unroll,
 )
-from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
@@ -31,78 +41,56 @@ _CUT = 0.3  # the policy's noise is cut off there, in action units
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPCLossConfig:
+class TDMPCLossConfig(Config):
     """What is minimised. Defaults: TD-MPC (arXiv 2203.04955, table 5, and its cfgs/default.yaml).
 
     The rollout's length is the replay's window less one decision: 5 with `replay.batch_length` 6.
     """
 
-    consistency_scale: float = 2.0
+    consistency_scale: NonNegativeFloat = 2.0
     """Weight of the latent states' mean squared error."""
-    reward_scale: float = 0.5
+    reward_scale: NonNegativeFloat = 0.5
     """Weight of the rewards' squared error."""
-    value_scale: float = 0.1
+    value_scale: NonNegativeFloat = 0.1
     """Weight of the values' squared errors, summed over the Q-functions."""
-    rho: float = 0.5
+    rho: Rate = 0.5
     """Weight of a step of the rollout, relative to the one before."""
-    discount: float = 0.99
+    discount: Rate = 0.99
     """Per decision."""
-    shift: int = 4
+    shift: NonNegativeInt = 4
     """Pixels that images are moved by at random while learning; TD-MPC has a 21st of their size."""
 
-    def __post_init__(self) -> None:
-        for name in ("consistency_scale", "reward_scale", "value_scale", "shift"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
-        for name in ("rho", "discount"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"loss.{name}: expected 0 < {name} <= 1, got {getattr(self, name)}")
-
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPCOptimizerConfig:
+class TDMPCOptimizerConfig(Config):
     """Adam, twice: model and policy. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
 
-    learning_rate: float = 1e-3
+    learning_rate: PositiveFloat = 1e-3
     """Step size. TD-MPC has 3e-4 on pixels."""
-    eps: float = 1e-8
+    eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
-    clip_norm: float = 10.0
+    clip_norm: ClipNorm = 10.0
     """Largest global norm of each gradient."""
-    target_rate: float = 0.01
+    target_rate: Rate = 0.01
     """Share of the way that the target model goes."""
-    target_every: int = 2
+    target_every: PositiveInt = 2
     """Updates between the target's steps."""
 
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "eps", "clip_norm", "target_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"optimizer.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
-
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
+class ScheduleConfig(Config):
     """What changes while the agent learns, linearly. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
 
-    updates: int = 25_000
+    updates: PositiveInt = 25_000
     """Updates until the last values hold; TD-MPC counts decisions, of which each has one update."""
-    first_horizon: int = 1
+    first_horizon: PositiveInt = 1
     """Decisions that a plan looks ahead at first; at last, planner.horizon."""
-    first_std: float = 0.5
+    first_std: NonNegativeFloat = 0.5
     """Floor of the std at first, of planners that have one (mppi); at last, planner.min_std."""
-
-    def __post_init__(self) -> None:
-        if self.updates < 1 or self.first_horizon < 1 or self.first_std < 0:
-            raise ValueError(
-                "schedule: expected updates and first_horizon of at least 1 and first_std of at least 0, "
-                f"got {self.updates}, {self.first_horizon} and {self.first_std}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPCConfig:
+class TDMPCConfig(AgentConfig):
     """Everything the agent is built from."""
 
     model: DecoderFreeConfig = field(
@@ -113,7 +101,7 @@ class TDMPCConfig:
     """The latent model, with values and policy; of the policy only the mean is used."""
     loss: TDMPCLossConfig = field(default_factory=TDMPCLossConfig)
     """What is minimised."""
-    planner: PlannerConfig = field(
+    planner: AnyPlanner = field(
         default_factory=lambda: MPPIConfig(
             horizon=5, num_candidates=537, policy_candidates=25, momentum=0.1
         )  # 512, and 5 % of the policy's
@@ -123,17 +111,15 @@ class TDMPCConfig:
     """What changes while the agent learns."""
     optimizer: TDMPCOptimizerConfig = field(default_factory=TDMPCOptimizerConfig)
     """How everything learns."""
-    policy_std: float = 0.05
+    policy_std: NonNegativeFloat = 0.05
     """Standard deviation of the policy's noise, in action units."""
-    action_noise: float = 0.3
+    action_noise: NonNegativeFloat = 0.3
     """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
 
-    def __post_init__(self) -> None:
-        for name in ("policy_std", "action_noise"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected at least 0, got {getattr(self, name)}")
-        if self.model.predict_terminal:
-            raise ValueError("model.predict_terminal: expected False, as TD-MPC predicts none; use tdmpc2")
+    def check(self) -> None:
+        """Rules between fields."""
+        none = not self.model.predict_terminal
+        self.model.require(none, "predict_terminal", "False, as TD-MPC predicts none", "use TD-MPC2")
 
 
 class LearnerState(NamedTuple):

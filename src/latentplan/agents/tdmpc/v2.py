@@ -9,8 +9,18 @@ import optax
 
 from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
+from latentplan.agents.config import AgentConfig
 from latentplan.agents.optimizers import scale_parts
 from latentplan.agents.prediction import make_open_loop, make_predict_ahead
+from latentplan.config import (
+    ClipNorm,
+    Config,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    Rate,
+    UnitInterval,
+)
 from latentplan.losses.td import discount_of, rho_weighted_mean, running_scale, td_target
 from latentplan.models.decoder_free import (
     DecoderFreeConfig,
@@ -21,7 +31,7 @@ from latentplan.models.decoder_free import (
     read_window,
     unroll,
 )
-from latentplan.planners import PlannerConfig, make_planner
+from latentplan.planners import AnyPlanner, PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
@@ -31,92 +41,73 @@ MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPC2LossConfig:
+class TDMPC2LossConfig(Config):
     """What is minimised. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml).
 
     The rollout's length is the replay's window less one decision: 3 with `replay.batch_length` 4.
     """
 
-    consistency_scale: float = 20.0
+    consistency_scale: NonNegativeFloat = 20.0
     """Weight of the latent states' mean squared error."""
-    reward_scale: float = 0.1
+    reward_scale: NonNegativeFloat = 0.1
     """Weight of the rewards' cross-entropy."""
-    value_scale: float = 0.1
+    value_scale: NonNegativeFloat = 0.1
     """Weight of the values' cross-entropy."""
-    terminal_scale: float = 1.0
+    terminal_scale: NonNegativeFloat = 1.0
     """Weight of the terminations' cross-entropy, where they are predicted."""
-    rho: float = 0.5
+    rho: Rate = 0.5
     """Weight of a step of the rollout, relative to the one before."""
-    entropy_scale: float = 1e-4
+    entropy_scale: NonNegativeFloat = 1e-4
     """Weight of the policy's entropy."""
-    discount_denominator: float = 5.0
+    discount_denominator: PositiveFloat = 5.0
     """d: the discount is clip((T/d - 1) / (T/d), discount_min, discount_max), T being the time limit in decisions."""
-    discount_min: float = 0.95
+    discount_min: UnitInterval = 0.95
     """Least discount."""
-    discount_max: float = 0.995
+    discount_max: UnitInterval = 0.995
     """Largest discount; that of environments without a time limit."""
-    shift: int = 3
+    shift: NonNegativeInt = 3
     """Pixels that images are moved by at random while learning."""
 
-    def __post_init__(self) -> None:
-        for name in ("consistency_scale", "reward_scale", "value_scale", "terminal_scale", "entropy_scale", "shift"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"loss.{name}: expected at least 0, got {getattr(self, name)}")
-        if not 0 < self.rho <= 1:
-            raise ValueError(f"loss.rho: expected 0 < rho <= 1, got {self.rho}; TD-MPC2 has 0.5")
-        if not 0 <= self.discount_min <= self.discount_max <= 1 or self.discount_denominator <= 0:
-            raise ValueError(
-                "loss.discount_min, loss.discount_max: expected 0 <= discount_min <= discount_max <= 1 and a "
-                f"positive discount_denominator, got {self.discount_min}, {self.discount_max} and "
-                f"{self.discount_denominator}"
-            )
+    def check(self) -> None:
+        """Rules between fields."""
+        ordered = self.discount_min <= self.discount_max
+        self.require(ordered, "discount_min", f"at most discount_max = {self.discount_max}", "lower it or raise that")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPC2OptimizerConfig:
+class TDMPC2OptimizerConfig(Config):
     """Adam, twice: model and policy. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its tdmpc2.py)."""
 
-    learning_rate: float = 3e-4
+    learning_rate: PositiveFloat = 3e-4
     """Step size."""
-    encoder_scale: float = 0.3
+    encoder_scale: PositiveFloat = 0.3
     """The encoder's step size, relative to the others'."""
-    policy_scale: float = 1.0
+    policy_scale: PositiveFloat = 1.0
     """The policy's step size, relative to the others'."""
-    eps: float = 1e-8
+    eps: PositiveFloat = 1e-8
     """Adam's epsilon for the model."""
-    policy_eps: float = 1e-5
+    policy_eps: PositiveFloat = 1e-5
     """Adam's epsilon for the policy."""
-    clip_norm: float = 20.0
+    clip_norm: ClipNorm = 20.0
     """Largest global norm of each gradient."""
-    target_rate: float = 0.01
+    target_rate: Rate = 0.01
     """Share of the way that the target Q-functions and the scale of values go per update."""
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "encoder_scale", "policy_scale", "eps", "policy_eps", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimizer.{name}: expected a positive number, got {getattr(self, name)}")
-        if not 0 < self.target_rate <= 1:
-            raise ValueError(f"optimizer.target_rate: expected 0 < target_rate <= 1, got {self.target_rate}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TDMPC2Config:
+class TDMPC2Config(AgentConfig):
     """Everything the agent is built from."""
 
     model: DecoderFreeConfig = field(default_factory=DecoderFreeConfig)
     """The latent model, with values and policy."""
     loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
     """What is minimised."""
-    planner: PlannerConfig = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
+    planner: AnyPlanner = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
     """The planner that acts."""
     optimizer: TDMPC2OptimizerConfig = field(default_factory=TDMPC2OptimizerConfig)
     """How everything learns."""
-    action_noise: float = 0.3
+    action_noise: NonNegativeFloat = 0.3
     """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
-
-    def __post_init__(self) -> None:
-        if not self.action_noise >= 0:
-            raise ValueError(f"action_noise: expected at least 0, got {self.action_noise}")
 
 
 class LearnerState(NamedTuple):

@@ -1,0 +1,108 @@
+"""What the command line adds to configs: choices from the registries, and in messages the option that sets a field."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
+
+from latentplan.config import Config, ConfigError, OneOf, field_hints, split_hint
+from latentplan.presets.experiment import FLAT
+
+
+class _Refused(Exception):
+    """A `ConfigError` on its way through tyro, which would put a `ValueError` into a box of its own."""
+
+
+def parse(default: Any, argv: list[str], description: str | None) -> Any:
+    """A config from a command line.
+
+    Args:
+        default: what to start from: a config, or the class of one.
+        argv: the command line.
+        description: for the help.
+
+    Returns:
+        A config of that class.
+
+    Raises:
+        ValueError: an option is not what it may be, with the option's name.
+        SystemExit: after the help, with 0, or options that cannot be read, with 2.
+    """
+    start = {"f": default} if isinstance(default, type) else {"f": type(default), "default": default}
+    with naming_options(default), _choices_from_registries():
+        return tyro.cli(args=argv, description=description, **start)
+
+
+@contextmanager
+def naming_options(config: Any) -> Iterator[None]:
+    """Errors about a part of a config name the option that sets it.
+
+    Args:
+        config: what the command line made, or starts from, or its class.
+
+    Raises:
+        ValueError: in the place of a `ConfigError`.
+    """
+    try:
+        yield
+    except (ConfigError, _Refused) as caught:
+        error = caught.args[0] if isinstance(caught, _Refused) else caught
+        options = [f"--{option}" for option in _options(config, error)] or [f"{error.config.__name__}.{error.field}"]
+        raise ValueError(f"{' or '.join(options)}: {error.problem}") from error
+
+
+def _options(config: Any, error: ConfigError, prefix: str = "") -> Iterator[str]:
+    """Every option that sets the field of an error."""
+    kind = config if isinstance(config, type) else type(config)
+    if kind is error.config:
+        yield prefix + error.field.replace("_", "-")
+    for name, hint in field_hints(kind).items():
+        part = getattr(config, name, None)
+        if dataclasses.is_dataclass(part):
+            flat = FLAT in split_hint(hint)[1]
+            yield from _options(part, error, prefix if flat else f"{prefix}{name.replace('_', '-')}.")
+
+
+def _choices_from_registries() -> ConstructorRegistry:
+    """Tyro's rules, and that what is `OneOf` a registry shows the registry's names."""
+    rules = ConstructorRegistry()
+    inside = False
+
+    @rules.struct_rule
+    def config_rule(info: StructTypeInfo) -> StructConstructorSpec | None:
+        nonlocal inside
+        if inside or not (isinstance(info.type, type) and issubclass(info.type, Config)):
+            return None
+        inside = True
+        try:
+            spec = ConstructorRegistry.get_struct_spec(info)
+        finally:
+            inside = False
+        if not isinstance(spec, StructConstructorSpec):
+            return None
+        fields = tuple(dataclasses.replace(field, type=_with_choices(field.type)) for field in spec.fields)
+        return StructConstructorSpec(_passing(spec.instantiate), fields)
+
+    return rules
+
+
+def _passing(make: Any) -> Any:
+    def instantiate(**values: Any) -> Any:
+        try:
+            return make(**values)
+        except ConfigError as error:
+            raise _Refused(error) from error
+
+    return instantiate
+
+
+def _with_choices(hint: Any) -> Any:
+    """An annotation with the names that are choices now in the place of `str`."""
+    kind, extras = split_hint(hint)
+    for extra in extras:
+        if isinstance(extra, OneOf):
+            kind = Literal[extra.names]
+    return Annotated[(kind, *extras)] if extras else hint
