@@ -48,7 +48,7 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: config and environment do not fit.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from latentplan.models.world_model import WorldModelConfig
         >>> from latentplan.planners import CEMConfig

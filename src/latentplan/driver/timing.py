@@ -9,7 +9,7 @@ from collections.abc import Iterator
 class Stopwatch:
     """Adds up seconds by name.
 
-    Example:
+    Examples:
         >>> stopwatch = Stopwatch()
         >>> with stopwatch("act"):
         ...     pass

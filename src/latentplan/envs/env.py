@@ -92,7 +92,7 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
             Discrete, observations that are not numbers, no such camera, or no frames to be had.
         GLUnavailable: pixels are asked for and OpenGL does not work.
 
-    Example:
+    Examples:
         >>> env = make_env("Pendulum-v1", EnvConfig(obs="state"))
         >>> observation, _ = env.reset(seed=0)
         >>> observation.shape, observation.dtype

@@ -79,7 +79,7 @@ class Workers:
         ValueError, GLUnavailable: as for `make_env`.
         WorkerDied: by any method, where a worker was killed, raised, or did not answer.
 
-    Example:
+    Examples:
         >>> from latentplan.envs.env import EnvConfig
         >>> with Workers("Pendulum-v1", EnvConfig(obs="state"), num_envs=2) as workers:
         ...     observation = workers.reset(seeds=[0, 1])

@@ -35,7 +35,7 @@ def discount_of(decisions: int | None, denominator: float, low: float, high: flo
     Returns:
         Discount per decision.
 
-    Example:
+    Examples:
         >>> [round(discount_of(decisions, 5.0, 0.95, 0.995), 4) for decisions in (50, 125, 500, None)]
         [0.95, 0.96, 0.99, 0.995]
     """

@@ -131,7 +131,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
     Raises:
         ValueError: for discrete actions, or observations that are neither vectors nor images that `conv` reads.
 
-    Example:
+    Examples:
         >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
         >>> model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=3), spec)
         >>> params = model.world.init(jax.random.key(0))

@@ -146,7 +146,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     Raises:
         ValueError: for images of a shape no network fits, or observations that are neither image nor vector.
 
-    Example:
+    Examples:
         >>> import jax
         >>> from latentplan.types import EnvSpec
         >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)

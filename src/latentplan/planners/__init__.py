@@ -61,7 +61,7 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
     Raises:
         ValueError: the planner is not one for such actions, or needs a policy; see the builder.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
         >>> plan = make_planner(CEMConfig(horizon=3), 2, towards_half)

@@ -71,7 +71,7 @@ def make_cem(
     Raises:
         ValueError: a policy's candidates are asked for, and there is no policy.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
         >>> plan = make_cem(CEMConfig(horizon=3), 2, towards_half)

@@ -111,7 +111,7 @@ def make_icem(
     Raises:
         ValueError: actions are discrete, or a policy's candidates are asked for, and there is no policy.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> towards_half = lambda params, belief, actions, key: -jnp.sum((actions - 0.5) ** 2, (0, 2))
         >>> plan = make_icem(ICEMConfig(horizon=3), 2, towards_half)

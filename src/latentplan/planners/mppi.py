@@ -90,7 +90,7 @@ def make_mppi(
     Raises:
         ValueError: a policy's candidates are asked for, and there is no policy.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> towards_half = lambda params, belief, actions, key: -10 * jnp.sum((actions - 0.5) ** 2, (0, 2))
         >>> plan = make_mppi(MPPIConfig(horizon=3, choose="mean"), 2, towards_half)

@@ -61,7 +61,7 @@ def model_returns(
     Raises:
         ValueError: `horizon_of` is given for a model that predicts terminations.
 
-    Example:
+    Examples:
         >>> import jax, jax.numpy as jnp
         >>> from latentplan.models.world_model import WorldModelConfig, make_world_model
         >>> from latentplan.types import EnvSpec

@@ -93,7 +93,7 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
     Returns:
         Pure functions over the state.
 
-    Example:
+    Examples:
         >>> spec = EnvSpec((3,), "float32", action_size=1, action_repeat=1, max_decisions=4)
         >>> replay = make_replay(ReplayConfig(capacity=8, batch_size=2, batch_length=3), spec)
         >>> add = jax.jit(replay.add, donate_argnums=0)
