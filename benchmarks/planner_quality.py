@@ -107,8 +107,8 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
                 planner = with_budget(own.planner if same else configured(name, kept), budget)
                 other = make_agent(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
                 policy = collect.agent_policy(other, state.params, collect.compile_act(other, "eval"))
-                episodes = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
-                found[name, budget] = np.array([collect.episode_return(episode) for episode in episodes])
+                trajectories = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
+                found[name, budget] = np.array([collect.episode_return(one.batch) for one in trajectories])
                 print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
     return found
 

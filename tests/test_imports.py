@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "nets": BASE | {"config", "losses"},
     "models": BASE | {"config", "losses", "nets"},
     "planners": {"types", "config"},  # planners receive functions and know no model
-    "agents": BASE | {"config", "losses", "nets", "models", "planners"},
+    "diagnostics": BASE | {"losses", "models"},
+    "agents": BASE | {"config", "losses", "nets", "models", "planners", "diagnostics"},
     "files": set(),
     "replay": {"types", "config", "files"},
     "envs": {"types", "config"},

@@ -4,7 +4,8 @@ Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S sto
 `[...]` stands for any leading batch shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -209,11 +210,7 @@ class Agent(NamedTuple):
         update: (train_state, Sample, key) -> (TrainState, metrics); metrics are scalars and hold `finite`, 1.0 while
             loss and gradients are finite. An agent that tells how much is to be learned from each window adds
             `priority` [B], with which replay may draw.
-        open_loop: (params, batch [B, T], key, *, context) -> OpenLoop: `context` steps observed, the rest
-            imagined from the recorded actions.
-        predict_ahead: (params, batch [B, T], key) -> MultiStepErrors: how wrong predictions are, by their distance.
-        dream: (params, batch [B, T], key, *, context, horizon) -> ImaginedTrajectory: `context` steps observed, then
-            `horizon` more as the actor would have them. None for agents that learn no actor in imagination.
+        diagnostics: name -> Diagnostic, what can be measured of the agent; see `latentplan.diagnostics`.
         model: the world model that it filters and plans with, for research code; its functions take `act`'s params. The
             driver does not look at it. None for agents without one.
         planner: what chooses its actions at evaluation, likewise.
@@ -223,20 +220,82 @@ class Agent(NamedTuple):
     initial: Callable[..., Carry]
     act: Callable[..., tuple[Array, Carry, dict[str, Array]]]
     update: Callable[..., tuple[TrainState, dict[str, Array]]]
-    open_loop: Callable[..., "OpenLoop"]
-    predict_ahead: Callable[..., "MultiStepErrors"]
-    dream: Callable[..., "ImaginedTrajectory"] | None = None
+    diagnostics: Mapping[str, "Diagnostic"]
     model: WorldModel | None = None
     planner: Planner | None = None
+
+
+class Trajectory(NamedTuple):
+    """One episode, and what the agent reported while it acted.
+
+    Attributes:
+        batch: [n + 1, ...], its records.
+        infos: name -> [n, ...], what the policy reported at each decision; see `Agent.act`.
+    """
+
+    batch: Batch
+    infos: dict[str, Any]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Evidence:
+    """What diagnostics measure by: episodes side by side. Context and length are static where it is traced.
+
+    Attributes:
+        batch: [T, B, ...]. Episodes differ in length: what follows an `is_last` is padding, up to the next `is_first`.
+        infos: name -> [T, B, ...], what the agent reported on seeing each record; zeros where it decided nothing more.
+        context: steps that an open-loop prediction observes.
+        length: steps of an open-loop prediction in all.
+    """
+
+    batch: Batch
+    infos: dict[str, Any] = field(default_factory=dict)
+    context: int = field(default=5, metadata={"static": True})
+    length: int = field(default=50, metadata={"static": True})
+
+    @property
+    def valid(self) -> Any:
+        """[T, B] bool, whether a record is one of an episode, and no padding."""
+        first, last = (flag.astype("int32") for flag in (self.batch.is_first, self.batch.is_last))
+        ended, begun = last.cumsum(0) - last, first.cumsum(0) - first[:1]
+        return ended <= begun
+
+
+class Measurement(NamedTuple):
+    """What a diagnostic finds.
+
+    Attributes:
+        numbers: name -> a scalar or a vector.
+        picture: what is drawn, a pytree of arrays; None: nothing.
+    """
+
+    numbers: dict[str, Array]
+    picture: Any = None
+
+
+class Diagnostic(NamedTuple):
+    """A measurement of what an agent has learned. It is logged under its name in `Agent.diagnostics`.
+
+    Attributes:
+        measure: (params, Evidence, key) -> Measurement; pure, and jitted by the driver.
+        select: (Evidence) -> the part of it that `measure` reads; None where there is nothing to measure. It runs on
+            the host, so that little is moved and few shapes are compiled.
+        drawing: how the picture is drawn, by the name of one of the driver's DRAWINGS; None: there is no picture.
+    """
+
+    measure: Callable[[Params, Evidence, Key], Measurement]
+    select: Callable[[Evidence], Evidence | None] = lambda evidence: evidence
+    drawing: str | None = None
 
 
 class OpenLoop(NamedTuple):
     """An open-loop prediction beside the truth, in the environment's units.
 
     Attributes:
-        true_observation, predicted_observation: [B, T, *shape]; pixels as float32 in [0, 1]. The prediction is None
+        true_observation, predicted_observation: [T, B, *shape]; pixels as float32 in [0, 1]. The prediction is None
             where a model has no decoder.
-        true_reward, predicted_reward: [B, T].
+        true_reward, predicted_reward: [T, B].
     """
 
     true_observation: Array
@@ -249,26 +308,9 @@ class ImaginedTrajectory(NamedTuple):
     """What a model expects while an actor acts in it, in the environment's units.
 
     Attributes:
-        observation: [B, T, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
-        reward: [B, T].
+        observation: [T, B, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
+        reward: [T, B].
     """
 
     observation: Array | None
     reward: Array
-
-
-class MultiStepErrors(NamedTuple):
-    """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
-
-    Attributes:
-        reward_mae: [D], mean absolute error.
-        kl: [D], KL(posterior || d-step prior), in nats; None without a decoder.
-        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units; None without
-            a decoder.
-        latent_mse: [D], mean squared difference of predicted and encoded latent states; None with a decoder.
-    """
-
-    reward_mae: Array
-    kl: Array | None = None
-    observation_mse: Array | None = None
-    latent_mse: Array | None = None

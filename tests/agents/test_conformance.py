@@ -17,12 +17,13 @@ from latentplan.agents.acting import random_choices
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.agents.tdmpc.v1 import TDMPCConfig
 from latentplan.agents.tdmpc.v2 import TDMPC2Config
+from latentplan.diagnostics.imagination import SIDE_BY_SIDE
 from latentplan.models.actor import ActorConfig
 from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.types import Batch, Belief, Carry, EnvSpec, Sample
+from latentplan.types import Batch, Belief, Carry, EnvSpec, Evidence, Sample
 
 SPECS = {
     "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
@@ -112,8 +113,8 @@ class Case:
         self.agent = AGENTS[name].make(VARIANTS[name][variant], self.spec)
         self.act = jax.jit(self._counted("act", self.agent.act), static_argnames="mode")
         self.update = jax.jit(self._counted("update", self.agent.update))
-        self.open_loop = jax.jit(self._counted("open_loop", self.agent.open_loop), static_argnames="context")
-        self.predict_ahead = jax.jit(self._counted("predict_ahead", self.agent.predict_ahead))
+        diagnostics = self.agent.diagnostics.items()
+        self.measures = {name: jax.jit(self._counted(name, each.measure)) for name, each in diagnostics}
         self.init = jax.jit(self.agent.init)
         self.fresh = self.state = self.init(jax.random.key(0))
         if name != "planet":  # TD-MPC and Dreamer V3: rewards and values start at zero, whatever comes in
@@ -136,10 +137,11 @@ class Case:
         return generator.normal(size=shape).astype(np.float32)
 
     def batch(self, seed=0):
+        """[T, B]."""
         generator = np.random.default_rng(seed)
         is_first = np.zeros((B, T), bool)
         is_first[0, 0] = is_first[1, 3] = True
-        return Batch(
+        batch = Batch(
             observation=self.observation(B, T, seed=seed),
             action=np.where(is_first[..., None], 0, generator.uniform(-1, 1, (B, T, 2))).astype(np.float32),
             reward=generator.uniform(0, 1, (B, T)).astype(np.float32),
@@ -147,9 +149,21 @@ class Case:
             is_last=np.roll(is_first, -1, 1) & (np.arange(T) < T - 1),
             is_terminal=np.zeros((B, T), bool),
         )
+        return time_first(batch)
 
     def sample(self, seed=0):
-        return jax.tree.map(np.asarray, Sample.uniform(time_first(self.batch(seed))))
+        return jax.tree.map(np.asarray, Sample.uniform(self.batch(seed)))
+
+    def evidence(self, batch=None):
+        """A batch as it is measured, with infos as of an evaluation."""
+        act = functools.partial(self.agent.act, mode="eval")
+        inputs = self.agent.initial(B), self.observation(B), np.ones(B, bool), jax.random.key(0)
+        infos = jax.eval_shape(act, self.state.params, *inputs)[2]
+        infos = {name: np.full((T, *x.shape), 0.5, np.float32) for name, x in infos.items()}
+        return Evidence(self.batch() if batch is None else batch, infos, context=CONTEXT, length=CONTEXT + 4)
+
+    def measure(self, name, key, batch=None):
+        return self.measures[name](self.state.params, self.evidence(batch), key)
 
     def carry(self):
         """What acting remembers after a first decision."""
@@ -347,15 +361,16 @@ def test_metrics_tell_whether_the_update_was_finite(case):
 
 def test_open_loop_shapes_and_units(case):
     batch = case.batch()
-    prediction = case.open_loop(case.state.params, batch, jax.random.key(16), context=CONTEXT)
-    shape = (B, T, *case.spec.observation_shape)
+    numbers, prediction = case.measure("open_loop", jax.random.key(16))
+    shape = (T, B, *case.spec.observation_shape)
     decodes = prediction.predicted_observation is not None
     assert decodes == (not case.name.startswith("tdmpc"))
     assert prediction.true_observation.shape == shape
     assert not decodes or prediction.predicted_observation.shape == shape
-    assert prediction.true_reward.shape == prediction.predicted_reward.shape == (B, T)
+    assert prediction.true_reward.shape == prediction.predicted_reward.shape == (T, B)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(prediction))
-    chex.assert_tree_all_finite(prediction)
+    chex.assert_tree_all_finite((numbers, prediction))
+    assert numbers.keys() == ({"reward_mae", "observation_mse"} if decodes else {"reward_mae"})
     np.testing.assert_array_equal(prediction.true_reward, batch.reward)
     if case.spec.is_pixels:
         np.testing.assert_allclose(prediction.true_observation, batch.observation / 256, atol=2**-5)
@@ -365,22 +380,21 @@ def test_open_loop_shapes_and_units(case):
         np.testing.assert_allclose(prediction.true_observation, batch.observation, atol=1e-5)
 
 
-def test_an_actors_dreams_see_the_context_only(case):
-    dream = case.agent.dream
-    assert (dream is not None) == case.name.startswith("dreamer")
-    if dream is None:
+def test_an_actors_imagined_trajectories_see_the_context_only(case):
+    assert ("imagination" in case.measures) == case.name.startswith("dreamer")
+    if "imagination" not in case.measures:
         return
-    batch, dream = case.batch(), jax.jit(dream, static_argnames=("context", "horizon"))
-    sees = lambda batch: dream(case.state.params, batch, jax.random.key(18), context=CONTEXT, horizon=4)  # noqa: E731
+    batch = case.batch()
+    sees = lambda batch: case.measure("imagination", jax.random.key(18), batch).picture  # noqa: E731
     base = sees(batch)
-    assert base.observation.shape == (B, CONTEXT + 4, *case.spec.observation_shape)
-    assert base.reward.shape == (B, CONTEXT + 4)
+    several = B * SIDE_BY_SIDE
+    assert base.observation.shape == (CONTEXT + 4, several, *case.spec.observation_shape)
+    assert base.reward.shape == (CONTEXT + 4, several)
     chex.assert_tree_all_finite(base)
-    time = np.arange(T).reshape(1, T, *[1] * len(case.spec.observation_shape))
-    other = case.observation(B, T, seed=21)
+    other = case.batch(seed=21).observation
     later = batch._replace(
-        observation=np.where(time >= CONTEXT, other, batch.observation),
-        action=np.where(np.arange(T)[:, None] >= CONTEXT, np.float32(0.5), batch.action),
+        observation=np.concatenate([batch.observation[:CONTEXT], other[CONTEXT:]]),
+        action=np.where(np.arange(T)[:, None, None] >= CONTEXT, np.float32(0.5), batch.action),
     )
     chex.assert_trees_all_equal(sees(later), base)
 
@@ -389,39 +403,49 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
     batch, key = case.batch(), jax.random.key(17)
 
     def predict(batch):
-        prediction = case.open_loop(case.state.params, batch, key, context=CONTEXT)
+        prediction = case.measure("open_loop", key, batch).picture
         predicted = prediction.predicted_observation
         reward = np.asarray(prediction.predicted_reward)
         return (reward if predicted is None else np.asarray(predicted)), reward
 
     base = predict(batch)
-    other = case.observation(B, T, seed=21)
-    time = np.arange(T).reshape(1, T, *[1] * len(case.spec.observation_shape))
-    later = batch._replace(observation=np.where(time >= CONTEXT, other, batch.observation))
+    other = case.batch(seed=21).observation
+    later = batch._replace(observation=np.concatenate([batch.observation[:CONTEXT], other[CONTEXT:]]))
     chex.assert_trees_all_equal(predict(later), base)
 
     if case.name == "dreamer_v3" and case.spec.is_pixels:
         other = np.full_like(other, 200)  # far enough from noise to draw other classes
-    earlier = batch._replace(observation=np.where(time < CONTEXT, other, batch.observation))
-    assert not np.allclose(predict(earlier)[0][:, CONTEXT:], base[0][:, CONTEXT:], atol=1e-6)
+    earlier = batch._replace(observation=np.concatenate([other[:CONTEXT], batch.observation[CONTEXT:]]))
+    assert not np.allclose(predict(earlier)[0][CONTEXT:], base[0][CONTEXT:], atol=1e-6)
 
     action = batch.action.copy()
-    action[:, CONTEXT + 1] *= -1.0
+    action[CONTEXT + 1] *= -1.0
     turned = predict(batch._replace(action=action))
-    np.testing.assert_array_equal(turned[1][:, : CONTEXT + 1], base[1][:, : CONTEXT + 1])
-    assert not np.allclose(turned[1][:, CONTEXT + 1 :], base[1][:, CONTEXT + 1 :], atol=1e-6)
+    np.testing.assert_array_equal(turned[1][: CONTEXT + 1], base[1][: CONTEXT + 1])
+    assert not np.allclose(turned[1][CONTEXT + 1 :], base[1][CONTEXT + 1 :], atol=1e-6)
 
 
 def test_errors_ahead_are_finite_and_of_the_promised_shape(case):
-    errors = case.predict_ahead(case.state.params, case.batch(), jax.random.key(22))
-    found = {name: np.asarray(x) for name, x in errors._asdict().items() if x is not None}
+    found = {name: np.asarray(x) for name, x in case.measure("prediction", jax.random.key(22)).numbers.items()}
     decoder_free, others = {"reward_mae", "latent_mse"}, {"reward_mae", "kl", "observation_mse"}
     assert found.keys() == (decoder_free if case.name.startswith("tdmpc") else others)
-    assert len({x.shape for x in found.values()}) == 1 and errors.reward_mae.ndim == 1
+    assert len({x.shape for x in found.values()}) == 1 and found["reward_mae"].ndim == 1
     chex.assert_tree_all_finite(found)
-    reached = np.arange(len(errors.reward_mae)) < T - 1
+    reached = np.arange(len(found["reward_mae"])) < T - 1
     error = found.get("observation_mse", found.get("latent_mse"))
     assert (error[reached] > 0).all() and all((x >= 0).all() for x in found.values())
+
+
+def test_what_was_reported_is_averaged_and_promises_are_held_against_what_came(case):
+    numbers, batch = case.measure("planning", jax.random.key(0)).numbers, case.batch()
+    horizon = len(numbers["planned_rewards"])
+    chex.assert_tree_all_finite(numbers)
+    assert numbers["planned_return"] == pytest.approx(0.5 * horizon)
+    starts = [
+        (t, b) for b in range(B) for t in range(T - horizon) if not batch.is_first[t + 1 : t + horizon + 1, b].any()
+    ]
+    realised = np.mean([batch.reward[t + 1 : t + horizon + 1, b] for t, b in starts], 0)
+    np.testing.assert_allclose(numbers["realised_rewards"], realised, rtol=1e-5)
 
 
 def test_second_calls_compile_nothing(case):
@@ -431,12 +455,12 @@ def test_second_calls_compile_nothing(case):
         key = jax.random.fold_in(jax.random.key(18), i)
         _, carry, _ = case.act(state.params, carry, case.observation(ENVS, seed=i), is_first, key, mode="explore")
         state, _ = case.update(state, case.sample(seed=i), key)
-        case.open_loop(state.params, case.batch(seed=i), key, context=CONTEXT)
-        case.predict_ahead(state.params, case.batch(seed=i), key)
+        for measure in case.measures.values():
+            measure(state.params, case.evidence(case.batch(seed=i)), key)
         is_first = NOT_FIRST
-    compiled = [("act", "explore"), ("open_loop", None), ("predict_ahead", None), ("update", None)]
-    assert sorted(case.traces) == compiled
-    for function in (case.act, case.update, case.open_loop, case.predict_ahead):
+    names = ["update", *case.measures]
+    assert sorted(case.traces) == sorted([("act", "explore"), *((name, None) for name in names)])
+    for function in (case.act, case.update, *case.measures.values()):
         assert function._cache_size() == 1
 
 

@@ -9,9 +9,11 @@ import pytest
 from probes import LENGTH, PROBES, SPEC, play, random_episodes
 
 from agents.dreamers import small
+from agents.windows import time_first
 from latentplan.agents import AGENTS
 from latentplan.agents.dreamer.v3 import LaPropConfig
 from latentplan.agents.optimizers import AdamsConfig
+from latentplan.diagnostics.open_loop import predict_open_loop
 from latentplan.types import Sample
 
 OPTIMIZED = True  # these train: see tests/conftest.py
@@ -97,8 +99,8 @@ def test_probe_2_a_reward_that_is_seen_is_predicted(version):
     agent, *_ = built_for(version, "reward_seen")
     params, _ = trained(version, "reward_seen")
     batch = play(PROBES["reward_seen"], np.zeros((16, LENGTH)), CUES)
-    predicted = agent.open_loop(params, batch, jax.random.key(3), context=1).predicted_reward
-    np.testing.assert_allclose(np.asarray(predicted)[:, 1:].sum(1), CUES * (LENGTH - 1), atol=1.0)
+    predicted = predict_open_loop(agent.model, params, time_first(batch), jax.random.key(3), context=1)
+    np.testing.assert_allclose(np.asarray(predicted.predicted_reward)[1:].sum(0), CUES * (LENGTH - 1), atol=1.0)
 
 
 @versions

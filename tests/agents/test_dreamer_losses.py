@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from agents.dreamers import small
-from agents.windows import SPEC, make_batch, make_sample, noisy, time_first
+from agents.windows import SPEC, make_batch, make_sample, noisy
 from latentplan import distributions
 from latentplan.agents import AGENTS
 from latentplan.agents.dreamer import acting as dreamer_acting
@@ -35,7 +35,7 @@ from latentplan.models.heads import make_scalar_head
 from latentplan.models.rollout import imagine_with
 from latentplan.models.world_model import feature, make_world_model
 from latentplan.nets.network import Network, Style
-from latentplan.types import WorldModel
+from latentplan.types import Evidence, WorldModel
 
 H, N, F, A = 4, 4, 2, 2
 RNG = np.random.default_rng(0)
@@ -392,8 +392,9 @@ def test_rewards_are_judged_in_the_units_that_are_learned():
     for rewards, least, most in (("raw", 90, 110), ("tanh", 0, 3)):
         agent = AGENTS["dreamer_v2"].make(replace(config, loss=replace(config.loss, rewards=rewards)), SPEC)
         params = agent.init(jax.random.key(0)).params
-        errors = agent.predict_ahead(params, time_first(batch), jax.random.key(1)).reward_mae
-        assert least < np.asarray(errors)[0] < most
+        measure = agent.diagnostics["prediction"].measure
+        errors = measure(params, Evidence(batch), jax.random.key(1)).numbers["reward_mae"]
+        assert least < errors[0] < most
 
 
 def test_dreamer_v3s_actor_and_critic_may_learn_at_another_pace():

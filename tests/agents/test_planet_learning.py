@@ -2,6 +2,7 @@
 
 import functools
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from probes import LENGTH, PROBES, SPEC, play, random_episodes
 
 from agents.windows import time_first
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
+from latentplan.diagnostics.open_loop import predict_open_loop
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.types import Batch, EnvSpec, Sample
@@ -71,14 +73,14 @@ def test_one_batch_can_be_learned_by_heart(kind):
     excess = np.asarray(metrics["loss"]) - floor
     assert np.all(metrics["finite"] == 1.0)
     assert excess[-20:].mean() < excess[0] / 20
-    seen = agent.open_loop(state.params, jax.tree.map(jnp.asarray, batch), jax.random.key(2), context=t - 1)
+    seen = predict_open_loop(agent.model, state.params, time_first(batch), jax.random.key(2), context=t - 1)
     assert np.mean((seen.predicted_reward - seen.true_reward) ** 2) < 0.1 * np.var(batch.reward)
 
 
 AGENT = make_planet(tiny(), SPEC)
 TRAIN = make_train(AGENT)
 ACT = jax.jit(AGENT.act, static_argnames="mode")
-OPEN_LOOP = jax.jit(AGENT.open_loop, static_argnames="context")
+OPEN_LOOP = jax.jit(partial(predict_open_loop, AGENT.model), static_argnames="context")
 UPDATES, BATCH = 800, 32
 
 
@@ -95,8 +97,8 @@ def trained(name):
 def predicted_reward(name, actions, cue, context=1):
     """[B, T]: what the model expects after `context` records, and what comes."""
     batch = play(PROBES[name], actions, cue)
-    prediction = OPEN_LOOP(trained(name), batch, jax.random.key(3), context=context)
-    return np.asarray(prediction.predicted_reward), batch.reward
+    prediction = OPEN_LOOP(trained(name), time_first(batch), jax.random.key(3), context=context)
+    return np.asarray(prediction.predicted_reward).T, batch.reward
 
 
 def act_through(name, cue):
@@ -153,6 +155,6 @@ def test_before_learning_the_answer_is_not_known(name):
     """So that the tests above can fail."""
     params = jax.jit(AGENT.init)(jax.random.key(0)).params
     batch = play(PROBES[name], ACTIONS, CUES if len(PROBES[name].cue) > 1 else np.zeros(16))
-    prediction = OPEN_LOOP(params, batch, jax.random.key(3), context=1)
-    error = np.mean((prediction.predicted_reward - batch.reward)[:, 1:] ** 2)
+    prediction = OPEN_LOOP(params, time_first(batch), jax.random.key(3), context=1)
+    error = np.mean((prediction.predicted_reward.T - batch.reward)[:, 1:] ** 2)
     assert error > 0.2 * np.mean(batch.reward[:, 1:] ** 2)

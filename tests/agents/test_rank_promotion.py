@@ -7,14 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.windows import time_first
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
 from latentplan.planners.cem import CEMConfig
-from latentplan.types import Batch, Sample
+from latentplan.types import Batch, Evidence, Sample
 
 
 @pytest.mark.parametrize(("kind", "obs"), [("rssm", "pixels"), ("ssm", "state"), ("rnn", "state")])
-def test_update_act_and_open_loop_without_rank_promotion(kind, obs, tiny_model_config, tiny_specs):
+def test_update_act_and_predictions_without_rank_promotion(kind, obs, tiny_model_config, tiny_specs):
     spec = tiny_specs[obs]
     loss = LossConfig(
         overshooting_distance=3,
@@ -26,20 +25,23 @@ def test_update_act_and_open_loop_without_rank_promotion(kind, obs, tiny_model_c
     planner = CEMConfig(horizon=2, num_iterations=2, num_candidates=4, num_elites=2)
     config = PlaNetConfig(model=tiny_model_config(kind=kind), loss=loss, planner=planner)
     rng = np.random.default_rng(0)
-    shape, first = (2, 4), np.zeros((2, 4), bool)
-    first[:, 0] = first[0, 2] = True
+    shape, first = (4, 2), np.zeros((4, 2), bool)
+    first[0] = first[2, 0] = True
     observation = (rng.uniform(0, 255, (*shape, *spec.observation_shape))).astype(spec.observation_dtype)
     batch = Batch(observation, rng.uniform(-1, 1, (*shape, 2)), rng.normal(size=shape), first, first, first)
     batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) if x.dtype == np.float64 else jnp.asarray(x), batch)
     key = jax.random.key(0)
     with jax.numpy_rank_promotion("raise"):  # checked while tracing, so shapes are enough
         agent = make_planet(config, spec)
+        diagnostics = {name: agent.diagnostics[name] for name in ("open_loop", "prediction")}
         state = jax.eval_shape(agent.init, key)
         act = partial(agent.act, mode="explore")
         carry = agent.initial(2)
-        action, _, _ = jax.eval_shape(act, state.params, carry, batch.observation[:, 0], batch.is_first[:, 0], key)
-        predicted = jax.eval_shape(partial(agent.open_loop, context=2), state.params, batch, key)
-        after, _ = jax.eval_shape(agent.update, state, Sample.uniform(time_first(batch)), key)
+        action, _, _ = jax.eval_shape(act, state.params, carry, batch.observation[0], batch.is_first[0], key)
+        evidence = Evidence(batch, context=2)
+        measured = {name: jax.eval_shape(x.measure, state.params, evidence, key) for name, x in diagnostics.items()}
+        after, _ = jax.eval_shape(agent.update, state, Sample.uniform(batch), key)
     assert action.shape == (2, 2)
-    assert predicted.predicted_reward.shape == (2, 4)
+    assert measured["open_loop"].picture.predicted_reward.shape == (4, 2)
+    assert measured["prediction"].numbers["kl"].shape == (2,)
     assert jax.tree.map(lambda x: x.shape, after) == jax.tree.map(lambda x: x.shape, state)

@@ -1,11 +1,13 @@
 """TD-MPC2's losses against NumPy, its sizes against the paper, and that it learns one batch by heart."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from agents.windows import SPEC, along_rollout, make_batch, make_sample, noisy, time_first
+from agents.windows import SPEC, along_rollout, make_batch, make_sample, noisy
 from latentplan import presets
 from latentplan.agents.tdmpc.v2 import (
     TDMPC2Config,
@@ -16,6 +18,7 @@ from latentplan.agents.tdmpc.v2 import (
     make_policy_loss,
     make_tdmpc2,
 )
+from latentplan.diagnostics.prediction import multi_step_errors
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.nets.conv_world_models import make_conv_encoder
 from latentplan.nets.network import Style
@@ -98,7 +101,7 @@ def setup():
     model = make_decoder_free(SURE.model, SPEC)
     params = noisy(model.world.init(jax.random.key(0)))
     target_q = noisy(params["q"], seed=7)
-    batch = make_batch()
+    batch = jax.tree.map(jnp.asarray, make_batch())
     rest = {name: part for name, part in params.items() if name != "policy"}
     loss, (metrics, latents, valid) = make_model_loss(SURE, model, 0.9)(
         rest, params["policy"], target_q, batch, jax.random.key(1)
@@ -109,7 +112,7 @@ def setup():
 def test_the_models_losses_are_numpys(setup):
     _, params, target_q, batch, loss, metrics, latents, valid = setup
     numpy = NumpyModel(params)
-    observation, action, reward = (x.astype(np.float64) for x in batch[:3])
+    observation, action, reward = (np.asarray(x, np.float64) for x in batch[:3])
     ended, is_first = batch.is_terminal[1:], batch.is_first
     expected_valid = np.array([[True, True, True], [True, False, True], [True, False, True]])
     assert is_first[2, 1] and np.array_equal(valid, expected_valid)
@@ -183,7 +186,7 @@ def test_nothing_after_an_episodes_end_counts(setup):
         changed = np.array(getattr(batch, name))
         changed[2:, 1] = 5.0
         other, _ = make_model_loss(SURE, model, 0.9)(
-            rest, params["policy"], target_q, batch._replace(**{name: changed}), jax.random.key(1)
+            rest, params["policy"], target_q, batch._replace(**{name: jnp.asarray(changed)}), jax.random.key(1)
         )
         np.testing.assert_allclose(other, loss, rtol=1e-6)
 
@@ -305,5 +308,6 @@ def test_one_batch_can_be_learned_by_heart():
         state, metrics = update(state, sample, jax.random.key(i))
     assert metrics["consistency_loss"] < 0.1 * first["consistency_loss"]
     assert metrics["reward_loss"] < 0.4 * first["reward_loss"]  # two-hot targets have an entropy of their own
-    errors = jax.jit(agent.predict_ahead)(state.params, time_first(sample.batch), jax.random.key(2))
+    measure = jax.jit(partial(multi_step_errors, agent.model, distance=1))
+    errors = measure(state.params, sample.batch, jax.random.key(2))
     assert errors.reward_mae[0] < 0.4 * np.abs(sample.batch.reward).mean()

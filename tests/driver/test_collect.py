@@ -71,6 +71,11 @@ def counting_policy(seen=None):
 KEY = jax.random.key(0)
 
 
+def batches(run, *inputs):
+    """The records alone, of each trajectory."""
+    return [trajectory.batch for trajectory in run(*inputs)]
+
+
 def test_one_call_of_the_policy_per_decision_for_all_environments():
     workers, seen = FakeWorkers([3, 5]), []
     run_episodes(workers, counting_policy(seen), [10, 20], KEY)
@@ -82,7 +87,7 @@ def test_one_call_of_the_policy_per_decision_for_all_environments():
 
 
 def test_every_episode_is_cut_at_its_own_end():
-    episodes = run_episodes(FakeWorkers([3, 5, 1]), counting_policy(), [10, 20, 30], KEY)
+    episodes = batches(run_episodes, FakeWorkers([3, 5, 1]), counting_policy(), [10, 20, 30], KEY)
     assert [len(episode.reward) for episode in episodes] == [4, 6, 2]
     for episode, length, seed in zip(episodes, (3, 5, 1), (10, 20, 30), strict=True):
         assert all(len(field) == length + 1 for field in episode)
@@ -94,14 +99,14 @@ def test_every_episode_is_cut_at_its_own_end():
 
 def test_a_record_holds_the_action_that_led_to_it_and_the_first_holds_zero():
     workers = FakeWorkers([4])
-    (episode,) = run_episodes(workers, counting_policy(), [1], KEY)
+    (episode,) = batches(run_episodes, workers, counting_policy(), [1], KEY)
     np.testing.assert_array_equal(episode.action[0], 0.0)
     np.testing.assert_allclose(episode.action[1:], np.array(workers.actions)[:, 0])
     np.testing.assert_allclose(episode.action[:, 0], [0, 0, 0.01, 0.02, 0.03], rtol=1e-6)
 
 
 def test_flags():
-    terminal, limited = run_episodes(FakeWorkers([2, 3], terminal=[0]), counting_policy(), [1, 2], KEY)
+    terminal, limited = batches(run_episodes, FakeWorkers([2, 3], terminal=[0]), counting_policy(), [1, 2], KEY)
     assert terminal.is_first.tolist() == [True, False, False]
     assert terminal.is_last.tolist() == terminal.is_terminal.tolist() == [False, False, True]
     assert limited.is_last.tolist() == [False, False, False, True]
@@ -109,14 +114,14 @@ def test_flags():
 
 
 def test_dtypes():
-    (episode,) = run_episodes(FakeWorkers([2]), counting_policy(), [1], KEY)
+    (episode,) = batches(run_episodes, FakeWorkers([2]), counting_policy(), [1], KEY)
     assert all(isinstance(field, np.ndarray) for field in episode)
     assert [field.dtype for field in episode] == [np.float32] * 3 + [bool] * 3
 
 
 def test_an_environment_that_does_not_end_is_cut_at_the_limit():
     workers = FakeWorkers([None, 2], terminal=[1], max_decisions=6)
-    endless, ended = run_episodes(workers, counting_policy(), [1, 2], KEY)
+    endless, ended = batches(run_episodes, workers, counting_policy(), [1, 2], KEY)
     assert workers.calls.count("step") == 6
     assert len(endless.reward) == 7 and len(ended.reward) == 3
     assert endless.is_last.tolist() == [False] * 6 + [True]
@@ -125,7 +130,7 @@ def test_an_environment_that_does_not_end_is_cut_at_the_limit():
 
 def test_without_any_limit_an_episode_still_ends():
     workers = FakeWorkers([None], max_decisions=None)
-    (episode,) = run_episodes(workers, counting_policy(), [1], KEY)
+    (episode,) = batches(run_episodes, workers, counting_policy(), [1], KEY)
     assert len(episode.reward) == UNLIMITED_DECISIONS + 1 and episode.is_last[-1]
 
 
@@ -144,23 +149,31 @@ def test_on_decision_can_stop_a_phase_before_the_next_step():
 
 def test_evaluation_runs_one_episode_per_seed_when_they_do_not_divide():
     workers = FakeWorkers([2, 3])
-    episodes = evaluate(workers, counting_policy(), [10, 11, 12, 13, 14], KEY)
+    episodes = batches(evaluate, workers, counting_policy(), [10, 11, 12, 13, 14], KEY)
     assert [episode.observation[0, 0] for episode in episodes] == [10, 11, 12, 13, 14]
     assert [len(episode.reward) for episode in episodes] == [3, 4, 3, 4, 3]
     assert workers.calls.count("reset") == 3
     assert workers.seeds[-1][0] == 14 and len(workers.seeds[-1]) == 2
 
 
-def test_what_the_policy_tells_is_kept_for_every_decision_of_each_episode():
-    infos = []
-    episodes = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY, infos=infos)
-    assert [len(info["seen"]) for info in infos] == [len(episode.reward) - 1 for episode in episodes] == [2, 3, 2]
-    for info, episode in zip(infos, episodes, strict=True):
-        np.testing.assert_array_equal(info["seen"], episode.observation[:-1])
+def test_what_the_policy_reports_is_kept_for_every_decision_of_each_episode():
+    trajectories = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY)
+    assert [len(one.infos["seen"]) for one in trajectories] == [2, 3, 2]
+    for batch, infos in trajectories:
+        np.testing.assert_array_equal(infos["seen"], batch.observation[:-1])
+
+
+def test_what_an_agent_reports_is_kept_at_evaluation_alone():
+    act = lambda *inputs, mode: (*fake_agent([]).act(*inputs, mode=mode)[:2], {"mode": jnp.ones(1)})  # noqa: E731
+    agent = fake_agent([])._replace(act=act)
+    for mode, names in (("explore", set()), ("eval", {"mode"})):
+        policy = agent_policy(agent, jnp.float32(0.1), compile_act(agent, mode))
+        (ran,) = run_episodes(FakeWorkers([4]), policy, [1], KEY)
+        assert ran.infos.keys() == names
 
 
 def test_evaluation_with_more_environments_than_episodes():
-    episodes = evaluate(FakeWorkers([2, 2, 2]), counting_policy(), [5], KEY)
+    episodes = batches(evaluate, FakeWorkers([2, 2, 2]), counting_policy(), [5], KEY)
     assert [episode.observation[0, 0] for episode in episodes] == [5]
 
 
@@ -206,7 +219,7 @@ def fake_agent(traces):
         return action, carry, {}
 
     initial = lambda num_envs: jnp.full(num_envs, 77)  # noqa: E731
-    return Agent(init=None, initial=initial, act=act, update=None, open_loop=None, predict_ahead=None)
+    return Agent(init=None, initial=initial, act=act, update=None, diagnostics={})
 
 
 def test_an_agent_acts_through_one_compiled_program_per_mode():
@@ -215,10 +228,12 @@ def test_an_agent_acts_through_one_compiled_program_per_mode():
     act = {mode: compile_act(agent, mode) for mode in ("explore", "eval")}
     for params in (0.1, 0.2):
         policy = agent_policy(agent, jnp.float32(params), act["eval"])
-        for episode in run_episodes(FakeWorkers([4, 4]), policy, [1, 2], KEY):
+        for episode in batches(run_episodes, FakeWorkers([4, 4]), policy, [1, 2], KEY):
             np.testing.assert_allclose(episode.action[1:, 0], params + 0.01 * np.arange(1, 5), rtol=1e-5)
     first, again = (
-        run_episodes(FakeWorkers([4]), agent_policy(agent, jnp.float32(0.1), act["explore"]), [1], KEY)[0].action
+        batches(run_episodes, FakeWorkers([4]), agent_policy(agent, jnp.float32(0.1), act["explore"]), [1], KEY)[
+            0
+        ].action
         for _ in range(2)
     )
     np.testing.assert_array_equal(first, again)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from latentplan.diagnostics.windows import first_window
 from latentplan.driver import restarts, run_folder, run_state
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.job import Job
@@ -29,7 +30,7 @@ from latentplan.envs.workers import StepResult, WorkerDied
 from latentplan.files import DiskFull
 from latentplan.replay.episodes import read_episode
 from latentplan.replay.ring import ReplayConfig
-from latentplan.types import Agent, Batch, EnvSpec, MultiStepErrors, OpenLoop, TrainState
+from latentplan.types import Agent, Batch, Diagnostic, EnvSpec, Measurement, OpenLoop, TrainState
 
 SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
@@ -90,19 +91,23 @@ def fake_agent(nan_after: int | None = None) -> Agent:
         action = jnp.tanh(params + carry + noise)
         return action, jnp.where(is_first[:, None], 0.0, carry) + 0.1, {}
 
-    def open_loop(params, batch, key, *, context):
-        return OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
+    def drift(params, evidence, key):
+        return Measurement({"drift": jnp.full(2, params) + jax.random.normal(key) + jnp.mean(evidence.batch.reward)})
 
-    def predict_ahead(params, batch, key):
-        return MultiStepErrors(*(jnp.full(2, params) + jax.random.normal(key) for _ in MultiStepErrors._fields))
+    def open_loop(params, evidence, key):
+        batch = evidence.batch
+        predicted = OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
+        return Measurement({"reward_mae": jnp.abs(params)}, predicted)
 
     return Agent(
         init=lambda key: TrainState(jax.random.normal(key), (), jnp.int32(0)),
         initial=lambda num_envs: jnp.zeros((num_envs, 1)),
         act=act,
         update=update,
-        open_loop=open_loop,
-        predict_ahead=predict_ahead,
+        diagnostics={
+            "open_loop": Diagnostic(open_loop, first_window, "open_loop"),
+            "prediction": Diagnostic(drift),
+        },
     )
 
 
@@ -476,7 +481,7 @@ def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
     short = Batch(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 1)), *np.zeros((4, 2)))
     reporter = Reporter(quiet)
     evaluator = Evaluator(pixels, RestartingWorkers(pixels, reporter), reporter)
-    assert evaluator.write_pictures(0.0, short, "first", stream_key(0, "evaluate")) == {}
+    evaluator.write_pictures(short, {}, "first")
     assert [file.name for file in (tmp_path / "videos").iterdir()] == ["evaluation_first.mp4"]
 
 

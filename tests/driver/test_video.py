@@ -9,9 +9,15 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
-from latentplan.driver.drawings import dream_video, newest_frame, open_loop_image, open_loop_plot, open_loop_video
+from latentplan.driver.drawings import (
+    imagined_trajectory_video,
+    newest_frame,
+    open_loop_image,
+    open_loop_plot,
+    open_loop_video,
+)
 from latentplan.driver.encoder import write_png, write_video
-from latentplan.driver.pictures import write_dreams
+from latentplan.driver.pictures import write_imagined_trajectory
 from latentplan.files import DiskFull
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
@@ -19,9 +25,9 @@ BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
 
 
 def make_open_loop(steps: int = 12, shape: tuple = (8, 8, 3)) -> OpenLoop:
-    true = np.full((2, steps, *shape), 0.25, np.float32)
-    true[1] = 0.75
-    return OpenLoop(true, true + 0.2, np.zeros((2, steps), np.float32), np.ones((2, steps), np.float32))
+    true = np.full((steps, 2, *shape), 0.25, np.float32)
+    true[:, 1] = 0.75
+    return OpenLoop(true, true + 0.2, np.zeros((steps, 2), np.float32), np.ones((steps, 2), np.float32))
 
 
 def play(path, height: int, width: int) -> tuple[np.ndarray, str]:
@@ -121,7 +127,7 @@ def test_the_film_shows_every_step_in_rows():
 
 
 def test_predictions_outside_the_range_are_clipped():
-    wild = make_open_loop()._replace(predicted_observation=np.full((2, 12, 8, 8, 3), 9.0, np.float32))
+    wild = make_open_loop()._replace(predicted_observation=np.full((12, 2, 8, 8, 3), 9.0, np.float32))
     film = open_loop_video(wild, context=3)
     np.testing.assert_array_equal(film[0, 6::12, 6, 0], [64, 255, 223])
 
@@ -161,21 +167,21 @@ def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
     assert "latentplan[experiments]" in messages[0]
 
 
-def test_dreams_stand_side_by_side_and_mark_the_context():
-    frames = np.stack([np.full((12, 8, 8, 3), level, np.float32) for level in (0.0, 0.5, 7.0)])
-    film = dream_video(ImaginedTrajectory(frames, np.zeros((3, 12), np.float32)), context=3)
+def test_imagined_trajectories_stand_side_by_side_and_mark_the_context():
+    frames = np.stack([np.full((12, 8, 8, 3), level, np.float32) for level in (0.0, 0.5, 7.0)], 1)
+    film = imagined_trajectory_video(ImaginedTrajectory(frames, np.zeros((12, 3), np.float32)), context=3)
     assert film.shape == (12, 12, 36, 3)
     np.testing.assert_array_equal(film[2, 0, ::12], [BLUE] * 3)
     np.testing.assert_array_equal(film[3, 0, ::12], [ORANGE] * 3)
     np.testing.assert_array_equal(film[5, 6, 6::12, 0], [0, 128, 255])
 
 
-def test_dreams_are_written_as_a_film_or_a_plot(tmp_path):
+def test_imagined_trajectories_are_written_as_a_film_or_a_plot(tmp_path):
     pytest.importorskip("matplotlib")
     for name, shape in (("pixels", (8, 8, 3)), ("state", (5,))):
-        numbers = np.random.default_rng(0).random((4, 12, *shape), np.float32)
-        dreamt = ImaginedTrajectory(numbers, numbers.reshape(4, 12, -1)[..., 0])
-        write_dreams(tmp_path, name, dreamt, context=3, fps=10, report=print)
+        numbers = np.random.default_rng(0).random((12, 4, *shape), np.float32)
+        imagined = ImaginedTrajectory(numbers, numbers.reshape(12, 4, -1)[..., 0])
+        write_imagined_trajectory(tmp_path, name, imagined, context=3, fps=10, report=print)
     assert sorted(os.listdir(tmp_path)) == ["dream_pixels.mp4", "dream_state.png"]
     shown, _ = play(tmp_path / "dream_pixels.mp4", 264, 1056)
     assert len(shown) == 12

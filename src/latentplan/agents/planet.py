@@ -11,7 +11,6 @@ import optax
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.config import AgentConfig
-from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.config import (
     Bound,
     ClipNorm,
@@ -22,6 +21,7 @@ from latentplan.config import (
     PositiveInt,
     Rate,
 )
+from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import (
@@ -165,8 +165,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         initial=make_initial(init, model, planner, spec.action_size),
         act=make_act(model, planner, explore),
         update=update,
-        open_loop=make_open_loop(model),
-        predict_ahead=make_predict_ahead(model, config.planner.horizon),
+        diagnostics=make_diagnostics(Subject(model, config.planner.horizon)),
         model=model,
         planner=planner,
     )

@@ -122,7 +122,8 @@ def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> d
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
     policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
-    episodes = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    trajectories = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    episodes = [one.batch for one in trajectories]
     returns = [collect.episode_return(episode) for episode in episodes]
     for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
         print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")

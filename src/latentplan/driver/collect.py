@@ -10,7 +10,7 @@ import numpy as np
 from latentplan.driver.compilation import compiled
 from latentplan.driver.timing import Stopwatch
 from latentplan.envs.workers import StepResult, Workers
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Trajectory
 
 UNLIMITED_DECISIONS = 1000  # where an environment has no time limit of its own
 
@@ -41,10 +41,15 @@ def random_policy(spec: EnvSpec) -> Policy:
 
 
 def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
-    """`agent.act` jitted once for a mode, with the decision's key derived inside: one dispatch per decision."""
+    """`agent.act` jitted once for a mode, with the decision's key derived inside: one dispatch per decision.
+
+    What the agent reports is kept at evaluation alone.
+    """
 
     def act(params: Params, carry: Any, observation: Array, is_first: Array, key: Key, decision: Array):
-        return agent.act(params, carry, observation, is_first, jax.random.fold_in(key, decision), mode=mode)
+        inputs = params, carry, observation, is_first, jax.random.fold_in(key, decision)
+        action, carry, info = agent.act(*inputs, mode=mode)
+        return action, carry, info if mode == "eval" else {}
 
     return compiled(act)
 
@@ -80,8 +85,7 @@ def run_episodes(
     *,
     on_decision: Callable[[], None] = lambda: None,
     stopwatch: Stopwatch | None = None,
-    infos: list[dict[str, np.ndarray]] | None = None,
-) -> list[Batch]:
+) -> list[Trajectory]:
     """Runs one episode in every environment, until the last one has ended.
 
     Args:
@@ -91,10 +95,9 @@ def run_episodes(
         key: the whole phase's; each decision folds in its number.
         on_decision: called before every decision; may raise to stop.
         stopwatch: adds up the seconds of "act" (until the action is here) and of "step" (physics and rendering).
-        infos: one dictionary per environment is appended, the policy's info at its n decisions, [n, ...].
 
     Returns:
-        One Batch of NumPy arrays [n + 1, ...] per environment, in order.
+        One Trajectory of NumPy arrays per environment, in order: n + 1 records, and the policy's info at n decisions.
     """
     num_envs, spec = workers.num_envs, workers.spec
     stopwatch = stopwatch or Stopwatch()
@@ -103,36 +106,29 @@ def run_episodes(
     nothing = np.zeros(num_envs, bool)
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
-    carry, step_infos = policy.initial(num_envs), []
-    limit = spec.max_decisions or UNLIMITED_DECISIONS
-    for decision in range(limit):
+    carry, infos = policy.initial(num_envs), []
+    for decision in range(spec.max_decisions or UNLIMITED_DECISIONS):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
         with stopwatch("act"):
             action, carry, info = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
             actions.append(np.asarray(action))
-        if infos is not None:
-            step_infos.append(jax.device_get(info))
+            infos.append(info)
         with stopwatch("step"):
             steps.append(workers.step(actions[-1]))
         if steps[-1].is_last.all():
             break
-    stacked = jax.tree.map(lambda *x: np.stack(x, 1), *steps)  # [num_envs, n + 1, ...]
-    taken = np.stack(actions, 1)
-    episodes = [_cut(jax.tree.map(lambda x, i=i: x[i], stacked), taken[i]) for i in range(num_envs)]
-    if infos is not None:
-        info = jax.tree.map(lambda *x: np.stack(x, 1), *step_infos)
-        ends = [len(episode.reward) - 1 for episode in episodes]
-        infos += [jax.tree.map(lambda x, i=i, end=end: x[i, :end], info) for i, end in enumerate(ends)]
-    return episodes
+    side_by_side = lambda *x: np.stack(x, 1)  # noqa: E731  # [num_envs, n + 1, ...]
+    every = jax.tree.map(side_by_side, *steps), np.stack(actions, 1), jax.tree.map(side_by_side, *jax.device_get(infos))
+    return [_cut(*jax.tree.map(lambda x, i=i: x[i], every)) for i in range(num_envs)]
 
 
-def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
-    """One environment's records up to its own end; an episode that reaches the limit is cut off there."""
+def _cut(steps: StepResult, actions: np.ndarray, infos: dict[str, np.ndarray]) -> Trajectory:
+    """One environment's episode up to its own end; one that reaches the limit is cut off there."""
     ended = np.flatnonzero(steps.is_last)
     length = int(ended[0]) + 1 if len(ended) else len(actions)
     first, last = np.arange(length) == 0, np.arange(length) == length - 1
-    return Batch(
+    batch = Batch(
         observation=steps.observation[:length],
         action=actions[:length].astype(np.float32),
         reward=steps.reward[:length],
@@ -140,6 +136,7 @@ def _cut(steps: StepResult, actions: np.ndarray) -> Batch:
         is_last=last,
         is_terminal=steps.is_terminal[:length] & last,
     )
+    return Trajectory(batch, {name: x[: length - 1] for name, x in infos.items()})
 
 
 def evaluate(
@@ -150,8 +147,7 @@ def evaluate(
     *,
     on_decision: Callable[[], None] = lambda: None,
     stopwatch: Stopwatch | None = None,
-    infos: list[dict[str, np.ndarray]] | None = None,
-) -> list[Batch]:
+) -> list[Trajectory]:
     """Runs one episode per seed, `workers.num_envs` at a time.
 
     Args:
@@ -161,23 +157,18 @@ def evaluate(
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
         stopwatch: as for `run_episodes`.
-        infos: as for `run_episodes`, one dictionary per seed.
 
     Returns:
-        One Batch per seed.
+        One Trajectory per seed.
     """
-    episodes: list[Batch] = []
-    while len(episodes) < len(seeds):
-        wanted = list(seeds[len(episodes) : len(episodes) + workers.num_envs])
+    trajectories: list[Trajectory] = []
+    while len(trajectories) < len(seeds):
+        wanted = list(seeds[len(trajectories) : len(trajectories) + workers.num_envs])
         filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
-        round_key = jax.random.fold_in(key, len(episodes))
-        ran = run_episodes(
-            workers, policy, filled, round_key, on_decision=on_decision, stopwatch=stopwatch, infos=infos
-        )
-        episodes += ran[: len(wanted)]
-    if infos is not None:
-        del infos[len(seeds) :]
-    return episodes
+        round_key = jax.random.fold_in(key, len(trajectories))
+        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, stopwatch=stopwatch)
+        trajectories += ran[: len(wanted)]
+    return trajectories
 
 
 def episode_return(episode: Batch) -> float:

@@ -92,9 +92,10 @@ class Collector:
         policy = random_policy(self._job.spec) if random else agent_policy(self._job.agent, params, self._act)
         key = stream_key(run.seed, "random" if random else "explore", progress.episodes)
         seeds = env_seeds(run.seed, "env_collect", progress.episodes, run.num_envs)
-        episodes = self._workers.run(
+        trajectories = self._workers.run(
             lambda workers: run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
         )
+        episodes = [one.batch for one in trajectories]
         metrics = {
             "collect/return": float(np.mean([episode_return(episode) for episode in episodes])),
             "collect/random": float(random),

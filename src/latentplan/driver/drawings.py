@@ -93,43 +93,47 @@ def open_loop_plot(
     """
     if open_loop.predicted_observation is not None:
         _check(open_loop, context, row, ndim=3, instead="open_loop_image")
-    pairs = [(np.asarray(open_loop.true_reward)[row], np.asarray(open_loop.predicted_reward)[row])]
+    true, model = np.asarray(open_loop.true_reward)[:, row], np.asarray(open_loop.predicted_reward)[:, row]
+    pairs = [(true, model)]
     if open_loop.predicted_observation is not None:
-        true, model = np.asarray(open_loop.true_observation)[row], np.asarray(open_loop.predicted_observation)[row]
+        true = np.asarray(open_loop.true_observation)[:, row]
+        model = np.asarray(open_loop.predicted_observation)[:, row]
         pairs += list(zip(true.T, model.T, strict=True))
     lines = [{"true": true, "model": model} for true, model in pairs]
     return _plot(lines, {"true": "black", "model": "tab:orange"}, context, report)
 
 
-def dream_video(dreamt: ImaginedTrajectory, *, context: int) -> np.ndarray:
+def imagined_trajectory_video(imagined: ImaginedTrajectory, *, context: int) -> np.ndarray:
     """Draws imagined trajectories side by side as a video, with frames coloured as in `open_loop_image`.
 
     Args:
-        dreamt: pixels in [0, 1].
+        imagined: pixels in [0, 1].
         context: steps the model has seen.
 
     Returns:
         uint8 [T, height, width, 3], for `write_video`.
     """
-    frames = np.clip(newest_frame(np.asarray(dreamt.observation, np.float32)), 0, 1)
+    frames = np.clip(newest_frame(np.asarray(imagined.observation, np.float32)), 0, 1).swapaxes(0, 1)
     return np.concatenate(list(_bordered(frames, context, 1)), axis=2)
 
 
-def dream_plot(dreamt: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print) -> np.ndarray | None:
+def imagined_trajectory_plot(
+    imagined: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print
+) -> np.ndarray | None:
     """Draws imagined trajectories of state vectors: a panel for the reward and for each dimension, a line for each.
 
     Args:
-        dreamt: state vectors; of a model without a decoder the reward alone is drawn.
+        imagined: state vectors; of a model without a decoder the reward alone is drawn.
         context: steps the model has seen; a dotted line marks where they end.
         report: called with a message where matplotlib is missing.
 
     Returns:
         uint8 [height, width, 3], for `write_png`; None where matplotlib is missing.
     """
-    panels = [np.asarray(dreamt.reward)]
-    if dreamt.observation is not None:
-        panels += list(np.moveaxis(np.asarray(dreamt.observation), -1, 0))
-    lines = [{f"dream {i + 1}": values for i, values in enumerate(panel)} for panel in panels]
+    panels = [np.asarray(imagined.reward).T]
+    if imagined.observation is not None:
+        panels += list(np.asarray(imagined.observation).T)
+    lines = [{f"trajectory {i + 1}": values for i, values in enumerate(panel)} for panel in panels]
     return _plot(lines, {}, context, report)
 
 
@@ -161,12 +165,12 @@ def _plot(
 def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:
     shape = np.shape(open_loop.true_observation)
     if len(shape) != ndim or (ndim == 5 and not shape[-1]):
-        expected = "[B, T, height, width, channels]" if ndim == 5 else "[B, T, n]"
+        expected = "[T, B, height, width, channels]" if ndim == 5 else "[T, B, n]"
         raise ValueError(f"open_loop: expected observations {expected}, got {list(shape)}; use {instead} for these")
-    if not 0 <= context <= shape[1]:
-        raise ValueError(f"context: expected 0 to {shape[1]} steps, got {context}; it counts the observed steps")
-    if not 0 <= row < shape[0]:
-        raise ValueError(f"row: expected 0 to {shape[0] - 1}, got {row}; it picks an element of the batch")
+    if not 0 <= context <= shape[0]:
+        raise ValueError(f"context: expected 0 to {shape[0]} steps, got {context}; it counts the observed steps")
+    if not 0 <= row < shape[1]:
+        raise ValueError(f"row: expected 0 to {shape[1] - 1}, got {row}; it picks an element of the batch")
 
 
 def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarray:
@@ -174,8 +178,8 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     _check(open_loop, context, row, ndim=5, instead="open_loop_plot")
     if scale < 1:
         raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
-    true = newest_frame(np.asarray(open_loop.true_observation[row], np.float32))
-    model = np.clip(newest_frame(np.asarray(open_loop.predicted_observation, np.float32)[row]), 0, 1)
+    true = newest_frame(np.asarray(open_loop.true_observation[:, row], np.float32))
+    model = np.clip(newest_frame(np.asarray(open_loop.predicted_observation, np.float32)[:, row]), 0, 1)
     return _bordered(np.stack([true, model, (model - true + 1) / 2]), context, scale)
 
 

@@ -1,16 +1,13 @@
 """Evaluation: episodes without exploration noise, what they tell about model and planner, and pictures of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from latentplan.driver import pictures
 from latentplan.driver.collect import agent_policy, episode_return, evaluate, precompile_act
-from latentplan.driver.compilation import compiled
-from latentplan.driver.diagnosis import planning_metrics, prediction_metrics
+from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.drawings import newest_frame
 from latentplan.driver.encoder import write_video
 from latentplan.driver.job import Job
@@ -19,13 +16,9 @@ from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.rng import env_seeds, stream_key
 from latentplan.driver.run_state import RunState
 from latentplan.driver.timing import Stopwatch
-from latentplan.envs.workers import Workers
-from latentplan.types import Batch, Key, Params
+from latentplan.types import Batch, Evidence, Key, Measurement, Params, Trajectory
 
 FPS = 15.0  # of the videos, in decisions per second
-DREAMS = 4  # imagined trajectories of an actor, side by side
-
-Infos = list[dict[str, np.ndarray]]
 
 
 class Evaluator:
@@ -40,10 +33,7 @@ class Evaluator:
     def __init__(self, job: Job, workers: RestartingWorkers, reporter: Reporter) -> None:
         """See the class."""
         self._job, self._workers, self._reporter = job, workers, reporter
-        agent = job.agent
-        self._open_loop = compiled(agent.open_loop, static_argnames="context")
-        self._dream = None if agent.dream is None else compiled(agent.dream, static_argnames=("context", "horizon"))
-        self._predict_ahead = compiled(agent.predict_ahead)
+        self._diagnosis = Diagnosis(job.agent.diagnostics)
 
     def compile(self, params: Params) -> None:
         """Compiles acting for these parameters' shapes."""
@@ -59,19 +49,19 @@ class Evaluator:
         Returns:
             Metrics by name: the returns, their mean and std, what the diagnostics found, and seconds by part.
         """
-        stopwatch, params = Stopwatch(), state.train_state.params
+        stopwatch = Stopwatch()
         key = stream_key(self._job.run.seed, "evaluate", state.progress.episodes)
-        key, open_loop_key, ahead_key = jax.random.split(key, 3)
-        episodes, infos = self._episodes(state, key, stopwatch)
-        values = _return_metrics(episodes)
+        key, *keys = jax.random.split(key, 1 + len(self._job.agent.diagnostics))
+        trajectories = self._trajectories(state, key, stopwatch)
+        values = _return_metrics(trajectories)
         with stopwatch("diagnose"):
-            values |= planning_metrics(episodes, infos)
-            values |= prediction_metrics(self._predict_ahead, params, episodes, ahead_key)
+            found = self._diagnosis.measure(state.train_state.params, self._evidence(trajectories), keys)
+            values |= metrics_of(found)
         with stopwatch("write"):
-            values |= self.write_pictures(params, episodes[0], f"{state.progress.env_steps:09d}", open_loop_key)
+            self.write_pictures(trajectories[0].batch, found, f"{state.progress.env_steps:09d}")
         return values | stopwatch.seconds()
 
-    def _episodes(self, state: RunState, key: Key, stopwatch: Stopwatch) -> tuple[list[Batch], Infos]:
+    def _trajectories(self, state: RunState, key: Key, stopwatch: Stopwatch) -> list[Trajectory]:
         progress, count = state.progress, self._job.run.eval_episodes
         policy = agent_policy(self._job.agent, state.train_state.params, self._act)
         seeds = env_seeds(self._job.run.seed, "env_evaluate", progress.episodes * count, count)
@@ -80,45 +70,37 @@ class Evaluator:
             self._reporter.stop_if_asked()
             self._reporter.progress("acting", progress)
 
-        def phase(workers: Workers) -> tuple[list[Batch], Infos]:
-            infos: Infos = []
-            options: dict[str, Any] = {"on_decision": on_decision, "stopwatch": stopwatch, "infos": infos}
-            return evaluate(workers, policy, seeds, key, **options), infos
+        return self._workers.run(
+            lambda workers: evaluate(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
+        )
 
-        return self._workers.run(phase)
+    def _evidence(self, trajectories: Sequence[Trajectory]) -> Evidence:
+        run = self._job.run
+        return gather_evidence(
+            trajectories,
+            max_decisions=self._job.spec.max_decisions,
+            context=run.open_loop_context,
+            length=run.open_loop_length,
+        )
 
-    def write_pictures(self, params: Params, episode: Batch, name: str, key: Key) -> dict[str, float]:
-        """Writes a video of an episode, its prediction from its first steps, and the actor's dreams from there.
+    def write_pictures(self, episode: Batch, found: Mapping[str, Measurement], name: str) -> None:
+        """Writes a video of an episode, and what the diagnostics have to show.
 
         Args:
-            params: the agent's.
-            episode: n + 1 records. With fewer than the open-loop prediction sees, only the video is written.
+            episode: n + 1 records.
+            found: the measurements by their diagnostics' names.
             name: of the files, after what they show.
-            key: for the model's samples.
-
-        Returns:
-            The prediction's errors by name.
         """
-        run, directory = self._job.run, self._job.logdir / "videos"
-        context, length = run.open_loop_context, run.open_loop_length
+        directory = self._job.logdir / "videos"
         directory.mkdir(exist_ok=True)
         if self._job.spec.is_pixels:
             write_video(directory / f"evaluation_{name}.mp4", newest_frame(episode.observation), FPS)
-        if len(episode.reward) <= context:
-            return {}
-        options: dict[str, Any] = {"context": context, "fps": FPS, "report": self._reporter.say}
-        window = jax.tree.map(lambda x: jnp.asarray(x[:length])[None], episode)
-        predicted = jax.device_get(self._open_loop(params, window, key, context=context))
-        errors = pictures.write_open_loop(directory, name, predicted, **options)
-        if self._dream is not None:
-            several = jax.tree.map(lambda x: jnp.repeat(x, DREAMS, 0), window)
-            dreamt = jax.device_get(self._dream(params, several, key, context=context, horizon=length - context))
-            pictures.write_dreams(directory, name, dreamt, **options)
-        return errors
+        options: dict[str, Any] = {"context": self._job.run.open_loop_context, "fps": FPS}
+        self._diagnosis.draw(found, directory, name, report=self._reporter.say, **options)
 
 
-def _return_metrics(episodes: Sequence[Batch]) -> dict[str, Any]:
-    returns = [episode_return(episode) for episode in episodes]
+def _return_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    returns = [episode_return(one.batch) for one in trajectories]
     return {
         "evaluation/return": float(np.mean(returns)),
         "evaluation/return_std": float(np.std(returns)),

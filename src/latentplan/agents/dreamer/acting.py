@@ -9,14 +9,14 @@ import jax.numpy as jnp
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.dreamer.imagination import REWARDS, BehaviourConfig, ModelLossConfig
-from latentplan.agents.prediction import make_dream_view, make_open_loop, make_predict_ahead
 from latentplan.config import OneOf
+from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.models.world_model import feature
 from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, continue_probability, expected_reward, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
 
 PICKS: dict[str, Callable[[Any, Key], Array]] = {
     "mode": lambda distribution, key: distributions.mode(distribution),
@@ -123,24 +123,16 @@ def make_dreamer(
     else:
         acting = collecting = build(planner, distributions.sample)
 
-    def as_learned(diagnose: Callable[..., Any]) -> Callable[..., Any]:
-        """With rewards in the units that the model predicts."""
-        squash = REWARDS[config.loss.rewards]
-
-        def given(params: Params, batch: Batch, key: Key, **options: Any) -> Any:
-            return diagnose(params, batch._replace(reward=squash(batch.reward)), key, **options)
-
-        return given
-
+    subject = Subject(
+        model, config.behaviour.horizon, policy(distributions.sample), reward_target=REWARDS[config.loss.rewards]
+    )
     explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
     return Agent(
         init=init,
         initial=make_initial(init, model, acting, spec.action_size),
         act=make_act(model, acting, explore, collecting=collecting),
         update=update,
-        open_loop=as_learned(make_open_loop(model)),
-        predict_ahead=as_learned(make_predict_ahead(model, config.behaviour.horizon)),
-        dream=make_dream_view(model, policy(distributions.sample)),
+        diagnostics=make_diagnostics(subject),
         model=model,
         planner=acting,
     )

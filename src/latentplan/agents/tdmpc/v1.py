@@ -9,7 +9,6 @@ import optax
 
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
-from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.config import (
     ClipNorm,
     Config,
@@ -19,6 +18,7 @@ from latentplan.config import (
     PositiveInt,
     Rate,
 )
+from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import rho_weighted_mean, td_target
 from latentplan.models.decoder_free import (
     DecoderFreeConfig,
@@ -195,8 +195,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         initial=make_initial(init, model.world, planner, spec.action_size),
         act=make_act(model.world, planner, planned_noise(config.action_noise)),
         update=update,
-        open_loop=make_open_loop(model.world),
-        predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+        diagnostics=make_diagnostics(Subject(model.world, config.planner.horizon)),
         model=model.world,
         planner=planner,
     )

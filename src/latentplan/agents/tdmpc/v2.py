@@ -11,7 +11,6 @@ from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
 from latentplan.agents.optimizers import scale_parts
-from latentplan.agents.prediction import make_open_loop, make_predict_ahead
 from latentplan.config import (
     ClipNorm,
     Config,
@@ -21,6 +20,7 @@ from latentplan.config import (
     Rate,
     UnitInterval,
 )
+from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import discount_of, rho_weighted_mean, running_scale, td_target
 from latentplan.models.decoder_free import (
     DecoderFreeConfig,
@@ -189,8 +189,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         initial=make_initial(init, model.world, planner, spec.action_size),
         act=make_act(model.world, planner, planned_noise(config.action_noise)),
         update=update,
-        open_loop=make_open_loop(model.world),
-        predict_ahead=make_predict_ahead(model.world, config.planner.horizon),
+        diagnostics=make_diagnostics(Subject(model.world, config.planner.horizon)),
         model=model.world,
         planner=planner,
     )

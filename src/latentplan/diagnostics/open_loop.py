@@ -1,0 +1,59 @@
+"""Open-loop prediction: a few steps are observed, the rest is imagined from the recorded actions (PlaNet, figure 8)."""
+
+import jax
+import jax.numpy as jnp
+
+from latentplan.diagnostics.subject import Subject
+from latentplan.diagnostics.windows import expectation, first_window, observe_context
+from latentplan.models.rollout import imagine
+from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, OpenLoop, Params, WorldModel
+
+
+def predict_open_loop(model: WorldModel, params: Params, batch: Batch, key: Key, *, context: int) -> OpenLoop:
+    """Predicts with the observations taken away after the first steps.
+
+    Args:
+        model: any world model.
+        params: its parameters.
+        batch: [T, B].
+        key: for posterior and prior samples.
+        context: steps that are observed, at least 1.
+
+    Returns:
+        OpenLoop [T, B]; its first `context` steps are those of the filter.
+    """
+    pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
+    observation = model.preprocess(batch.observation, pixel_key)
+    beliefs, last = observe_context(model, params, batch, observation, filter_key, context=context)
+    future, _ = imagine(model, params, last, batch.action[context:], imagine_key)
+    whole = jax.tree.map(lambda seen, imagined: jnp.concatenate([seen, imagined]), beliefs, future)
+    predicted, reward = expectation(model, params, whole)
+    return OpenLoop(model.postprocess(observation), predicted, batch.reward, reward)
+
+
+def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Array]:
+    """How far an open-loop prediction is off, over the steps that were imagined.
+
+    Args:
+        predicted: [T, B].
+        context: steps that were observed.
+
+    Returns:
+        `reward_mae`, mean absolute error; `observation_mse`, mean squared error per value, with a decoder.
+    """
+    errors = {"reward_mae": jnp.mean(jnp.abs(predicted.predicted_reward - predicted.true_reward)[context:])}
+    if predicted.predicted_observation is not None:
+        squared = (predicted.predicted_observation - predicted.true_observation)[context:] ** 2
+        errors["observation_mse"] = jnp.mean(squared)
+    return errors
+
+
+def make_open_loop(subject: Subject) -> Diagnostic:
+    """The first episode's beginning predicted open loop: its errors, and a film or plot beside the truth."""
+
+    def measure(params: Params, evidence: Evidence, key: Key) -> Measurement:
+        batch = evidence.batch._replace(reward=subject.reward_target(evidence.batch.reward))
+        predicted = predict_open_loop(subject.model, params, batch, key, context=evidence.context)
+        return Measurement(open_loop_errors(predicted, context=evidence.context), predicted)
+
+    return Diagnostic(measure, select=first_window, drawing="open_loop")

@@ -1,0 +1,104 @@
+"""How wrong a model is about the next decisions, by their distance: what a planner with that horizon builds on."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool
+
+from latentplan.diagnostics.subject import Subject
+from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
+from latentplan.models.rollout import observe, previous_beliefs
+from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, Params, WorldModel
+
+_UNIT = 50  # records; of the longest episode whole ones are looked at, so that few lengths have to be compiled
+_LONGEST = 1000  # records; a game's episode may have 27,000
+
+
+class MultiStepErrors(NamedTuple):
+    """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
+
+    Attributes:
+        reward_mae: [D], mean absolute error.
+        kl: [D], KL(posterior || d-step prior), in nats; None without a decoder.
+        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units; None without
+            a decoder.
+        latent_mse: [D], mean squared difference of predicted and encoded latent states; None with a decoder.
+    """
+
+    reward_mae: Array
+    kl: Array | None = None
+    observation_mse: Array | None = None
+    latent_mse: Array | None = None
+
+
+def multi_step_errors(
+    model: WorldModel, params: Params, batch: Batch, key: Key, *, distance: int, valid: Bool[Array, "T B"] | None = None
+) -> MultiStepErrors:
+    """Holds the model's predictions of the next `distance` decisions against what came.
+
+    From every step's posterior the prior is rolled d = 1..D decisions ahead with the recorded actions, as in latent
+    overshooting (PlaNet section 4), and held against the posterior, observation and reward that came.
+
+    Args:
+        model: any world model.
+        params: its parameters.
+        batch: [T, B].
+        key: for posterior and prior samples.
+        distance: D.
+        valid: [T, B], the steps that count; None: all.
+
+    Returns:
+        MultiStepErrors. A distance that no step of the batch reaches has zeros.
+    """
+    pixel_key, filter_key, ahead_key = jax.random.split(key, 3)
+    observation = model.preprocess(batch.observation, pixel_key)
+    initial, actions = model.initial(batch.reward.shape[1:]), jnp.where(batch.is_first[..., None], 0, batch.action)
+    embeds = model.encode(params, observation)
+    beliefs, (posteriors, _) = observe(model, params, initial, actions, embeds, batch.is_first, filter_key)
+    previous = previous_beliefs(initial, beliefs, batch.is_first)
+    ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
+    truth = model.postprocess(observation)
+
+    def errors(belief: Any) -> MultiStepErrors:
+        reward = jnp.abs(model.reward(params, belief).mean[..., 0] - batch.reward)
+        if model.decode is None:
+            return MultiStepErrors(reward)
+        squared = (model.postprocess(model.decode(params, belief).mean) - truth) ** 2
+        return MultiStepErrors(reward, observation_mse=jnp.mean(squared, tuple(range(2, squared.ndim))))
+
+    foreseen = ahead.valid & ~batch.is_first[None]  # a reset is not foreseen
+    foreseen = foreseen if valid is None else foreseen & valid[None]
+    found = jax.lax.map(errors, ahead.belief)  # one distance at a time: all images would take gigabytes
+    divergence = latent_overshooting(model.divergence, posteriors, ahead)
+    found = found._replace(**{"kl" if model.decode else "latent_mse": divergence})
+    return jax.tree.map(lambda x: mean_per_distance(x, foreseen), found)
+
+
+def make_prediction(subject: Subject) -> Diagnostic:
+    """`MultiStepErrors` up to the subject's horizon D, averaged over the episodes that reach it: NAME [D] each."""
+    distance = subject.horizon
+
+    def select(evidence: Evidence) -> Evidence | None:
+        if int(evidence.valid.sum(0).max()) <= distance:
+            return None
+        steps = min(len(evidence.batch.reward), _LONGEST)
+        steps = steps // _UNIT * _UNIT or steps
+        return replace(evidence, batch=jax.tree.map(lambda x: x[:steps], evidence.batch), infos={})
+
+    def measure(params: Params, evidence: Evidence, key: Key) -> Measurement:
+        batch = evidence.batch._replace(reward=subject.reward_target(evidence.batch.reward))
+        valid = evidence.valid
+
+        def episode(i: Array) -> MultiStepErrors:
+            one, counted = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, i, 1, 1), (batch, valid))
+            row_key = jax.random.fold_in(key, i)
+            return multi_step_errors(subject.model, params, one, row_key, distance=distance, valid=counted)
+
+        found = jax.lax.map(episode, jnp.arange(valid.shape[1]))  # one at a time, as above
+        reached = jnp.sum(valid, 0) > distance
+        mean = lambda x: jnp.where(reached[:, None], x, 0.0).sum(0) / jnp.sum(reached)  # noqa: E731
+        return Measurement({name: mean(x) for name, x in found._asdict().items() if x is not None})
+
+    return Diagnostic(measure, select=select)

@@ -1,0 +1,62 @@
+"""Which part of the evidence is looked at, and what a model makes of its first steps."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from latentplan.models.rollout import observe
+from latentplan.types import Array, Batch, Evidence, Key, Params, WorldModel
+
+
+def first_window(evidence: Evidence) -> Evidence | None:
+    """The beginning of the first episode, up to `evidence.length` records.
+
+    Args:
+        evidence: whole episodes, on the host.
+
+    Returns:
+        Evidence [T, 1]; None where the episode is over before there is anything to predict.
+    """
+    steps = min(int(evidence.valid[:, 0].sum()), evidence.length)
+    if steps <= evidence.context:
+        return None
+    return replace(evidence, batch=jax.tree.map(lambda x: x[:steps, :1], evidence.batch), infos={})
+
+
+def observe_context(
+    model: WorldModel, params: Params, batch: Batch, observation: Array, key: Key, *, context: int
+) -> tuple[Any, Any]:
+    """Filters the first `context` steps of a window.
+
+    Args:
+        model: any world model.
+        params: its parameters.
+        batch: [T, B].
+        observation: [T, B, ...], preprocessed.
+        key: for the posterior samples.
+        context: how many steps are observed.
+
+    Returns:
+        (beliefs [context, B, ...], the last of them [B, ...]).
+    """
+    seen = jax.tree.map(lambda x: x[:context], batch)
+    embeds = model.encode(params, observation[:context])
+    initial = model.initial(batch.reward.shape[1:])
+    beliefs, _ = observe(model, params, initial, seen.action, embeds, seen.is_first, key)
+    return beliefs, jax.tree.map(lambda x: x[-1], beliefs)
+
+
+def expectation(model: WorldModel, params: Params, beliefs: Any) -> tuple[Array | None, Array]:
+    """What a model expects at a belief, in the environment's units.
+
+    Args:
+        model: any world model.
+        params: its parameters.
+        beliefs: [...].
+
+    Returns:
+        (the mean observation [..., *shape], None without a decoder; the mean reward [...]).
+    """
+    observation = None if model.decode is None else model.postprocess(model.decode(params, beliefs).mean)
+    return observation, model.reward(params, beliefs).mean[..., 0]

@@ -1,0 +1,105 @@
+"""Diagnostics at evaluation: what an agent measures by its episodes, as metrics and as pictures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from latentplan.driver.compilation import compiled
+from latentplan.driver.pictures import DRAWINGS
+from latentplan.types import Diagnostic, Evidence, Key, Measurement, Params, Trajectory
+
+_UNIT = 50  # records; evidence is padded to a multiple of it, so that few lengths have to be compiled
+_LONGEST = 1001  # records; a game's episode may have 27,000
+
+
+def gather_evidence(
+    trajectories: Sequence[Trajectory], *, max_decisions: int | None, context: int, length: int
+) -> Evidence:
+    """Puts episodes side by side, each padded with zeros behind its end.
+
+    Args:
+        trajectories: whole episodes, NumPy arrays.
+        max_decisions: the time limit, which no episode is padded beyond; None where there is none.
+        context: `Evidence.context`.
+        length: `Evidence.length`.
+
+    Returns:
+        Evidence of NumPy arrays [T, B, ...]; of very long episodes the first 1,001 records.
+    """
+    steps = -(-max(len(one.batch.reward) for one in trajectories) // _UNIT) * _UNIT
+    steps = min(steps, _LONGEST, _LONGEST if max_decisions is None else max_decisions + 1)
+
+    def side_by_side(*columns: np.ndarray) -> np.ndarray:
+        first = columns[0]
+        stacked = np.zeros((steps, len(columns), *first.shape[1:]), first.dtype)
+        for i, column in enumerate(columns):
+            stacked[: len(column), i] = column[:steps]
+        return stacked
+
+    together = jax.tree.map(side_by_side, *trajectories)
+    return Evidence(together.batch, together.infos, context=context, length=length)
+
+
+class Diagnosis:
+    """An agent's diagnostics, jitted once.
+
+    Args:
+        diagnostics: the agent's.
+
+    Raises:
+        ValueError: one asks for a drawing that there is none of.
+    """
+
+    def __init__(self, diagnostics: Mapping[str, Diagnostic]) -> None:
+        """See the class."""
+        self._diagnostics = diagnostics
+        self._measures: dict[str, Callable[..., Measurement]] = {}
+        for name, diagnostic in diagnostics.items():
+            if diagnostic.drawing not in (None, *DRAWINGS):
+                known = ", ".join(DRAWINGS)
+                raise ValueError(
+                    f"diagnostics.{name}.drawing: expected one of {known}, or None, got {diagnostic.drawing!r}; "
+                    "add it to DRAWINGS in driver/pictures.py"
+                )
+            self._measures[name] = compiled(diagnostic.measure)
+
+    def measure(self, params: Params, evidence: Evidence, keys: Sequence[Key]) -> dict[str, Measurement]:
+        """Everything that can be measured by this evidence.
+
+        Args:
+            params: the agent's.
+            evidence: of one evaluation, NumPy arrays.
+            keys: one per diagnostic, in order.
+
+        Returns:
+            Name -> Measurement of NumPy arrays, without those that had nothing to measure.
+        """
+        found = {}
+        for (name, diagnostic), key in zip(self._diagnostics.items(), keys, strict=True):
+            selected = diagnostic.select(evidence)
+            if selected is not None:
+                found[name] = jax.device_get(self._measures[name](params, selected, key))
+        return found
+
+    def draw(self, found: Mapping[str, Measurement], directory: Path, name: str, **options: Any) -> None:
+        """Writes the pictures of measurements.
+
+        Args:
+            found: from `measure`.
+            directory: where to.
+            name: of the files, after what they show.
+            **options: context, fps and report, as all DRAWINGS take them.
+        """
+        for key, measurement in found.items():
+            drawing = self._diagnostics[key].drawing
+            if drawing is not None and measurement.picture is not None:
+                DRAWINGS[drawing](directory, name, measurement.picture, **options)
+
+
+def metrics_of(found: Mapping[str, Measurement]) -> dict[str, np.ndarray | float]:
+    """The measurements' numbers as metrics: {"DIAGNOSTIC/NAME": a number or a vector}."""
+    numbers = {f"{key}/{name}": x for key, one in found.items() for name, x in one.numbers.items()}
+    return {name: float(x) if np.ndim(x) == 0 else np.asarray(x) for name, x in numbers.items()}
