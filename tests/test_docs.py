@@ -99,11 +99,13 @@ def rows_of(text: str, columns: int) -> list[list[str]]:
 
 
 def test_readmes_returns_are_those_of_the_results():
-    kept = rows_of(results.table(results.read_results(ROOT / "results")), 10)
+    tasks = results.by_task(results.read_results(ROOT / "results"))
     told = [cells for cells in rows_of(README.read_text(), 4) if cells[0] in AGENTS]
     assert {cells[0] for cells in told} == set(AGENTS)
     for agent, task, reached, published in told:
-        row = next(row for row in kept if row[:2] == task.split(", ") and row[2].startswith(f"{agent} cpu"))
+        env, obs = task.split(", ")
+        kept = [line.split(" | ") for line in results.table(tasks[env, obs]).splitlines()]
+        row = next(cells for cells in kept if cells[0].startswith(f"| {agent} cpu"))
         assert reached == row[-3] and published in row[-1], (agent, task, row)
 
 

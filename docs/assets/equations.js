@@ -6,6 +6,7 @@ document.addEventListener("DOMContentLoaded", () => {
       { left: "\\(", right: "\\)", display: false },
     ],
   });
-  if (/\/(algorithms|concepts)\//.test(location.pathname))
-    document.querySelectorAll("details.mkdocstrings-source").forEach((source) => (source.open = true));
+  if (!/\/(algorithms|concepts)\//.test(location.pathname)) return;
+  document.body.classList.add("beside");
+  document.querySelectorAll("details.mkdocstrings-source").forEach((source) => (source.open = true));
 });

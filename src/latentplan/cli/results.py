@@ -17,7 +17,18 @@ import tyro
 if TYPE_CHECKING:
     from latentplan.cli import published
 
+HEAD = """# Results
+
+Written by `python experiments/results.py`; docs/evaluation.md is the protocol.
+
+Mean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval. Columns
+such as 30k are env_steps: the last evaluation up to them, at most a fifth before. Protocol: control steps per
+decision, gradient steps per 1,000 env_steps, and records replayed per record collected; published agents' protocols
+and sources are [below](#published-agents). One seed shows that an agent learns, not how it compares.
+"""
 MILESTONES = (30_000, 100_000, 200_000, 500_000, 1_000_000)
+Tasks = dict[tuple[str, str], list[dict[str, Any]]]
+"""(environment, observation) -> its runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +82,18 @@ def add(logdirs: tuple[Path, ...], out: Path) -> None:
 def write_tables(out: Path) -> None:
     """Rewrites out/README.md and out/curves/ from out/runs/ alone."""
     runs = read_results(out)
-    draw_curves(runs, out / "curves")
-    curves = [file.name for file in sorted((out / "curves").glob("*.png"))]
+    tasks = by_task(runs)
+    draw_curves(tasks, out / "curves")
     predictions = [file.name for file in sorted((out / "runs").glob("*-open-loop.png"))]
-    parts = [
-        "# Results\n\nWritten by `python experiments/results.py`; docs/evaluation.md is the protocol.\n",
-        summary(runs) + of_acting(runs),
-        "## Learning curves and errors by distance\n\n" + _pictures("curves", curves),
+    parts = [HEAD, *(_section(env, obs, of_task, out / "curves") for (env, obs), of_task in tasks.items())]
+    parts += [across_tasks(runs), of_acting(runs), published_protocols(tasks)]
+    parts += [
         "## Open-loop predictions\n\n"
         "Five steps are observed, the rest is imagined from the recorded actions alone.\n\n"
         + _pictures("runs", predictions),
         "## Runs and their commands\n\n" + of_runs(runs),
     ]
-    (out / "README.md").write_text("\n".join(parts))
+    (out / "README.md").write_text("\n".join(filter(None, parts)))
 
 
 def read_results(out: Path) -> list[dict[str, Any]]:
@@ -91,85 +101,90 @@ def read_results(out: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
 
 
-def draw_curves(runs: list[dict[str, Any]], folder: Path) -> None:
-    """Draws a learning curve per environment and observation, and the errors by distance where they were measured.
+def by_task(runs: list[dict[str, Any]]) -> Tasks:
+    """Runs by environment and observation, in the order in which they come."""
+    tasks: Tasks = {}
+    for run in runs:
+        tasks.setdefault((run["env"], run["obs"]), []).append(run)
+    return tasks
+
+
+def draw_curves(tasks: Tasks, folder: Path) -> None:
+    """Draws a task's learning curves, and its errors by distance where they were measured.
 
     Args:
-        runs: as `read_results` gives them.
+        tasks: their runs.
         folder: emptied first.
     """
     from latentplan.cli import figures
 
-    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for run in runs:
-        tasks.setdefault((run["env"], run["obs"]), []).append(run)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for (env, obs), of_task in tasks.items():
-        name = f"{env}-{obs}".replace(":", ".").replace("/", ".")
-        groups = figures.named(of_task)
-        figures.learning_curves(groups).savefig(folder / f"{name}.png", dpi=100)
-        if all(figures.has(run, figures.PREDICTION) for run in of_task):
-            figures.prediction_errors(groups).savefig(folder / f"{name}-prediction.png", dpi=100)
+    for (env, obs), runs in tasks.items():
+        groups = figures.named(runs)
+        figures.learning_curves(groups).savefig(folder / f"{_file(env, obs)}.png", dpi=100)
+        if all(figures.has(run, figures.PREDICTION) for run in runs):
+            figures.prediction_errors(groups).savefig(folder / f"{_file(env, obs)}-prediction.png", dpi=100)
+
+
+def _file(env: str, obs: str) -> str:
+    return f"{env}-{obs}".replace(":", ".").replace("/", ".")
+
+
+def _section(env: str, obs: str, runs: list[dict[str, Any]], curves: Path) -> str:
+    names = [f"{_file(env, obs)}.png", f"{_file(env, obs)}-prediction.png"]
+    drawn = _pictures("curves", [name for name in names if (curves / name).is_file()])
+    return f"## {env}, {obs}\n\n{table(runs)}\n{drawn}"
 
 
 def _pictures(folder: str, names: list[str]) -> str:
     return "\n".join(f"![{Path(name).stem}]({folder}/{name})\n" for name in names)
 
 
-def summary(kept: list[dict[str, Any]]) -> str:
-    """The table of all runs, what its columns mean, how published agents were trained, and scores across tasks."""
+def table(runs: list[dict[str, Any]]) -> str:
+    """One row per variant of one task: returns at milestones, with what was published at as many env_steps."""
     from latentplan.cli import aggregate
 
-    note = (
-        "\nMean return over seeds and evaluation episodes without exploration noise, with its 95 % bootstrap interval; "
-        "the columns are env_steps: the last evaluation up to them, at most a fifth before. Protocol: control steps "
-        "per decision, gradient steps per 1,000 env_steps, and records replayed per record collected; those of the "
-        "published agents are below. One seed shows that an agent learns, not how it compares.\n"
-    )
-    groups = aggregate.group(kept)
-    return table(kept) + note + _published_protocols(groups) + _aggregate(groups)
-
-
-def table(kept: list[dict[str, Any]]) -> str:
-    """One row per environment, observation and variant: returns at milestones, with what was published."""
-    from latentplan.cli import aggregate, published, runs
-
-    groups = aggregate.group(kept)
+    groups = aggregate.group(runs)
     reached = [steps for steps in MILESTONES if any(aggregate.at(group, steps) for group in groups.values())]
     milestones = [f"{steps // 1000}k" for steps in reached]
-    last_columns = ["last", "protocol", "published at as many env_steps"]
-    columns = ["environment", "obs", "what", "seeds", *milestones, *last_columns]
+    columns = ["what", "seeds", *milestones, "last", "protocol", "published at as many env_steps"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    for (env, obs, what), group in groups.items():
-        cells = [env, obs, what, str(len(group))]
-        cells += [_shown(aggregate.at(group, steps)) for steps in reached]
-        last = min(run["evaluations"][-1]["env_steps"] for run in group)
-        minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
-        cells.append(f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min")
-        cells += [runs.protocol(group[0]), _published_at(published.curves(env, obs), last)]
-        lines.append("| " + " | ".join(cells) + " |")
+    for (_, _, what), group in groups.items():
+        returns = [_shown(aggregate.at(group, steps)) for steps in reached]
+        lines.append("| " + " | ".join([what, str(len(group)), *returns, *_last(group)]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _published_protocols(groups: Iterable[tuple[str, str, str]]) -> str:
+def _last(group: list[dict[str, Any]]) -> list[str]:
+    """The last evaluation that all seeds have reached, how they were trained, and what was published there."""
+    from latentplan.cli import aggregate, published, runs
+
+    last = min(run["evaluations"][-1]["env_steps"] for run in group)
+    minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
+    reached = f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min"
+    known = published.curves(group[0]["env"], group[0]["obs"])
+    return [reached, runs.protocol(group[0]), _published_at(known, last)]
+
+
+def published_protocols(tasks: Iterable[tuple[str, str]]) -> str:
     """How the published agents were trained, and where their numbers are from."""
     from latentplan.cli import published
 
     lines: dict[str, None] = {}  # in order, each once
-    for env, obs in dict.fromkeys((env, obs) for env, obs, _ in groups):
+    for env, obs in tasks:
         for curve in published.curves(env, obs):
             protocol = curve.protocol or "protocol not published"
             lines[f"- {curve.title} ({env}, {obs}): {protocol}; {curve.source}"] = None
-    return "\nPublished:\n\n" + "\n".join(lines) + "\n" if lines else ""
+    return "## Published agents\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
+def across_tasks(runs: list[dict[str, Any]]) -> str:
     """Interquartile means of what was run without variants on several tasks of a suite with scores."""
     from latentplan.cli import aggregate
 
     suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
-    for (env, obs, what), group in groups.items():
+    for (env, obs, what), group in aggregate.group(runs).items():
         if aggregate.max_return(env) and not group[0]["variant"]:
             suites.setdefault((obs, what), {})[env] = group
     lines = []
@@ -182,7 +197,7 @@ def _aggregate(groups: dict[tuple[str, str, str], list[dict[str, Any]]]) -> str:
                 f"- {what}, {obs}: interquartile mean score {score:.3f}{spread} "
                 f"({len(tasks)} tasks, {seeds} seed(s) of each, at each run's last evaluation)"
             )
-    return "\n" + "\n".join(lines) + "\n" if lines else ""
+    return "## Across tasks\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
 def of_runs(runs: list[dict[str, Any]]) -> str:
@@ -202,7 +217,10 @@ def of_acting(runs: list[dict[str, Any]]) -> str:
     """One row per way of acting, for models that `experiments/evaluate.py --act` compared several ways with."""
     from latentplan.cli import aggregate
 
-    lines = ["\n| one model, and what acts | return | episodes | env_steps | run |", "|---|---|---|---|---|"]
+    lines = [
+        "## One model, several ways of acting\n\n| what acts | return | episodes | env_steps | run |",
+        "|---|---|---|---|---|",
+    ]
     for run in runs:
         for way, found in run.get("acting", {}).items():
             how = "its policy" if way == "policy" else f"{way}, its critic at a plan's end"
