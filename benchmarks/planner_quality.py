@@ -98,7 +98,7 @@ def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[
     own, found = experiment.agent_config, {}
     with Workers(experiment.env, experiment.environment, 1) as workers:
         agent = make_agent(own, workers.spec)
-        state, _ = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
+        state, _ = restore(agent, logdir, print)
         seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
         for name in options.planner:
             for budget in options.budgets:

@@ -117,7 +117,9 @@ def dreamer_cases(options: Namespace, sizes: str) -> Iterator[Case]:
         batch = random_batch(spec, preset.replay.batch_size, preset.replay.batch_length)
         built = make_agent(config, spec)
         key = jax.random.key(0)
-        count = operations_traced.of_function(built.update, jax.eval_shape(built.init, key), Sample.uniform(batch), key)
+        count = operations_traced.of_function(
+            built.updates["joint"], jax.eval_shape(built.init, key), Sample.uniform(batch), key
+        )
         labels = {"sizes": sizes, "obs": obs, "part": "update", "implementation": "latentplan"}
         yield Case(labels, update_call(built, batch), count, {"updates": 1})
 
@@ -142,7 +144,7 @@ def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
 def update_call(agent: Agent, batch: Batch) -> Callable[[], None]:
     """Updates as the training loop does, again and again on one batch."""
     key = jax.random.key(0)
-    update, state = compiled(agent.update, donate_argnums=0), compiled(agent.init)(key)
+    update, state = compiled(agent.updates["joint"], donate_argnums=0), compiled(agent.init)(key)
     sample = jax.device_put(Sample.uniform(batch))
 
     def call() -> None:

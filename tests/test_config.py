@@ -27,6 +27,7 @@ from latentplan.config import (
     field_hints,
     split_hint,
 )
+from latentplan.driver.schedule import Stage
 from latentplan.planners import PLANNERS
 from latentplan.presets import Experiment
 
@@ -146,6 +147,7 @@ def configs():
     roots = [
         Experiment(),
         Evaluation(logdir="x"),
+        Stage(update="x"),
         *(entry.config() for entry in [*AGENTS.values(), *PLANNERS.values()]),
     ]
     return {type(part): part for root in roots for part in parts(root)}

@@ -73,7 +73,7 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     parts = small("dreamer_v1", units=8, horizon=3)
     config = entry.config(model=parts.model, actor=parts.actor, behaviour=parts.behaviour, learning_rate=1e-2)
     agent = entry.make(config, SPEC)
-    update, state = jax.jit(agent.update), agent.init(jax.random.key(0))
+    update, state = jax.jit(agent.updates["joint"]), agent.init(jax.random.key(0))
     losses = []
     for i in range(30):
         state, metrics = update(state, make_sample(), jax.random.key(i))

@@ -198,6 +198,14 @@ class Carry(NamedTuple):
     warm_start: Any
 
 
+Update = Callable[[TrainState, Sample, Key], tuple[TrainState, dict[str, Array]]]
+"""(train_state, sample, key) -> (train_state, metrics): a gradient step.
+
+Metrics are scalars and hold `finite`, 1.0 while loss and gradients are finite. An update that tells how much is to be
+learned from each window adds `priority` [B], with which replay may draw.
+"""
+
+
 class Agent(NamedTuple):
     """An agent as pure functions; the only thing the driver knows of it.
 
@@ -207,9 +215,8 @@ class Agent(NamedTuple):
         act: (params, carry, observation [num_envs, *shape], is_first [num_envs], key, *, mode) ->
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
             the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
-        update: (train_state, Sample, key) -> (TrainState, metrics); metrics are scalars and hold `finite`, 1.0 while
-            loss and gradients are finite. An agent that tells how much is to be learned from each window adds
-            `priority` [B], with which replay may draw.
+        updates: by name. An agent whose parts are all trained together has one, "joint"; one that is trained in stages,
+            or whose parts have clocks of their own, has several, and a schedule names them (`driver.schedule.Stage`).
         diagnostics: name -> Diagnostic, what can be measured of the agent; see `latentplan.diagnostics`.
         model: the world model that it filters and plans with, for research code; its functions take `act`'s params. The
             driver does not look at it. None for agents without one.
@@ -219,7 +226,7 @@ class Agent(NamedTuple):
     init: Callable[..., TrainState]
     initial: Callable[..., Carry]
     act: Callable[..., tuple[Array, Carry, dict[str, Array]]]
-    update: Callable[..., tuple[TrainState, dict[str, Array]]]
+    updates: Mapping[str, Update]
     diagnostics: Mapping[str, "Diagnostic"]
     model: WorldModel | None = None
     planner: Planner | None = None

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from two_stage import TWO_STAGE
 
 from agents.dreamers import small
 from agents.windows import time_first
@@ -93,7 +94,9 @@ VARIANTS = {
     },
     "tdmpc": {"told": tdmpc()},
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
+    "two_stage": {"rssm": planet("rssm")},
 }
+MEMBERS = AGENTS | {"two_stage": TWO_STAGE}  # a throw-away agent: several updates promise what one does
 PIXELS = {"planet": "rssm", "dreamer_v3": "block", "tdmpc": "told", "tdmpc2": "told"}
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
 CASES = [
@@ -110,9 +113,9 @@ class Case:
     def __init__(self, name, variant, obs):
         self.spec, self.traces, self.draws = SPECS[obs], [], variant != "rnn" or obs == "pixels"
         self.name = name
-        self.agent = AGENTS[name].make(VARIANTS[name][variant], self.spec)
+        self.agent = MEMBERS[name].make(VARIANTS[name][variant], self.spec)
         self.act = jax.jit(self._counted("act", self.agent.act), static_argnames="mode")
-        self.update = jax.jit(self._counted("update", self.agent.update))
+        self.updates = {name: jax.jit(self._counted(name, update)) for name, update in self.agent.updates.items()}
         diagnostics = self.agent.diagnostics.items()
         self.measures = {name: jax.jit(self._counted(name, each.measure)) for name, each in diagnostics}
         self.init = jax.jit(self.agent.init)
@@ -128,6 +131,12 @@ class Case:
             return function(*args, **kwargs)
 
         return counted
+
+    def update(self, state, sample, key, updates=None):
+        """One step of the default schedule: every update once, in order; the metrics are the last one's."""
+        for update in (updates or self.updates).values():
+            state, metrics = update(state, sample, key)
+        return state, metrics
 
     def observation(self, *batch_shape, seed=0):
         generator = np.random.default_rng(seed)
@@ -202,10 +211,10 @@ def case(request):
 def test_every_agent_and_every_kind_of_model_is_in_the_battery():
     from latentplan.models.world_model import DYNAMICS
 
-    assert VARIANTS.keys() == AGENTS.keys()
+    assert VARIANTS.keys() == MEMBERS.keys()
     assert DYNAMICS.keys() <= VARIANTS["planet"].keys()
     for name, variants in VARIANTS.items():
-        assert all(isinstance(config, AGENTS[name].config) for config in variants.values())
+        assert all(isinstance(config, MEMBERS[name].config) for config in variants.values())
 
 
 def test_init_gives_finite_float32_params_and_zero_updates(case):
@@ -292,7 +301,7 @@ def test_environments_do_not_see_each_other(case):
 
 def test_update_eager_equals_jit():
     case = get_case("planet", "rnn", "state")
-    eager = case.agent.update(case.state, case.sample(), jax.random.key(9))
+    eager = case.update(case.state, jax.device_put(case.sample()), jax.random.key(9), case.agent.updates)
     jitted = case.update(case.state, case.sample(), jax.random.key(9))
     # Adam divides by the gradient's size, so rounding shows where a gradient is nearly zero.
     chex.assert_trees_all_close(eager[0].params, jitted[0].params, atol=2e-4)
@@ -305,9 +314,9 @@ def test_update_keeps_structure_and_leaves_its_inputs_alone(case):
     after, metrics = case.update(state, sample, jax.random.key(10))
     chex.assert_trees_all_equal((state, sample), before)
     chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
-    assert after.updates == 1
+    assert after.updates == len(case.updates)
     after, _ = case.update(after, sample, jax.random.key(11))
-    assert after.updates == 2
+    assert after.updates == 2 * len(case.updates)
     if case.name == "tdmpc":
         priority = metrics.pop("priority")
         assert priority.shape == (B,) and (priority > 0).all()
@@ -458,9 +467,9 @@ def test_second_calls_compile_nothing(case):
         for measure in case.measures.values():
             measure(state.params, case.evidence(case.batch(seed=i)), key)
         is_first = NOT_FIRST
-    names = ["update", *case.measures]
+    names = [*case.updates, *case.measures]
     assert sorted(case.traces) == sorted([("act", "explore"), *((name, None) for name in names)])
-    for function in (case.act, case.update, *case.measures.values()):
+    for function in (case.act, *case.updates.values(), *case.measures.values()):
         assert function._cache_size() == 1
 
 
@@ -477,7 +486,7 @@ def test_nothing_moves_between_host_and_device_inside(case):
     act = functools.partial(case.agent.act, mode="explore")
     for traced in (
         jax.make_jaxpr(act)(params, carry, observation, is_first, key),
-        jax.make_jaxpr(case.agent.update)(case.state, sample, key),
+        *(jax.make_jaxpr(update)(case.state, sample, key) for update in case.agent.updates.values()),
     ):
         names = primitives(traced.jaxpr)
         assert {"scan", "dot_general"} <= names and not [x for x in names if "callback" in x or "feed" in x]
@@ -561,9 +570,10 @@ def trace_everything(name, config, spec, b, t):
         flags,
     )
     sample = Sample.uniform(batch)
-    after, metrics = jax.eval_shape(agent.update, state, sample, key)
-    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
-    assert metrics["loss"].shape == ()
+    for update in agent.updates.values():
+        after, metrics = jax.eval_shape(update, state, sample, key)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+        assert metrics["loss"].shape == ()
     carry = jax.eval_shape(lambda: agent.initial(2))
     act = lambda *args: agent.act(*args, mode="explore")  # noqa: E731
     action, again, _ = jax.eval_shape(act, state.params, carry, batch.observation[0, :2], flags[0, :2], key)

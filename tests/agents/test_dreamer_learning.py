@@ -48,7 +48,7 @@ def built(version, name=""):
     agent = AGENTS[version].make(config_of(version, name), SPEC)
 
     def train(state, batches, key):
-        step = lambda state, inputs: agent.update(state, Sample.uniform(inputs[0]), inputs[1])  # noqa: E731
+        step = lambda state, inputs: agent.updates["joint"](state, Sample.uniform(inputs[0]), inputs[1])  # noqa: E731
         return jax.lax.scan(step, state, (batches, jax.random.split(key, len(batches.reward))))
 
     return agent, jax.jit(agent.act, static_argnames="mode"), jax.jit(train)

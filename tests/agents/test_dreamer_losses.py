@@ -380,7 +380,7 @@ def test_all_parts_compute_in_the_models_dtype(version):
     config = small(version, units=8, horizon=3)
     agent = AGENTS[version].make(replace(config, model=replace(config.model, dtype="bfloat16")), SPEC)
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    update = str(jax.make_jaxpr(agent.update)(state, make_sample(), jax.random.key(0)))
+    update = str(jax.make_jaxpr(agent.updates["joint"])(state, make_sample(), jax.random.key(0)))
     products = re.findall(r"(\w+)\[[^\]]*\] = dot_general", update.replace("\n", " "))
     assert len(products) > 50 and set(products) == {"bf16"}
 
@@ -403,7 +403,7 @@ def test_dreamer_v3s_actor_and_critic_may_learn_at_another_pace():
     rates = replace(config.optimizer, learning_rate=rate, warmup=0, actor_scale=0.1, critic_scale=0.5)
     agent = AGENTS["dreamer_v3"].make(replace(config, optimizer=rates), SPEC)
     state = agent.init(jax.random.key(0))
-    after, _ = jax.jit(agent.update)(state, make_sample(), jax.random.key(1))
+    after, _ = jax.jit(agent.updates["joint"])(state, make_sample(), jax.random.key(1))
     steps = jax.tree.map(lambda x, y: np.abs(np.asarray(x - y)), after.params, state.params)
     for part, found in steps.items():
         step = {"actor": 0.1, "critic": 0.5}.get(part, 1.0) * rate

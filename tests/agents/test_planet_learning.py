@@ -39,7 +39,7 @@ def make_train(agent):
     def train(state, batches, key):
         def step(state, inputs):
             batch, key = inputs
-            return agent.update(state, Sample.uniform(batch), key)
+            return agent.updates["joint"](state, Sample.uniform(batch), key)
 
         return jax.lax.scan(step, state, (batches, jax.random.split(key, len(batches.reward))))
 

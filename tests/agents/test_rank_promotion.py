@@ -40,7 +40,7 @@ def test_update_act_and_predictions_without_rank_promotion(kind, obs, tiny_model
         action, _, _ = jax.eval_shape(act, state.params, carry, batch.observation[0], batch.is_first[0], key)
         evidence = Evidence(batch, context=2)
         measured = {name: jax.eval_shape(x.measure, state.params, evidence, key) for name, x in diagnostics.items()}
-        after, _ = jax.eval_shape(agent.update, state, Sample.uniform(batch), key)
+        after, _ = jax.eval_shape(agent.updates["joint"], state, Sample.uniform(batch), key)
     assert action.shape == (2, 2)
     assert measured["open_loop"].picture.predicted_reward.shape == (4, 2)
     assert measured["prediction"].numbers["kl"].shape == (2,)

@@ -115,7 +115,7 @@ def test_the_policys_loss_is_numpys(setup):
 def test_the_target_moves_every_second_update_and_progress_is_counted():
     config = replace(CONFIG, schedule=ScheduleConfig(updates=4))
     agent = make_tdmpc(config, SPEC)
-    update = jax.jit(agent.update)
+    update = jax.jit(agent.updates["joint"])
     state = jax.jit(agent.init)(jax.random.key(0))
     targets, progress = [], []
     for i in range(5):

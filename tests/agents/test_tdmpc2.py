@@ -195,7 +195,7 @@ def test_targets_move_slowly_and_learn_nothing():
     agent = make_tdmpc2(SURE, SPEC)
     state = agent.init(jax.random.key(0))
     state = state._replace(params=noisy(state.params))
-    after, _ = jax.jit(agent.update)(state, make_sample(), jax.random.key(1))
+    after, _ = jax.jit(agent.updates["joint"])(state, make_sample(), jax.random.key(1))
     for before, target, online in zip(
         *(jax.tree.leaves(x) for x in (state.opt_state.target_q, after.opt_state.target_q, after.params["q"])),
         strict=True,
@@ -300,7 +300,7 @@ def test_one_batch_can_be_learned_by_heart():
         optimizer=TDMPC2OptimizerConfig(learning_rate=1e-3),
     )
     agent = make_tdmpc2(config, SPEC)
-    update = jax.jit(agent.update, donate_argnums=0)
+    update = jax.jit(agent.updates["joint"], donate_argnums=0)
     state = agent.init(jax.random.key(0))
     sample = make_sample(size=8, length=4)
     state, first = update(state, sample, jax.random.key(1))

@@ -73,7 +73,9 @@ def test_update(name, obs):
         is_terminal=flags,
     )
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    expected = traced_operations(agent.update, state, jax.eval_shape(Sample.uniform, batch), jax.random.key(0))
+    expected = traced_operations(
+        agent.updates["joint"], state, jax.eval_shape(Sample.uniform, batch), jax.random.key(0)
+    )
     counted = operations.of_update(CONFIGS[name], spec, batch_size=size, batch_length=length)
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-9)
 
@@ -93,7 +95,7 @@ def test_told(model):
     numbers = [jax.ShapeDtypeStruct((*shape, *size), jnp.float32) for size in (spec.observation_shape, (6,), ())]
     state = jax.eval_shape(agent.init, jax.random.key(0))
     sample = jax.eval_shape(Sample.uniform, Batch(*numbers, flags, flags, flags))
-    expected = traced_operations(agent.update, state, sample, jax.random.key(0))
+    expected = traced_operations(agent.updates["joint"], state, sample, jax.random.key(0))
     counted = operations_decoder_free.of_update(model, spec, batch_size=shape[1], batch_length=shape[0])
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-3)
     told = make_decoder_free(model, spec)

@@ -145,7 +145,7 @@ def test_updates(both, same_draws, obs):
     batch.is_first[0] = batch.is_first[2, 1] = True
     agent = make_planet(config, spec)
     state = TrainState(params, make_optimizer(config.optimizer).init(params), jnp.int32(0))
-    step = jax.jit(agent.update)
+    step = jax.jit(agent.updates["joint"])
     theirs = peer_torch.make_update(peer, config, peer_torch.make_loss(peer, config, peer.observe_step))
     tensors = peer_torch.to_torch(batch, "cpu")
     for _ in range(2):  # the second loss depends on the gradients of the first, on clipping and on Adam

@@ -77,7 +77,7 @@ def test_values_of_action_sequences(both):
 def test_an_update_moves_parameters_the_same_way(both):
     agent, state, model = both
     batch = update.random_batch(SPEC, 6, 4)
-    after, metrics = jax.jit(agent.update)(state, Sample.uniform(batch), jax.random.key(2))
+    after, metrics = jax.jit(agent.updates["joint"])(state, Sample.uniform(batch), jax.random.key(2))
     observation, action, reward = (torch.tensor(x) for x in batch[:3])
     loss = peer.make_update(model, CONFIG, compiled=False)(observation, action[1:], reward[1:])
     np.testing.assert_allclose(float(loss), metrics["loss"], rtol=2e-3)

@@ -219,7 +219,7 @@ def fake_agent(traces):
         return action, carry, {}
 
     initial = lambda num_envs: jnp.full(num_envs, 77)  # noqa: E731
-    return Agent(init=None, initial=initial, act=act, update=None, diagnostics={})
+    return Agent(init=None, initial=initial, act=act, updates={}, diagnostics={})
 
 
 def test_an_agent_acts_through_one_compiled_program_per_mode():

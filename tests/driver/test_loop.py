@@ -1,9 +1,11 @@
 """The training loop with a fake agent and a fake environment: schedule, crashes, resuming, faults."""
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from latentplan.diagnostics.windows import first_window
-from latentplan.driver import restarts, run_folder, run_state
+from latentplan.driver import provenance, restarts, run_folder, run_state
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.job import Job
 from latentplan.driver.learner import Learner
@@ -24,7 +26,18 @@ from latentplan.driver.reporting import Interrupted, Reporter
 from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.rng import stream_key
 from latentplan.driver.run_folder import NonFinite, RunFolder
-from latentplan.driver.schedule import Progress, RunConfig, checkpoint_due, in_seed_phase, next_phase
+from latentplan.driver.schedule import (
+    Progress,
+    RunConfig,
+    Stage,
+    after_step,
+    after_update,
+    checkpoint_due,
+    in_seed_phase,
+    next_phase,
+    next_update,
+    stages_of,
+)
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import StepResult, WorkerDied
 from latentplan.files import DiskFull
@@ -103,7 +116,7 @@ def fake_agent(nan_after: int | None = None) -> Agent:
         init=lambda key: TrainState(jax.random.normal(key), (), jnp.int32(0)),
         initial=lambda num_envs: jnp.zeros((num_envs, 1)),
         act=act,
-        update=update,
+        updates={"joint": update},
         diagnostics={
             "open_loop": Diagnostic(open_loop, first_window, "open_loop"),
             "prediction": Diagnostic(drift),
@@ -127,7 +140,7 @@ def timeless(logdir):
 
 
 def final_value(logdir, config=CONFIG):
-    state, progress = run_state.restore(fake_agent(), SPEC, config, REPLAY, logdir, lambda message: None)
+    state, progress = run_state.restore(fake_agent(), logdir, lambda message: None)
     return float(state.params), progress._replace(seconds=0.0, metrics_bytes=0)
 
 
@@ -247,10 +260,10 @@ def test_priorities_are_part_of_what_is_resumed(tmp_path):
 
     def update(state, sample, key):
         weighed = sample.batch._replace(reward=sample.batch.reward * jnp.mean(sample.weight))
-        after, metrics = plain.update(state, sample._replace(batch=weighed), key)
+        after, metrics = plain.updates["joint"](state, sample._replace(batch=weighed), key)
         return after, metrics | {"priority": jnp.abs(after.params) + jnp.arange(1.0, 4.0)}
 
-    agent, events = plain._replace(update=update), []
+    agent, events = plain._replace(updates={"joint": update}), []
     reference = tmp_path / "reference"
     run(reference, lambda kind, values: events.append(kind), agent=agent, replay=replay)
     assert "learn/priority" not in {name for row in timeless(reference) for name in row}
@@ -282,7 +295,7 @@ def test_interrupts_save_and_resume_bit_exact(whole, tmp_path):
         try:
             run(logdir, press, config=config)
         except Interrupted:
-            assert run_state.restore(fake_agent(), SPEC, config, REPLAY, logdir, print)[1].episodes <= 6
+            assert run_state.restore(fake_agent(), logdir, print)[1].episodes <= 6
         run(logdir, config=config)
         assert timeless(logdir) == timeless(reference), f"interrupted at event {at}, {events[at]}"
         assert final_value(logdir, config) == final_value(reference, config)
@@ -435,6 +448,50 @@ def test_random_episodes_go_on_until_replay_holds_a_window():
     assert next_phase(config, short._replace(episodes=3, records=15), window=12) == "learn"
 
 
+def order(stages, steps):
+    """The updates of the first steps of a schedule, and how many of them a step has."""
+    progress, taken = Progress(), []
+    while progress.schedule_steps < steps:
+        update = next_update(stages, progress)
+        if update is None:
+            progress = after_step(progress)
+            taken.append(" ")
+        else:
+            progress = after_update(progress, update)
+            taken.append(update)
+    assert progress.updates == sum(progress.stage_updates.values()) == sum(update != " " for update in taken)
+    assert progress.stage_updates == progress.summed_updates
+    return "".join(taken)
+
+
+def test_every_update_is_taken_once_per_step_unless_stages_say_otherwise():
+    assert order(stages_of(RunConfig(), ["a"]), 3) == "a a a "
+    assert order(stages_of(RunConfig(), ["a", "b"]), 2) == "ab ab "
+
+
+@pytest.mark.parametrize(
+    ("stages", "expected"),
+    [
+        ([Stage(update="m", every=3, times=2), Stage(update="p", times=3)], "mmppp ppp ppp mmppp "),  # MBPO
+        ([Stage(update="v", until=2), Stage(update="m", first=2)], "v v m m "),  # World Models
+        ([Stage(update="v", first=1, until=3, every=2)], " v   "),
+        ([Stage(update="v", times=2, until=1)], "vv    "),
+    ],
+)
+def test_stages_have_their_turns(stages, expected):
+    assert order(stages_of(RunConfig(stages=tuple(stages)), "vmp"), 4) == expected
+
+
+def test_stages_must_name_updates_once():
+    for names in (["a", "c"], ["a", "a"]):
+        stages = tuple(Stage(update=name) for name in names)
+        with pytest.raises(ValueError, match=r"stages: expected each of the agent's updates \(a, b\) at most once"):
+            stages_of(RunConfig(stages=stages), ["a", "b"])
+    for wrong in ({"times": 0}, {"every": 0}, {"first": -1}, {"first": 2, "until": 2}):
+        with pytest.raises(ValueError, match=r"Stage.(times|every|first|until): expected"):
+            Stage(update="a", **wrong)
+
+
 def test_evaluations_are_due_by_env_steps_whatever_was_evaluated_before():
     config = RunConfig(seed_episodes=2, updates_per_episode=0, eval_every=40, env_steps=1000)
 
@@ -515,11 +572,12 @@ def test_learning_moves_nothing_between_host_and_device(straight, tmp_path):
     with RunFolder(job(tmp_path), pytest.fail) as folder:
         state, learner = folder.resume(), Learner(job(tmp_path), folder.replay, Reporter(quiet))
         assert learner.compile(state) >= 0
-        assert not [name for name in ("callback", "infeed", "outfeed") if name in learner.program.as_text()]
+        program = learner.programs["joint"]
+        assert not [name for name in ("callback", "infeed", "outfeed") if name in program.as_text()]
         folder.add_episodes(state, episodes)
         key = stream_key(0, "learn", 0)
         with jax.transfer_guard("disallow"):
-            after, *_ = learner.program(state.train_state, state.replay_state, state.sums, key)
+            after, *_ = program(state.train_state, state.replay_state, state.sums["joint"], key)
     assert int(after.updates) == 1 and state.train_state.params.is_deleted()  # donated
 
 
@@ -527,3 +585,79 @@ def test_compiling_is_reported_with_the_memory_that_is_needed(tmp_path):
     said = []
     run(tmp_path, lambda kind, values: said.append(values.get("message", "")))
     assert any("compiled in" in message and "GiB in this process" in message for message in said)
+
+
+# -- several updates ---------------------------------------------------------------------------------------------------
+
+
+def two_stage_agent() -> Agent:
+    """The fake agent, whose update is taken twice under two names, with and without the noise of its key."""
+    joint = fake_agent().updates["joint"]
+    return fake_agent()._replace(
+        updates={"first": joint, "second": lambda state, sample, key: joint(state, sample, jax.random.key(0))}
+    )
+
+
+STAGED = dataclasses.replace(CONFIG, stages=(Stage(update="first", every=2, times=3), Stage(update="second")))
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory):
+    """A run of an agent with two updates, on different clocks."""
+    logdir, events = tmp_path_factory.mktemp("staged"), []
+    run(logdir, lambda kind, values: events.append(kind), agent=two_stage_agent(), config=STAGED)
+    return logdir, events
+
+
+def test_stages_are_logged_by_name_and_counted(staged):
+    learned = [row for row in timeless(staged[0]) if any(name.startswith("learn/") for name in row)]
+    assert learned[0].keys() >= {"learn/first/loss", "learn/first/updates", "learn/second/kl", "learn/second/updates"}
+    assert not any(name in row for row in learned for name in ("learn/loss", "learn/kl"))
+    # Three steps of the schedule per episode; "first" has its turns at steps 0, 2, 4, ...
+    assert [row["learn/second/updates"] for row in learned] == [3, 6, 9, 12, 15]
+    assert [row["learn/first/updates"] for row in learned] == [6, 9, 15, 18, 24]
+    assert [row["updates"] for row in learned] == [9, 15, 24, 30, 39]
+
+
+def test_stages_are_resumed_bit_exact_from_within_a_step_of_their_schedule(staged, tmp_path):
+    reference, events = staged
+    for at in range(5, len(events), 11):
+        logdir, seen = tmp_path / f"interrupted{at}", []
+
+        def press(kind, values, seen=seen, at=at):
+            seen.append(kind)
+            if len(seen) == at + 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with contextlib.suppress(Interrupted):
+            run(logdir, press, agent=two_stage_agent(), config=STAGED)
+        run(logdir, agent=two_stage_agent(), config=STAGED)
+        assert timeless(logdir) == timeless(reference), f"interrupted at event {at}, {events[at]}"
+
+
+def test_a_stage_that_has_no_turn_is_not_logged(tmp_path):
+    stages = (Stage(update="first", until=3), Stage(update="second", first=3))
+    config = dataclasses.replace(CONFIG, stages=stages, env_steps=36)
+    run(tmp_path, agent=two_stage_agent(), config=config)
+    first, second = [row for row in timeless(tmp_path) if "learn/first/updates" in row]
+    assert "learn/first/loss" in first and "learn/second/loss" not in first
+    assert "learn/first/loss" not in second and "learn/second/loss" in second
+
+
+def test_nan_in_a_stage_is_named(tmp_path):
+    broken = two_stage_agent()._replace(updates=two_stage_agent().updates | {"second": fake_agent(4).updates["joint"]})
+    with pytest.raises(NonFinite, match="learn/second/loss"):
+        run(tmp_path, agent=broken, config=STAGED)
+
+
+# -- versions ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_version_is_not_resumed_but_restored(straight, tmp_path, monkeypatch):
+    logdir = tmp_path / "run"
+    shutil.copytree(straight[0], logdir)
+    monkeypatch.setattr(provenance, "package_version", lambda: "9.0")
+    config = dataclasses.replace(CONFIG, env_steps=96)
+    with pytest.raises(ValueError, match=r"expected a run of latentplan 9.0, got one of .* in .*; it can be evaluated"):
+        run(logdir, config=config)
+    assert final_value(logdir) == final_value(straight[0])

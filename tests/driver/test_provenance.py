@@ -10,6 +10,7 @@ import pytest
 from latentplan import presets
 from latentplan.driver import provenance
 from latentplan.driver.provenance import PACKAGES, commit, describe, differences, from_dict
+from latentplan.driver.schedule import RunConfig, Stage
 from latentplan.planners import PLANNERS
 
 CASES = [(preset, obs) for preset in ("paper", "cpu", "debug") for obs in ("pixels", "state")]
@@ -60,6 +61,11 @@ def test_every_planners_config_comes_back_as_its_own_kind(planner):
 def test_nested_optional_and_tuple_fields_survive_json(config):
     again = from_dict(Outer, through_json(config))
     assert again == config and isinstance(again.inner.weights, tuple)
+
+
+def test_a_tuple_of_configs_survives_json():
+    run = RunConfig(stages=(Stage(update="model", every=250), Stage(update="policy", until=9)))
+    assert from_dict(RunConfig, through_json(run)) == run
 
 
 def test_unknown_fields_are_refused_by_name():

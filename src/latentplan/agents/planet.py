@@ -164,7 +164,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         init=init,
         initial=make_initial(init, model, planner, spec.action_size),
         act=make_act(model, planner, explore),
-        update=update,
+        updates={"joint": update},
         diagnostics=make_diagnostics(Subject(model, config.planner.horizon)),
         model=model,
         planner=planner,

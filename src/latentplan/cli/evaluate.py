@@ -117,7 +117,7 @@ def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> d
     from latentplan.envs.workers import Workers
 
     agent = make_agent(experiment.agent_config, workers.spec)
-    train_state, progress = restore(agent, workers.spec, experiment.run, experiment.replay, logdir, print)
+    train_state, progress = restore(agent, logdir, print)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
     policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))

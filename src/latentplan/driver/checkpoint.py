@@ -98,12 +98,25 @@ class Checkpoints:
         self._prune(step)
         return final
 
-    def restore(self, template: Any, report: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
+    def metadata(self) -> dict[int, dict[str, Any]]:
+        """The metadata of the finished checkpoints by step, oldest first; arrays are not looked at."""
+        found = {}
+        for step, path in sorted(self._paths().items()):
+            with contextlib.suppress(CorruptCheckpoint):
+                found[step] = _unseal(path / _RECORD)["metadata"]
+        return found
+
+    def restore(
+        self, template: Any, report: Callable[[str], None], *, part: str = "", step: int | None = None
+    ) -> tuple[Any, dict[str, Any]] | None:
         """Reads the newest checkpoint that is whole and whose arrays match their digest.
 
         Args:
             template: a tree of the same structure, shapes and dtypes; its values are not used.
             report: called with a message for each checkpoint that is skipped; it names the path.
+            part: the place of the template's tree in the stored one, as `jax.tree_util.keystr` writes it; the rest is
+                left out. Empty: it is the whole tree.
+            step: look at this checkpoint alone.
 
         Returns:
             The tree, bit for bit as it was saved, on the default device (NumPy leaves stay NumPy), and the
@@ -112,10 +125,10 @@ class Checkpoints:
         Raises:
             ValueError: the checkpoint is whole but holds another tree than the template.
         """
-        paths = sorted(self._paths().items(), reverse=True)
+        paths = sorted((item for item in self._paths().items() if step in (None, item[0])), reverse=True)
         for position, (_, path) in enumerate(paths):
             try:
-                return _read(path, template)
+                return _read(path, template, part)
             except CorruptCheckpoint as error:
                 rest = f"trying the one before, {paths[position + 1][1]}" if paths[position + 1 :] else "none is left"
                 report(f"checkpoint {path}: corrupt or half-written ({error}); {rest}")
@@ -158,14 +171,17 @@ def _from_numpy(array: np.ndarray, like: Any) -> Any:
     return array if isinstance(like, np.ndarray | np.generic) else jnp.array(array)
 
 
-def _empty(like: Any) -> np.ndarray:
-    """Stands for an array without elements, which is not stored."""
-    data = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-    return np.zeros(data.shape, data.dtype)
-
-
 def _describe(leaf: Any) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
+
+
+def _shape(described: str) -> tuple[int, ...]:
+    return tuple(json.loads(described[described.index("[") :]))
+
+
+def _empty(described: str) -> np.ndarray:
+    """Stands for an array without elements, which is not stored, from what `_describe` says of it."""
+    return np.zeros(_shape(described), jnp.dtype(described[: described.index("[")]))
 
 
 def _digest(arrays: dict[str, np.ndarray]) -> str:
@@ -202,20 +218,16 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         checkpointer.save(path, {"tree" + name: array for name, array in arrays.items() if array.size})
 
 
-def _read(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path, template: Any, part: str) -> tuple[Any, dict[str, Any]]:
     record = _unseal(path / _RECORD)
-    like = _named(template)
+    like = {part + name: leaf for name, leaf in _named(template).items()}
     expected = {name: _describe(leaf) for name, leaf in like.items()}
-    _check_structure(path, expected, record["leaves"])
+    _check_structure(path, expected, {name: x for name, x in record["leaves"].items() if name.startswith(part)})
     _check_files(path / _ARRAYS, record["files"])
-    names = {name: "tree" + name for name, leaf in like.items() if np.prod(leaf.shape)}
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names.values()}
-            stored = checkpointer.restore(path / _ARRAYS, restore_args=as_numpy)
-        arrays = {
-            name: np.asarray(stored[names[name]]) if name in names else _empty(leaf) for name, leaf in like.items()
-        }
+            stored = _read_arrays(checkpointer, path / _ARRAYS, record["leaves"])
+        arrays = {name: stored[name] if name in stored else _empty(text) for name, text in record["leaves"].items()}
     except Exception as error:  # orbax and tensorstore have many of their own
         reason = str(error).strip().split("\n")[0][:200]
         raise CorruptCheckpoint(f"{_ARRAYS}: {type(error).__name__}: {reason}") from error
@@ -223,6 +235,14 @@ def _read(path: Path, template: Any) -> tuple[Any, dict[str, Any]]:
         raise CorruptCheckpoint(f"{_ARRAYS}: the arrays do not match their digest")
     leaves = [_from_numpy(arrays[name], leaf) for name, leaf in like.items()]
     return jax.tree.unflatten(jax.tree.structure(template), leaves), record["metadata"]
+
+
+def _read_arrays(checkpointer: Any, path: Path, leaves: dict[str, str]) -> dict[str, np.ndarray]:
+    """The stored arrays by name; those without elements are not stored."""
+    names = ["tree" + name for name, text in leaves.items() if 0 not in _shape(text)]
+    as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}
+    stored = checkpointer.restore(path, restore_args=as_numpy)
+    return {name.removeprefix("tree"): np.asarray(stored[name]) for name in names}
 
 
 def _check_structure(path: Path, expected: dict[str, str], got: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ import jax
 
 from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import stream_key
-from latentplan.driver.schedule import RunConfig
+from latentplan.driver.schedule import RunConfig, stages_of
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import Workers
 from latentplan.replay.ring import Replay, ReplayConfig, check_lengths, make_replay
@@ -45,23 +45,25 @@ def check_job(job: Job) -> None:
         job: the run.
 
     Raises:
-        ValueError: windows are longer than any episode, the replay does not fit the memory, the agent cannot learn from
-            such windows, or gives none of the priorities that they are drawn by.
+        ValueError: windows are longer than any episode, the replay does not fit the memory, the schedule names an
+            update that the agent does not have, or the agent cannot learn from such windows, or gives none of the
+            priorities that they are drawn by.
     """
     check_lengths(job.replay, job.spec)
     check_memory(job.replay, job.spec)
+    stages_of(job.run, job.agent.updates)
     update_metrics(job.agent, make_replay(job.replay, job.spec))
 
 
-def update_metrics(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStruct]:
-    """Traces an update.
+def update_metrics(agent: Agent, replay: Replay) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
+    """Traces the agent's updates.
 
     Args:
         agent: what learns.
         replay: what it learns from; only shapes are looked at.
 
     Returns:
-        The update's metrics, as shapes.
+        The metrics of each update by its name, as shapes.
 
     Raises:
         ValueError: as for `check_job`.
@@ -69,7 +71,8 @@ def update_metrics(agent: Agent, replay: Replay) -> dict[str, jax.ShapeDtypeStru
     key = stream_key(0, "init")
     memory = jax.eval_shape(replay.init)
     sample = jax.eval_shape(replay.sample, memory, key)
-    _, metrics = jax.eval_shape(agent.update, jax.eval_shape(agent.init, key), sample, key)
-    if replay.priorities(memory) is not None and "priority" not in metrics:
+    train_state = jax.eval_shape(agent.init, key)
+    metrics = {name: jax.eval_shape(update, train_state, sample, key)[1] for name, update in agent.updates.items()}
+    if replay.priorities(memory) is not None and not any("priority" in found for found in metrics.values()):
         raise ValueError("priority_exponent: expected 0, as the agent gives no priorities; TD-MPC does")
     return metrics

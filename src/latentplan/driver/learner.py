@@ -1,5 +1,6 @@
-"""Learning: sampling from replay, the agent's update and the metrics' sums, as one compiled program."""
+"""Learning: sampling from replay, an update of the agent and its metrics' sums, as one compiled program per update."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,39 +10,49 @@ from latentplan.driver.compilation import compiled
 from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.rng import stream_key
-from latentplan.driver.run_state import RunState
-from latentplan.driver.schedule import updates_due
+from latentplan.driver.run_state import RunState, logged_name
+from latentplan.driver.schedule import after_step, after_update, next_update, stages_of, steps_due
 from latentplan.replay.ring import Replay
 from latentplan.types import Array, Key, TrainState
 
+Sums = dict[str, Array]
+
 
 class Learner:
-    """Takes the updates that are due.
+    """Takes the updates that are due, stage by stage.
 
     Args:
         job: the run.
         replay: the replay memory's functions.
         reporter: told of every update.
+
+    Attributes:
+        programs: by the update's name, (train_state, replay_state, sums, key) -> (train_state, priorities, sums),
+            once `compile` was called.
     """
 
     def __init__(self, job: Job, replay: Replay, reporter: Reporter) -> None:
         """See the class."""
         self._job, self._replay, self._reporter = job, replay, reporter
+        self._stages = stages_of(job.run, job.agent.updates)
+        self.programs: dict[str, jax.stages.Compiled] = {}
 
     def compile(self, state: RunState) -> int:
-        """Compiles the update for this state's shapes.
+        """Compiles the updates for this state's shapes.
 
         Args:
             state: of the run; not changed.
 
         Returns:
-            Bytes that an update needs beside what it is given; 0 where the compiler does not say.
+            Bytes that the largest of them needs beside what it is given; 0 where the compiler does not say.
         """
-        step = compiled(self._step, donate_argnums=(0, 2))
         key = stream_key(self._job.run.seed, "learn", 0)
-        self.program = step.lower(state.train_state, state.replay_state, state.sums, key).compile()
-        analysis = self.program.memory_analysis()
-        return analysis.temp_size_in_bytes if analysis else 0
+        for update in (stage.update for stage in self._stages):
+            program = compiled(functools.partial(self._sample_and_update, update), donate_argnums=(0, 2))
+            inputs = state.train_state, state.replay_state, state.sums[update], key
+            self.programs[update] = program.lower(*inputs).compile()
+        analyses = [program.memory_analysis() for program in self.programs.values()]
+        return max(analysis.temp_size_in_bytes if analysis else 0 for analysis in analyses)
 
     def learn(self, state: RunState) -> None:
         """Takes all updates that are due, and adds their metrics to the sums.
@@ -52,10 +63,14 @@ class Learner:
         Raises:
             Interrupted: the run was asked to stop.
         """
-        due = updates_due(self._job.run, state.progress, self._job.replay.batch_length)
-        while state.progress.updates < due:
+        due = steps_due(self._job.run, state.progress, self._job.replay.batch_length)
+        while state.progress.schedule_steps < due:
+            update = next_update(self._stages, state.progress)
+            if update is None:
+                state.progress = after_step(state.progress)
+                continue
             self._reporter.stop_if_asked()
-            self._update(state)
+            self._take(update, state)
             self._reporter.progress("learning", state.progress)
 
     def take_means(self, state: RunState) -> dict[str, float]:
@@ -65,27 +80,33 @@ class Learner:
             state: of the run; its sums change.
 
         Returns:
-            {"learn/NAME": mean}.
+            The means by `logged_name`. Where there are several updates, also how many were taken of each in all.
         """
-        count = state.progress.summed_updates
-        means = {f"learn/{name}": float(x) / count for name, x in state.sums.items()}
+        progress, names = state.progress, state.sums.keys()
+        means = {
+            logged_name(metric, update, names): float(x) / count
+            for update, count in progress.summed_updates.items()
+            for metric, x in state.sums[update].items()
+        }
+        if len(names) > 1:
+            means |= {logged_name("updates", update, names): n for update, n in progress.stage_updates.items()}
         state.sums = jax.tree.map(jnp.zeros_like, state.sums)
-        state.progress = state.progress._replace(summed_updates=0)
+        state.progress = progress._replace(summed_updates={})
         return means
 
-    def _update(self, state: RunState) -> None:
-        progress = state.progress
-        key = stream_key(self._job.run.seed, "learn", progress.updates)
-        state.train_state, priorities, state.sums = self.program(state.train_state, state.replay_state, state.sums, key)
+    def _take(self, update: str, state: RunState) -> None:
+        key = stream_key(self._job.run.seed, "learn", state.progress.updates)
+        inputs = state.train_state, state.replay_state, state.sums[update], key
+        state.train_state, priorities, state.sums[update] = self.programs[update](*inputs)
         state.replay_state = self._replay.with_priorities(state.replay_state, priorities)
-        state.progress = progress._replace(updates=progress.updates + 1, summed_updates=progress.summed_updates + 1)
+        state.progress = after_update(state.progress, update)
 
-    def _step(
-        self, train_state: TrainState, replay_state: Any, sums: dict[str, Array], key: Key
-    ) -> tuple[TrainState, Any, dict[str, Array]]:
+    def _sample_and_update(
+        self, update: str, train_state: TrainState, replay_state: Any, sums: Sums, key: Key
+    ) -> tuple[TrainState, Any, Sums]:
         sample_key, update_key = jax.random.split(key)
         sample = self._replay.sample(replay_state, sample_key)
-        train_state, metrics = self._job.agent.update(train_state, sample, update_key)
+        train_state, metrics = self._job.agent.updates[update](train_state, sample, update_key)
         if "priority" in metrics:
             replay_state = self._replay.reprioritise(replay_state, sample.indices, metrics.pop("priority"))
         return train_state, self._replay.priorities(replay_state), jax.tree.map(jnp.add, sums, metrics)

@@ -45,6 +45,28 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def package_version() -> str:
+    """The version of this package, such as "0.2.0"."""
+    return importlib.metadata.version("latentplan")
+
+
+def check_version(written_by: str, logdir: Path) -> None:
+    """Refuses to go on with a run of another version, which would not be the same run.
+
+    Args:
+        written_by: the version that wrote the folder last.
+        logdir: of the run.
+
+    Raises:
+        ValueError: it is not this one.
+    """
+    if written_by != package_version():
+        raise ValueError(
+            f"logdir: expected a run of latentplan {package_version()}, got one of {written_by} in {logdir}; it can be "
+            f"evaluated and reported, but to go on with it install latentplan {written_by}, or choose another folder"
+        )
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -140,5 +162,5 @@ def _restore(hint: Any, value: Any) -> Any:
         return from_dict(nearest, value)  # type: ignore[arg-type]
     for option in options:
         if get_origin(option) is tuple and isinstance(value, list):
-            return tuple(value)
+            return tuple(_restore(get_args(option)[0], item) for item in value)
     return value

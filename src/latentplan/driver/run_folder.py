@@ -12,7 +12,8 @@ from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.compilation import compiled
 from latentplan.driver.job import Job
 from latentplan.driver.logging import MetricsLog
-from latentplan.driver.run_state import RunState, fresh_state
+from latentplan.driver.provenance import check_version, package_version
+from latentplan.driver.run_state import RunState, fresh_state, logged_name
 from latentplan.driver.schedule import Progress
 from latentplan.replay.episodes import load_episodes, write_episode
 from latentplan.replay.ring import add_episode, make_replay
@@ -59,8 +60,11 @@ class RunFolder:
             RunState.
 
         Raises:
-            ValueError: there are checkpoints, but none that can be read, or they are of another config.
+            ValueError: there are checkpoints, but none that can be read, or they are of another config, or of another
+                version of this package.
         """
+        for metadata in list(self._checkpoints.metadata().values())[-1:]:
+            check_version(metadata.get("version", "0.1.0"), self._job.logdir)  # 0.1.0 did not write it down
         fresh = fresh_state(self._job.agent, self.replay, self._job.run.seed, overlap=self._job.run.overlap)
         found = self._checkpoints.restore(fresh, self._say)
         if found is None:
@@ -95,7 +99,8 @@ class RunFolder:
         state.counted_at = now
         tree = {"train_state": state.train_state, "sums": state.sums, "acting": state.acting_params}
         tree["priorities"] = self.replay.priorities(state.replay_state)
-        self._checkpoints.save(_step(state.progress), tree, {"progress": state.progress._asdict()})
+        metadata = {"progress": state.progress._asdict(), "version": package_version()}
+        self._checkpoints.save(_step(state.progress), tree, metadata)
         self.saved = state.progress
 
     def add_episodes(self, state: RunState, episodes: Sequence[Batch]) -> None:
@@ -126,13 +131,18 @@ class RunFolder:
     def check_finite(self, state: RunState) -> None:
         """Raises `NonFinite` if a metric since the last row is NaN or infinite, or an update said that it was."""
         progress = state.progress
-        bad = [name for name, x in state.sums.items() if not np.isfinite(x)]
-        if bad or float(state.sums["finite"]) != progress.summed_updates:
+        bad = []
+        for update, sums in state.sums.items():
+            found = {name for name, x in sums.items() if not np.isfinite(x)}
+            if not found and float(sums["finite"]) != progress.summed_updates.get(update, 0):
+                found = {"finite"}
+            bad += [logged_name(name, update, state.sums) for name in sorted(found)]
+        if bad:
             saved = self._checkpoints.steps()
             kept = f"the last good checkpoint is step {saved[-1]}" if saved else "there was no checkpoint yet"
             raise NonFinite(
-                f"learn/{', learn/'.join(bad) or 'finite'}: expected finite numbers, got NaN or infinity within the "
-                f"last {progress.summed_updates} updates (at {progress.updates} updates); {kept}. "
+                f"{', '.join(bad)}: expected finite numbers, got NaN or infinity within the "
+                f"last {sum(progress.summed_updates.values())} updates (at {progress.updates} updates); {kept}. "
                 "Lower the learning rates or the norms that gradients are clipped to, and look at the rewards' scale"
             )
 

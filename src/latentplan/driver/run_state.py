@@ -1,7 +1,7 @@
 """Where a run stands: its state, as it is before the first update, and as a checkpoint holds it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.job import update_metrics
 from latentplan.driver.rng import stream_key
-from latentplan.driver.schedule import Progress, RunConfig
-from latentplan.replay.ring import Replay, ReplayConfig, make_replay
-from latentplan.types import Agent, Array, EnvSpec, Params, TrainState
+from latentplan.driver.schedule import Progress
+from latentplan.replay.ring import Replay
+from latentplan.types import Agent, Array, Params, TrainState
 
 
 @dataclass
@@ -24,7 +24,7 @@ class RunState:
     Attributes:
         train_state: the agent's.
         replay_state: the replay memory.
-        sums: the update metrics' sums since they were last written.
+        sums: the metrics' sums since they were last written, by the update's name.
         acting_params: with overlap, the parameters that the next episodes are collected with.
         progress: the counters.
         counted_at: `time.monotonic()` up to which `progress.seconds` counts.
@@ -32,7 +32,7 @@ class RunState:
 
     train_state: TrainState
     replay_state: Any
-    sums: dict[str, Array]
+    sums: dict[str, dict[str, Array]]
     acting_params: Params | None
     progress: Progress
     counted_at: float
@@ -58,45 +58,51 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
     Raises:
         ValueError: the replay draws by priorities, and the agent gives none.
     """
-    metrics = update_metrics(agent, replay)
     train_state = jax.jit(agent.init)(stream_key(seed, "init"))
     priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # without the rest of the memory
-    sums = {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}
+    sums = {
+        update: {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}
+        for update, metrics in update_metrics(agent, replay).items()
+    }
     acting = copied(train_state.params) if overlap else None
     return {"train_state": train_state, "sums": sums, "acting": acting, "priorities": priorities}
 
 
-def restore(
-    agent: Agent,
-    spec: EnvSpec,
-    config: RunConfig,
-    replay_config: ReplayConfig,
-    logdir: Path,
-    say: Callable[[str], None],
-) -> tuple[TrainState, Progress]:
+def restore(agent: Agent, logdir: Path, say: Callable[[str], None]) -> tuple[TrainState, Progress]:
     """The newest good checkpoint of a run, for evaluation or for research code.
 
     Args:
         agent: as the run was trained.
-        spec: of the environment.
-        config: as the run was trained.
-        replay_config: as the run was trained.
-        logdir: of the run.
+        logdir: of the run; only read.
         say: called with a line about checkpoints that are skipped.
 
     Returns:
         (TrainState, Progress).
 
     Raises:
-        ValueError: there is no readable checkpoint.
+        ValueError: there is no readable checkpoint, or it is of another agent.
     """
     directory = Path(logdir) / "checkpoints"
-    template = fresh_state(agent, make_replay(replay_config, spec), 0, overlap=config.overlap)
-    found = Checkpoints(directory).restore(template, say) if directory.is_dir() else None
+    template = jax.eval_shape(agent.init, stream_key(0, "init"))
+    found = Checkpoints(directory).restore(template, say, part="['train_state']") if directory.is_dir() else None
     if found is None:
         raise ValueError(f"logdir: expected a checkpoint in {directory}, got none that can be read; train first")
-    tree, metadata = found
-    return tree["train_state"], Progress(**metadata["progress"])
+    train_state, metadata = found
+    return train_state, Progress(**metadata["progress"])
+
+
+def logged_name(metric: str, update: str, updates: Collection[str]) -> str:
+    """The name under which a metric of an update is logged.
+
+    Args:
+        metric: as the update calls it.
+        update: the update's name.
+        updates: the names of all of the agent's updates.
+
+    Returns:
+        "learn/METRIC"; of an agent with several updates "learn/UPDATE/METRIC".
+    """
+    return f"learn/{metric}" if len(updates) == 1 else f"learn/{update}/{metric}"
 
 
 def copied(params: Params) -> Params:

@@ -95,7 +95,7 @@ def make_dreamer(
 
     Args:
         init: of the train state; its params hold the model's, "actor" and "critic".
-        update: as `Agent.update`.
+        update: of all parts together, as in `Agent.updates`.
         model: the world model.
         actor: from features to distributions over actions.
         objective: what a plan is worth.
@@ -131,7 +131,7 @@ def make_dreamer(
         init=init,
         initial=make_initial(init, model, acting, spec.action_size),
         act=make_act(model, acting, explore, collecting=collecting),
-        update=update,
+        updates={"joint": update},
         diagnostics=make_diagnostics(subject),
         model=model,
         planner=acting,

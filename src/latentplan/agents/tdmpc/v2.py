@@ -188,7 +188,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         init=init,
         initial=make_initial(init, model.world, planner, spec.action_size),
         act=make_act(model.world, planner, planned_noise(config.action_noise)),
-        update=update,
+        updates={"joint": update},
         diagnostics=make_diagnostics(Subject(model.world, config.planner.horizon)),
         model=model.world,
         planner=planner,
