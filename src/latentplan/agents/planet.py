@@ -1,6 +1,6 @@
 """PlaNet: learn a latent world model from pixels, act by planning in it (Hafner et al. 2019, algorithm 1)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -26,12 +26,13 @@ from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import (
     Average,
+    Overshoot,
     average_distances,
     latent_overshooting,
     mean_per_distance,
     overshoot,
 )
-from latentplan.models.rollout import observe, previous_beliefs
+from latentplan.models.rollout import Filtered, filter_windows, previous_beliefs
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.cem import CEMConfig
@@ -48,6 +49,9 @@ from latentplan.types import (
     TrainState,
     WorldModel,
 )
+
+Loss = Callable[[Params, Batch, Key, Array], tuple[Array, dict[str, Array]]]
+"""(params, batch [T, B], key, updates so far) -> (loss in nats per step, metrics)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +181,7 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate, eps=config.eps))
 
 
-def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
+def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
     """The negative ELBO with latent overshooting, averaged over batch and time.
 
     loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + E[max(0, KL_1 - free nats)] (PlaNet eq. 3), E over the steps
@@ -191,7 +195,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
         model: the world model.
 
     Returns:
-        (params, batch [T, B], key, updates so far) -> (loss in nats per step, metrics).
+        Loss.
     """
     losses = config.loss
     default_distance = 1 if config.model.kind == "rnn" else 0
@@ -199,82 +203,121 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Callable:
     decoded = default_distance if decoded is None else decoded
     distance = max(losses.overshooting_distance, decoded)
 
-    def log_likelihoods(params: Params, beliefs: Belief, observation: Array, reward: Array) -> tuple[Array, Array]:
-        return (
-            distributions.log_prob(model.decode(params, beliefs), observation),
-            distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
-        )
-
-    def observation_scale(updates: Array) -> Array:
-        return losses.observation_start ** jnp.maximum(1.0 - updates / max(losses.observation_ramp, 1), 0.0)
-
     def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, dict[str, Array]]:
-        pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
         steps, advice = len(batch.reward), "lower it, or raise the replay's batch_length"
         for name, far in (
             ("overshooting_distance", losses.overshooting_distance),
             ("observation_overshooting_distance", decoded),
         ):
             losses.require(far <= steps, name, f"at most the window's {steps} steps", advice)
-        observation = model.preprocess(batch.observation, pixel_key)
-        initial = model.initial(batch.reward.shape[1:])
-        embeds = model.encode(params, observation)
-        beliefs, (posteriors, priors) = observe(
-            model, params, initial, batch.action, embeds, batch.is_first, filter_key
-        )
-        terms = ElboTerms(
-            *log_likelihoods(params, beliefs, observation, batch.reward), model.divergence(posteriors, priors)
-        )
+        pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
+        seen = filter_windows(model, params, batch, pixel_key, filter_key)
+        fit = log_likelihoods(model, params, seen.beliefs, seen.observation, batch.reward)
+        terms = ElboTerms(*fit, model.divergence(seen.posteriors, seen.priors))
         metrics = {
             "observation_nll": -jnp.mean(terms.observation),
             "reward_nll": -jnp.mean(terms.reward),
             "kl": jnp.mean(terms.kl),
             "kl_free_share": jnp.mean(terms.kl < losses.free_nats),
         }
-        scale = observation_scale(updates)
+        scale = losses.observation_start ** jnp.maximum(1.0 - updates / max(losses.observation_ramp, 1), 0.0)
         terms = terms._replace(observation=scale * terms.observation)
         if distance == 1 and not decoded:
             total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
         else:  # the KL of all distances takes the place of the ELBO's
-            fit = elbo(terms._replace(kl=jnp.zeros_like(terms.kl)), reward_scale=losses.reward_scale)
-            previous = previous_beliefs(initial, beliefs, batch.is_first)
+            bound = elbo(terms._replace(kl=jnp.zeros_like(terms.kl)), reward_scale=losses.reward_scale)
+            previous = previous_beliefs(seen.initial, seen.beliefs, batch.is_first)
             actions = jnp.where(batch.is_first[..., None], 0.0, batch.action)
-            predicted = overshoot(
+            ahead = overshoot(
                 model.imagine_step, params, previous, actions, batch.is_first, overshoot_key, distance=distance
             )
-            extra, more = overshooting_loss(params, posteriors, predicted, observation, batch.reward, scale)
-            total = extra - jnp.mean(fit)
+            extra, more = overshooting_loss(losses, model, params, seen, ahead, batch.reward, decoded, scale)
+            total = extra - jnp.mean(bound)
             metrics |= more
-        if losses.dynamics_scale > 1:
-            dynamics, _ = balanced(model.divergence, posteriors, priors)
-            total += (losses.dynamics_scale - 1) * jnp.mean(free_nats(dynamics, losses.free_nats))
-        if model.terminal:
-            error = optax.sigmoid_binary_cross_entropy(model.terminal(params, beliefs), batch.is_terminal)
-            metrics["terminal_nll"] = jnp.mean(error)
-            total += losses.terminal_scale * metrics["terminal_nll"]
-        if losses.global_prior_scale:
-            to_normal = model.divergence(posteriors, distributions.standard_normal_like(posteriors))
-            metrics["global_kl"] = jnp.mean(to_normal)
-            total += losses.global_prior_scale * jnp.mean(free_nats(to_normal, losses.free_nats))
-        return total, metrics
-
-    def overshooting_loss(params, posteriors, predicted, observation, reward, scale) -> tuple[Array, dict[str, Array]]:
-        latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], predicted)
-        kl = latent_overshooting(model.divergence, posteriors, latent)
-        per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
-        total = average_distances(per_distance, losses.overshooting_beta, losses.overshooting_average)
-        metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
-        if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
-            further = jax.tree.map(lambda x: x[1:], latent)
-            log_reward = distributions.log_prob(model.reward(params, further.belief), reward[None, ..., None])
-            metrics["overshooting_reward_nll"] = -jnp.mean(mean_per_distance(log_reward, further.valid))
-            total += losses.overshooting_reward_scale * metrics["overshooting_reward_nll"]
-        if decoded:
-            nearby = jax.tree.map(lambda x: x[:decoded], predicted)
-            log_observation, log_reward = log_likelihoods(params, nearby.belief, observation[None], reward[None])
-            log_both = scale * log_observation + losses.reward_scale * log_reward
-            metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, nearby.valid))
-            total += metrics["observation_overshooting_nll"]
+        for term, more in further_terms(losses, model, params, seen, batch.is_terminal):
+            total += term
+            metrics |= more
         return total, metrics
 
     return loss
+
+
+def log_likelihoods(
+    model: WorldModel, params: Params, beliefs: Belief, observation: Array, reward: Array
+) -> tuple[Array, Array]:
+    """Log-likelihoods of observations [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
+    return (
+        distributions.log_prob(model.decode(params, beliefs), observation),
+        distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
+    )
+
+
+def overshooting_loss(
+    losses: LossConfig,
+    model: WorldModel,
+    params: Params,
+    seen: Filtered,
+    ahead: Overshoot,
+    reward: Array,
+    decoded: int,
+    scale: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """The KL of all distances (PlaNet section 4), and rewards and observations as they are predicted from before.
+
+    Args:
+        losses: weights and distances.
+        model: the world model.
+        params: its parameters.
+        seen: the filtered windows.
+        ahead: predictions of every step from 1 to D steps before.
+        reward: [T, B].
+        decoded: from how many steps before observations are predicted, too; 0: none.
+        scale: weight of the observations' log-likelihood.
+
+    Returns:
+        (loss in nats per step, metrics).
+    """
+    latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], ahead)
+    kl = latent_overshooting(model.divergence, seen.posteriors, latent)
+    per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
+    total = average_distances(per_distance, losses.overshooting_beta, losses.overshooting_average)
+    metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
+    if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
+        further = jax.tree.map(lambda x: x[1:], latent)
+        log_reward = distributions.log_prob(model.reward(params, further.belief), reward[None, ..., None])
+        metrics["overshooting_reward_nll"] = -jnp.mean(mean_per_distance(log_reward, further.valid))
+        total += losses.overshooting_reward_scale * metrics["overshooting_reward_nll"]
+    if decoded:
+        near = jax.tree.map(lambda x: x[:decoded], ahead)
+        log_observation, log_reward = log_likelihoods(model, params, near.belief, seen.observation[None], reward[None])
+        log_both = scale * log_observation + losses.reward_scale * log_reward
+        metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, near.valid))
+        total += metrics["observation_overshooting_nll"]
+    return total, metrics
+
+
+def further_terms(
+    losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Array
+) -> Iterator[tuple[Array, dict[str, Array]]]:
+    """What is added to the bound where it is asked for: KL balancing, terminations, the global prior.
+
+    Args:
+        losses: weights.
+        model: the world model.
+        params: its parameters.
+        seen: the filtered windows.
+        is_terminal: [T, B].
+
+    Yields:
+        (weighted term, its metrics).
+    """
+    if losses.dynamics_scale > 1:
+        dynamics, _ = balanced(model.divergence, seen.posteriors, seen.priors)
+        yield (losses.dynamics_scale - 1) * jnp.mean(free_nats(dynamics, losses.free_nats)), {}
+    if model.terminal:
+        error = jnp.mean(optax.sigmoid_binary_cross_entropy(model.terminal(params, seen.beliefs), is_terminal))
+        yield losses.terminal_scale * error, {"terminal_nll": error}
+    if losses.global_prior_scale:
+        to_normal = model.divergence(seen.posteriors, distributions.standard_normal_like(seen.posteriors))
+        clipped = jnp.mean(free_nats(to_normal, losses.free_nats))
+        yield losses.global_prior_scale * clipped, {"global_kl": jnp.mean(to_normal)}

@@ -5,7 +5,7 @@ Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a 
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +13,11 @@ import jax.numpy as jnp
 from latentplan.config import Bound, Config, NonNegativeInt, PositiveInt, Share
 from latentplan.distributions import Gaussian
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
-from latentplan.losses.td import check_length, in_one_episode
 from latentplan.nets.conv_tdmpc import make_shallow_encoder
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_encoder
 from latentplan.nets.network import Activation, Network, Style, chain
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
-from latentplan.transforms import random_shift
-from latentplan.types import Array, Batch, EnvSpec, Key, Params, WorldModel
+from latentplan.types import Array, EnvSpec, Key, Params, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,152 +139,101 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
     """
     if spec.discrete:
         raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
-    encoder, lowest = _make_encoder(config, spec), 0.0 if config.norm == "none" else -0.5
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
-    hidden, style = config.hidden, config.style
-    both = config.latent + spec.action_size
-    dynamics = make_normed_mlp(both, config.latent, hidden=hidden, layers=2, style=style, simplex=config.simplex)
-    reward = make_normed_mlp(both, scalar.size, hidden=hidden, layers=2, style=style, zeros=True)
-    terminal = make_normed_mlp(config.latent, 1, hidden=hidden, layers=2, style=style)
-    q_style = replace(style, norm="first") if config.norm == "none" else style
-    member = make_normed_mlp(
-        both, scalar.size, hidden=hidden, layers=2, style=q_style, dropout=config.dropout, zeros=True
-    )
-    q = make_ensemble(member, config.num_q)
-    policy = make_normed_mlp(config.latent, 2 * spec.action_size, hidden=hidden, layers=2, style=style)
-    parts = {"encoder": encoder, "dynamics": dynamics, "reward": reward, "q": q, "policy": policy}
-    if config.predict_terminal:
-        parts["terminal"] = terminal
-
-    def init(key: Key) -> Params:
-        keys = jax.random.split(key, len(parts))
-        return {name: part.init(key) for (name, part), key in zip(parts.items(), keys, strict=True)}
-
-    def joined(latent: Array, action: Array) -> Array:
-        return jnp.concatenate([latent, action], -1)
+    networks = _make_networks(config, spec, scalar.size)
 
     def next_latent(params: Params, latent: Array, action: Array) -> Array:
-        return dynamics.apply(params["dynamics"], joined(latent, action))
+        return networks["dynamics"].apply(params["dynamics"], _joined(latent, action))
 
-    def predict_reward(params: Params, latent: Array, action: Array) -> Array:
-        return reward.apply(params["reward"], joined(latent, action))
+    def reward(params: Params, latent: Array, action: Array) -> Array:
+        return networks["reward"].apply(params["reward"], _joined(latent, action))
 
-    def act(params: Params, latent: Array) -> Gaussian:
-        mean, log_std = jnp.split(policy.apply(params["policy"], latent), 2, -1)
+    def q(q_params: Params, latent: Array, action: Array, key: Key | None = None) -> Array:
+        return networks["q"].apply(q_params, _joined(latent, action), key)
+
+    def policy(params: Params, latent: Array) -> Gaussian:
+        mean, log_std = jnp.split(networks["policy"].apply(params["policy"], latent), 2, -1)
         share = (jnp.tanh(log_std) + 1) / 2
         return Gaussian(mean, jnp.exp(config.min_log_std + share * (config.max_log_std - config.min_log_std)))
+
+    def expected_reward(params: Params, belief: Latent) -> Gaussian:
+        outputs = reward(params, belief.before, belief.action)
+        return Gaussian(scalar.mean(outputs)[..., None], jnp.float32(1.0))
+
+    world = _make_world(config, spec, networks, next_latent, expected_reward)
+    return DecoderFreeModel(world, next_latent, reward, q, policy, scalar)
+
+
+def _make_networks(config: DecoderFreeConfig, spec: EnvSpec, num_outputs: int) -> dict[str, Network]:
+    """The networks by the names of their parameters; rewards and values have `num_outputs` outputs."""
+    both = config.latent + spec.action_size  # most read a latent state and an action
+
+    def make(input_size: int, output_size: int, style: Style = config.style, **options: Any) -> Network:
+        return make_normed_mlp(input_size, output_size, hidden=config.hidden, layers=2, style=style, **options)
+
+    q_style = replace(config.style, norm="first") if config.norm == "none" else config.style
+    networks = {
+        "encoder": _make_encoder(config, spec),
+        "dynamics": make(both, config.latent, simplex=config.simplex),
+        "reward": make(both, num_outputs, zeros=True),
+        "q": make_ensemble(make(both, num_outputs, q_style, dropout=config.dropout, zeros=True), config.num_q),
+        "policy": make(config.latent, 2 * spec.action_size),
+    }
+    if config.predict_terminal:
+        networks["terminal"] = make(config.latent, 1)
+    return networks
+
+
+def _joined(latent: Array, action: Array) -> Array:
+    return jnp.concatenate([latent, action], -1)
+
+
+def _make_world(
+    config: DecoderFreeConfig,
+    spec: EnvSpec,
+    networks: dict[str, Network],
+    next_latent: Callable[[Params, Array, Array], Array],
+    reward: Callable[[Params, Latent], Gaussian],
+) -> WorldModel:
+    """The networks as a world model over `Latent` beliefs."""
+    lowest = 0.0 if config.norm == "none" else -0.5  # of pixels
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(networks))
+        return {name: network.init(key) for (name, network), key in zip(networks.items(), keys, strict=True)}
 
     def initial(batch_shape: tuple[int, ...]) -> Latent:
         latent = jnp.zeros((*batch_shape, config.latent))
         return Latent(latent, latent, jnp.zeros((*batch_shape, spec.action_size)))
 
-    def observe_step(params: Params, belief: Latent, action: Array, embed: Array, is_first: Array, key: Key):
+    def observe_step(
+        params: Params, belief: Latent, action: Array, embed: Array, is_first: Array, key: Key
+    ) -> tuple[Latent, tuple[Array, Array]]:
         del key  # nothing is sampled
         before, action = (jnp.where(is_first[..., None], 0.0, x) for x in (belief.now, action))
         return Latent(embed, before, action), (embed, next_latent(params, before, action))
 
-    def imagine_step(params: Params, belief: Latent, action: Array, key: Key):
+    def imagine_step(params: Params, belief: Latent, action: Array, key: Key) -> tuple[Latent, Array]:
         del key
         latent = next_latent(params, belief.now, action)
         return Latent(latent, belief.now, action), latent
 
-    def predict_terminal(params: Params, belief: Latent) -> Array:
-        return terminal.apply(params["terminal"], belief.now)[..., 0]
+    def terminal(params: Params, belief: Latent) -> Array:
+        return networks["terminal"].apply(params["terminal"], belief.now)[..., 0]
 
-    def expected_reward(params: Params, belief: Latent) -> Gaussian:
-        outputs = predict_reward(params, belief.before, belief.action)
-        return Gaussian(scalar.mean(outputs)[..., None], jnp.float32(1.0))
-
-    world = WorldModel(
+    return WorldModel(
         init=init,
         initial=initial,
         preprocess=lambda observation, key: _preprocess(observation, lowest),
         postprocess=lambda flat: flat.reshape(*flat.shape[:-1], *spec.observation_shape) - lowest * spec.is_pixels,
-        encode=lambda params, observation: encoder.apply(params["encoder"], observation),
+        encode=lambda params, observation: networks["encoder"].apply(params["encoder"], observation),
         observe_step=observe_step,
         imagine_step=imagine_step,
         divergence=lambda posterior, prior: jnp.mean((posterior - prior) ** 2, -1),
         decode=None,
-        reward=expected_reward,
-        terminal=predict_terminal if config.predict_terminal else None,
+        reward=reward,
+        terminal=terminal if config.predict_terminal else None,
     )
-    return DecoderFreeModel(
-        world=world,
-        next=next_latent,
-        reward=predict_reward,
-        q=lambda params, latent, action, key=None: q.apply(params, joined(latent, action), key),
-        policy=act,
-        scalar=scalar,
-    )
-
-
-class Window(NamedTuple):
-    """A replay window as its H transitions; t leads from observation t to t + 1.
-
-    Attributes:
-        observation: [H + 1, B, O], preprocessed; images shifted at random.
-        action: [H, B, A].
-        reward: [H, B].
-        is_terminal: [H, B] bool.
-        valid: [H, B] bool, whether the transition belongs to the episode that the window starts in.
-    """
-
-    observation: Array
-    action: Array
-    reward: Array
-    is_terminal: Array
-    valid: Array
-
-
-def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pixel_key: Key) -> Window:
-    """What TD-MPC's losses learn from.
-
-    Args:
-        model: whose preprocessing is used.
-        batch: [H + 1, B], from replay.
-        shift: pixels that images are moved by at most.
-        shift_key: for the shifts.
-        pixel_key: for the preprocessing.
-
-    Returns:
-        Window.
-
-    Raises:
-        ValueError: the windows hold no transition.
-    """
-    check_length(len(batch.reward))
-    image = batch.observation
-    if image.dtype == jnp.uint8:
-        image = random_shift(image, shift, shift_key)
-    observation = model.preprocess(image, pixel_key)
-    valid = in_one_episode(batch.is_first)
-    return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
-
-
-def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array) -> Array:
-    """z_0 and z_{t+1} = d(z_t, a_t).
-
-    Args:
-        model: whose dynamics are used.
-        params: of the model.
-        first: z_0, [B, L].
-        actions: [H, B, A].
-
-    Returns:
-        [H + 1, B, L].
-    """
-
-    def step(latent: Array, action: Array) -> tuple[Array, Array]:
-        latent = model.next(params, latent, action)
-        return latent, latent
-
-    _, later = jax.lax.scan(step, first, actions)
-    return jnp.concatenate([first[None], later])
-
-
-def prepend_valid(valid: Array) -> Array:
-    """[H + 1, B]: which latent states of a rollout count, the first one always, given its transitions [H, B]."""
-    return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
 def _make_encoder(config: DecoderFreeConfig, spec: EnvSpec) -> Network:

@@ -1,13 +1,13 @@
 """Scans over the model's steps: filtering a recorded sequence, imagining one, letting a policy act in one."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.types import Array, Key, Params, WorldModel
+from latentplan.types import Array, Batch, Key, Params, WorldModel
 
 
 def observe(
@@ -40,6 +40,43 @@ def observe(
 
     keys = jax.random.split(key, len(actions))
     return jax.lax.scan(step, belief, (actions, embeds, is_first, keys))[1]
+
+
+class Filtered(NamedTuple):
+    """Recorded windows, and what a model believes at each of their steps.
+
+    Attributes:
+        observation: [T, B, O], preprocessed.
+        initial: [B, ...], the belief before the windows.
+        beliefs: [T, B, ...], sampled from the posteriors.
+        posteriors, priors: [T, B, ...], as the model's `observe_step` gives them.
+    """
+
+    observation: Array
+    initial: Any
+    beliefs: Any
+    posteriors: Any
+    priors: Any
+
+
+def filter_windows(model: WorldModel, params: Params, batch: Batch, pixel_key: Key, filter_key: Key) -> Filtered:
+    """Preprocesses, encodes and filters recorded windows, from the initial belief on.
+
+    Args:
+        model: any WorldModel.
+        params: its parameters.
+        batch: [T, B, ...].
+        pixel_key: for preprocessing.
+        filter_key: for the posterior samples.
+
+    Returns:
+        Filtered.
+    """
+    observation = model.preprocess(batch.observation, pixel_key)
+    initial = model.initial(batch.reward.shape[1:])
+    embeds = model.encode(params, observation)
+    beliefs, statistics = observe(model, params, initial, batch.action, embeds, batch.is_first, filter_key)
+    return Filtered(observation, initial, beliefs, *statistics)
 
 
 def imagine(

@@ -9,6 +9,15 @@ import optax
 
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
+from latentplan.agents.tdmpc.learning import (
+    ModelAndPolicy,
+    learn,
+    prepend_valid,
+    read_window,
+    split,
+    unroll,
+    weighted_sum,
+)
 from latentplan.config import (
     ClipNorm,
     Config,
@@ -20,15 +29,7 @@ from latentplan.config import (
 )
 from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import rho_weighted_mean, td_target
-from latentplan.models.decoder_free import (
-    DecoderFreeConfig,
-    DecoderFreeModel,
-    Latent,
-    make_decoder_free,
-    prepend_valid,
-    read_window,
-    unroll,
-)
+from latentplan.models.decoder_free import DecoderFreeConfig, DecoderFreeModel, Latent, make_decoder_free
 from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import model_returns
@@ -156,39 +157,33 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     rates = config.optimizer
     planner = make_scheduled_planner(config, model, spec)
     optimizer = optax.chain(optax.clip_by_global_norm(rates.clip_norm), optax.adam(rates.learning_rate, eps=rates.eps))
+    optimizers = ModelAndPolicy(optimizer, optimizer)
     model_loss, policy_loss = make_model_loss(config, model), make_policy_loss(config, model)
 
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
-        networks, policy = _split(params)
-        learning = LearnerState(
-            optimizer.init(networks), optimizer.init(policy), jax.tree.map(jnp.copy, _targets(params))
-        )
+        networks, policy = split(params)
+        target = jax.tree.map(jnp.copy, _targets(params))
+        learning = LearnerState(optimizer.init(networks), optimizer.init(policy), target)
         return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
-        learning: LearnerState = state.opt_state
-        networks, policy = _split(state.params)
-        (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            networks, policy, learning.target, sample, model_key
+        before, learning = split(state.params), state.opt_state
+        params, states, metrics, _ = learn(
+            optimizers,
+            ModelAndPolicy(learning.model, learning.policy),
+            before,
+            lambda networks: model_loss(networks, before.policy, learning.target, sample, model_key),
+            lambda *inputs: (policy_loss(*inputs, policy_key), None),
         )
-        steps, model_state = optimizer.update(gradients, learning.model)
-        networks = optax.apply_updates(networks, steps)
-        policy_total, policy_gradients = jax.value_and_grad(policy_loss)(policy, networks, latents, valid, policy_key)
-        steps, policy_state = optimizer.update(policy_gradients, learning.policy)
-        policy = optax.apply_updates(policy, steps)
-        moved = optax.incremental_update(_targets(networks), learning.target, rates.target_rate)
+        moved = optax.incremental_update(_targets(params.model), learning.target, rates.target_rate)
         due = state.updates % rates.target_every == 0
         target = jax.tree.map(lambda new, old: jnp.where(due, new, old), moved, learning.target)
-        norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-        finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value_target"]])))
-        metrics |= {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0], "policy_grad_norm": norms[1]}
-        metrics["finite"] = finite.astype(jnp.float32)
         updates = state.updates + 1
         progress = jnp.minimum(updates / config.schedule.updates, 1.0).astype(jnp.float32)
-        params = networks | {"policy": policy, "progress": progress}
-        return TrainState(params, LearnerState(model_state, policy_state, target), updates), metrics
+        whole = params.model | {"policy": params.policy, "progress": progress}
+        return TrainState(whole, LearnerState(*states, target), updates), metrics
 
     return Agent(
         init=init,
@@ -281,8 +276,7 @@ def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
             name: rho_weighted_mean(sample.weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
             for name, error in errors.items()
         }
-        total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
-        metrics = {f"{name}_loss": term for name, term in terms.items()}
+        total, metrics = weighted_sum(losses, terms)
         metrics["value_target"] = jnp.mean(goals)
         off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals), 0), 0.0)
         priority = losses.rho ** jnp.arange(len(off)) @ off
@@ -321,8 +315,3 @@ def _act(model: DecoderFreeModel, params: Params, latent: Array, std: float, key
 
 def _targets(params: Params) -> Params:
     return {"encoder": params["encoder"], "q": params["q"]}
-
-
-def _split(params: Params) -> tuple[Params, Params]:
-    """(the networks but the policy, the policy)."""
-    return {name: part for name, part in params.items() if name not in ("policy", "progress")}, params["policy"]

@@ -11,6 +11,15 @@ from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
 from latentplan.agents.optimizers import scale_parts
+from latentplan.agents.tdmpc.learning import (
+    ModelAndPolicy,
+    learn,
+    prepend_valid,
+    read_window,
+    split,
+    unroll,
+    weighted_sum,
+)
 from latentplan.config import (
     ClipNorm,
     Config,
@@ -22,15 +31,7 @@ from latentplan.config import (
 )
 from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import discount_of, rho_weighted_mean, running_scale, td_target
-from latentplan.models.decoder_free import (
-    DecoderFreeConfig,
-    DecoderFreeModel,
-    Latent,
-    make_decoder_free,
-    prepend_valid,
-    read_window,
-    unroll,
-)
+from latentplan.models.decoder_free import DecoderFreeConfig, DecoderFreeModel, Latent, make_decoder_free
 from latentplan.planners import AnyPlanner, PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, model_returns
@@ -143,46 +144,31 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     losses, rates = config.loss, config.optimizer
     discount = discount_of(spec.max_decisions, losses.discount_denominator, losses.discount_min, losses.discount_max)
     planner = make_decoder_free_planner(config.planner, model, spec, discount)
-    model_optimizer, policy_optimizer = make_optimizers(rates)
+    optimizers = make_optimizers(rates)
     model_loss = make_model_loss(config, model, discount)
     policy_loss = make_policy_loss(config, model)
 
     def init(key: Key) -> TrainState:
         params = model.world.init(key)
-        networks, policy = _split(params)
-        learning = LearnerState(
-            model_optimizer.init(networks),
-            policy_optimizer.init(policy),
-            jax.tree.map(jnp.copy, params["q"]),
-            jnp.float32(1.0),
-        )
+        networks, policy = split(params)
+        states = optimizers.model.init(networks), optimizers.policy.init(policy)
+        learning = LearnerState(*states, jax.tree.map(jnp.copy, params["q"]), jnp.float32(1.0))
         return TrainState(params, learning, jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
         model_key, policy_key = jax.random.split(key)
-        learning: LearnerState = state.opt_state
-        networks, policy = _split(state.params)
-        (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(
-            networks, policy, learning.target_q, sample.batch, model_key
+        before, learning = split(state.params), state.opt_state
+        params, states, metrics, (more, scale) = learn(
+            optimizers,
+            ModelAndPolicy(learning.model, learning.policy),
+            before,
+            lambda networks: model_loss(networks, before.policy, learning.target_q, sample.batch, model_key),
+            lambda *inputs: policy_loss(*inputs, learning.scale, policy_key),
         )
-        steps, model_state = model_optimizer.update(gradients, learning.model)
-        networks = optax.apply_updates(networks, steps)
-        policy_grad = jax.value_and_grad(policy_loss, has_aux=True)
-        (policy_total, (more, scale)), policy_gradients = policy_grad(
-            policy, networks, latents, valid, learning.scale, policy_key
-        )
-        steps, policy_state = policy_optimizer.update(policy_gradients, learning.policy)
-        policy = optax.apply_updates(policy, steps)
-        target_q = optax.incremental_update(networks["q"], learning.target_q, rates.target_rate)
-        norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-        numbers = jnp.stack(
-            [total, policy_total, *norms, metrics["value_target"]]
-        )  # two-hot targets would hide an infinity
-        finite = jnp.all(jnp.isfinite(numbers))
-        metrics |= more | {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0]}
-        metrics |= {"policy_grad_norm": norms[1], "value_scale": scale, "finite": finite.astype(jnp.float32)}
-        learning = LearnerState(model_state, policy_state, target_q, scale)
-        return TrainState(networks | {"policy": policy}, learning, state.updates + 1), metrics
+        target_q = optax.incremental_update(params.model["q"], learning.target_q, rates.target_rate)
+        metrics |= more | {"value_scale": scale}
+        learning = LearnerState(*states, target_q, scale)
+        return TrainState(params.model | {"policy": params.policy}, learning, state.updates + 1), metrics
 
     return Agent(
         init=init,
@@ -248,9 +234,7 @@ def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
     )
 
 
-def make_optimizers(
-    config: TDMPC2OptimizerConfig,
-) -> tuple[optax.GradientTransformation, optax.GradientTransformation]:
+def make_optimizers(config: TDMPC2OptimizerConfig) -> ModelAndPolicy:
     """For the model, whose encoder learns more slowly, and for the policy: clipping by global norm, then Adam."""
     model = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
@@ -261,7 +245,7 @@ def make_optimizers(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adam(config.policy_scale * config.learning_rate, eps=config.policy_eps),
     )
-    return model, policy
+    return ModelAndPolicy(model, policy)
 
 
 def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: float):
@@ -306,8 +290,7 @@ def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: flo
             belief = Latent(later, latents[:-1], action)
             error = optax.sigmoid_binary_cross_entropy(model.world.terminal(networks, belief), is_terminal)
             terms["terminal"] = rho_weighted_mean(error, valid, 1.0)
-        total = sum(getattr(losses, f"{name}_scale") * term for name, term in terms.items())
-        metrics = {f"{name}_loss": term for name, term in terms.items()}
+        total, metrics = weighted_sum(losses, terms)
         metrics["value_target"] = jnp.mean(goals)
         return total, (metrics, jax.lax.stop_gradient(latents), valid)
 
@@ -355,8 +338,3 @@ def _sample(model: DecoderFreeModel, params: Params, latent: Array, key: Key) ->
     gaussian = model.policy(params, latent)
     before = distributions.sample(gaussian, key)
     return jnp.tanh(before), distributions.log_prob(gaussian, before)
-
-
-def _split(params: Params) -> tuple[Params, Params]:
-    """(everything but the policy, the policy)."""
-    return {name: part for name, part in params.items() if name != "policy"}, params["policy"]

@@ -1,0 +1,145 @@
+"""What TD-MPC and TD-MPC2 learn by: windows of replay as transitions, latent rollouts, a step of model and policy."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan.losses.td import check_length, in_one_episode
+from latentplan.models.decoder_free import DecoderFreeModel
+from latentplan.transforms import random_shift
+from latentplan.types import Array, Batch, Key, Params, WorldModel
+
+
+class Window(NamedTuple):
+    """A replay window as its H transitions; t leads from observation t to t + 1.
+
+    Attributes:
+        observation: [H + 1, B, O], preprocessed; images shifted at random.
+        action: [H, B, A].
+        reward: [H, B].
+        is_terminal: [H, B] bool.
+        valid: [H, B] bool, whether the transition belongs to the episode that the window starts in.
+    """
+
+    observation: Array
+    action: Array
+    reward: Array
+    is_terminal: Array
+    valid: Array
+
+
+def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pixel_key: Key) -> Window:
+    """What TD-MPC's losses learn from.
+
+    Args:
+        model: whose preprocessing is used.
+        batch: [H + 1, B], from replay.
+        shift: pixels that images are moved by at most.
+        shift_key: for the shifts.
+        pixel_key: for the preprocessing.
+
+    Returns:
+        Window.
+
+    Raises:
+        ValueError: the windows hold no transition.
+    """
+    check_length(len(batch.reward))
+    image = batch.observation
+    if image.dtype == jnp.uint8:
+        image = random_shift(image, shift, shift_key)
+    observation = model.preprocess(image, pixel_key)
+    valid = in_one_episode(batch.is_first)
+    return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
+
+
+def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array) -> Array:
+    """z_0 and z_{t+1} = d(z_t, a_t).
+
+    Args:
+        model: whose dynamics are used.
+        params: of the model.
+        first: z_0, [B, L].
+        actions: [H, B, A].
+
+    Returns:
+        [H + 1, B, L].
+    """
+
+    def step(latent: Array, action: Array) -> tuple[Array, Array]:
+        latent = model.next(params, latent, action)
+        return latent, latent
+
+    _, later = jax.lax.scan(step, first, actions)
+    return jnp.concatenate([first[None], later])
+
+
+def prepend_valid(valid: Array) -> Array:
+    """[H + 1, B]: which latent states of a rollout count, the first one always, given its transitions [H, B]."""
+    return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
+
+
+def weighted_sum(scales: Any, terms: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+    """A loss of several terms.
+
+    Args:
+        scales: a config with a weight `NAME_scale` for every term.
+        terms: name -> scalar.
+
+    Returns:
+        (loss, metrics `NAME_loss` of the terms without their weights).
+    """
+    total = sum(getattr(scales, f"{name}_scale") * term for name, term in terms.items())
+    return jnp.asarray(total), {f"{name}_loss": term for name, term in terms.items()}
+
+
+class ModelAndPolicy(NamedTuple):
+    """One each for the two that learn apart: parameters, optimisers, or their states."""
+
+    model: Any
+    policy: Any
+
+
+def split(params: Params) -> ModelAndPolicy:
+    """The parameters of the model's networks, and of the policy; numbers that are no network's are left out."""
+    rest = {name: part for name, part in params.items() if name not in ("policy", "progress")}
+    return ModelAndPolicy(rest, params["policy"])
+
+
+def learn(
+    optimizers: ModelAndPolicy,
+    states: ModelAndPolicy,
+    params: ModelAndPolicy,
+    model_loss: Callable[[Params], tuple[Array, tuple[dict[str, Array], Array, Array]]],
+    policy_loss: Callable[[Params, Params, Array, Array], tuple[Array, Any]],
+) -> tuple[ModelAndPolicy, ModelAndPolicy, dict[str, Array], Any]:
+    """One step of the model, then one of the policy along the latent states that the model has rolled.
+
+    Args:
+        optimizers: one each.
+        states: theirs.
+        params: of both.
+        model_loss: (model's params) -> (loss, (metrics with `value_target`, latent states [H + 1, B, L],
+            valid [H, B])).
+        policy_loss: (policy's params, model's params after its step, latent states, valid) -> (loss, more).
+
+    Returns:
+        (params, states, metrics, more).
+    """
+    (total, (metrics, latents, valid)), gradients = jax.value_and_grad(model_loss, has_aux=True)(params.model)
+    steps, model_state = optimizers.model.update(gradients, states.model)
+    networks = optax.apply_updates(params.model, steps)
+    (policy_total, more), policy_gradients = jax.value_and_grad(policy_loss, has_aux=True)(
+        params.policy, networks, latents, valid
+    )
+    steps, policy_state = optimizers.policy.update(policy_gradients, states.policy)
+    policy = optax.apply_updates(params.policy, steps)
+    norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
+    # The values' targets are among them, as two-hot ones would hide an infinity.
+    finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value_target"]])))
+    metrics |= {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0], "policy_grad_norm": norms[1]}
+    metrics["finite"] = finite.astype(jnp.float32)
+    return ModelAndPolicy(networks, policy), ModelAndPolicy(model_state, policy_state), metrics, more
