@@ -21,7 +21,7 @@ from cases import Case
 from elsewhere import Elsewhere
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from latentplan.agents.dreamer.imagination import make_dream
+from latentplan.agents.dreamer.imagination import make_imagination
 from latentplan.driver.compilation import compiled
 from latentplan.models.actor import make_actor
 from latentplan.models.world_model import feature, make_world_model
@@ -58,14 +58,14 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
         config: Any = make_preset("paper", "walker_walk", "state", agent=agent, size=size).agent_config
         model = make_world_model(replace(config.model, dtype=options.dtype), SPEC)
         actor = make_actor(config.actor, feature(model.initial((1,))).shape[-1], SPEC, dtype=options.dtype)
-        dream, key = make_dream(model, actor, config.behaviour), jax.random.key(0)
-        params, acting = compiled(model.init)(key), compiled(actor.init)(key)
-        inputs = (params, acting, model.initial((options.starts,)), key)
+        imagine, key = make_imagination(model, actor, config.behaviour), jax.random.key(0)
+        params, actor_params = compiled(model.init)(key), compiled(actor.init)(key)
+        inputs = (params, actor_params, model.initial((options.starts,)), key)
 
-        def returns(params: Any, acting: Any, starts: Any, key: Array, dream: Any = dream) -> Array:
-            return jnp.mean(dream(params, acting, starts, key).reward)
+        def returns(params: Any, actor_params: Any, starts: Any, key: Array, imagine: Any = imagine) -> Array:
+            return jnp.mean(imagine(params, actor_params, starts, key).reward)
 
-        parts = {"imagine": dream} | ({"gradient": jax.grad(returns, 1)} if options.gradient else {})
+        parts = {"imagine": imagine} | ({"gradient": jax.grad(returns, 1)} if options.gradient else {})
         for part, function in parts.items():
             call = compiled(function)
             labels = {"sizes": sizes, "starts": options.starts, "part": part, "implementation": "latentplan"}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from latentplan.agents.dreamer.imagination import CriticConfig
+from latentplan.agents.dreamer.actor_critic import CriticConfig
 from latentplan.agents.dreamer.v1 import DreamerV1Config
 from latentplan.agents.dreamer.v2 import DreamerV2Config
 from latentplan.agents.dreamer.v3 import CriticV3Config, DreamerV3Config

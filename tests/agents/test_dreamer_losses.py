@@ -1,4 +1,4 @@
-"""Losses of actor and critic against NumPy on fixed dreams, REINFORCE against finite differences, gradient flow."""
+"""Losses of actor and critic against NumPy on fixed rollouts, REINFORCE against finite differences, gradient flow."""
 
 import re
 from dataclasses import replace
@@ -14,22 +14,16 @@ from agents.windows import SPEC, make_batch, make_sample, noisy
 from latentplan import distributions
 from latentplan.agents import AGENTS
 from latentplan.agents.dreamer import acting as dreamer_acting
-from latentplan.agents.dreamer import imagination as dreaming
 from latentplan.agents.dreamer import v1 as dreamer_v1
 from latentplan.agents.dreamer import v2 as dreamer_v2
 from latentplan.agents.dreamer import v3 as dreamer_v3
 from latentplan.agents.dreamer.acting import make_objective
-from latentplan.agents.dreamer.imagination import (
-    BehaviourConfig,
-    CriticBatch,
-    Dream,
-    ModelLossConfig,
-    imagination_starts,
-    make_critic_loss,
-    make_model_loss,
-)
+from latentplan.agents.dreamer.actor_critic import CriticBatch, make_critic_loss
+from latentplan.agents.dreamer.imagination import BehaviourConfig, Rollout, imagination_starts
+from latentplan.agents.dreamer.world_loss import ModelLossConfig, make_model_loss
 from latentplan.distributions import Gaussian, OneHot, TwoHot
 from latentplan.losses.returns import Range
+from latentplan.models import rollout
 from latentplan.models.actor import make_actor
 from latentplan.models.heads import make_scalar_head
 from latentplan.models.rollout import imagine_with
@@ -37,14 +31,14 @@ from latentplan.models.world_model import feature, make_world_model
 from latentplan.nets.network import Network, Style
 from latentplan.types import Evidence, WorldModel
 
-H, N, F, A = 4, 4, 2, 2
+H, B, F, A = 4, 4, 2, 2
 RNG = np.random.default_rng(0)
-ACTING, VALUING, SLOW = (RNG.normal(size=shape).astype("f") for shape in ((F, A), (F,), (F,)))
+ACTOR_PARAMS, CRITIC_PARAMS, SLOW = (RNG.normal(size=shape).astype("f") for shape in ((F, A), (F,), (F,)))
 STD = 0.7
 BINS = jnp.linspace(-10.0, 10.0, 21)
 
-ACTOR = Network(lambda key: ACTING, lambda params, x: Gaussian(x @ params, jnp.float32(STD)))
-CRITIC = Network(lambda key: VALUING, lambda params, x: Gaussian((x @ params)[..., None], jnp.float32(1.0)))
+ACTOR = Network(lambda key: ACTOR_PARAMS, lambda params, x: Gaussian(x @ params, jnp.float32(STD)))
+CRITIC = Network(lambda key: CRITIC_PARAMS, lambda params, x: Gaussian((x @ params)[..., None], jnp.float32(1.0)))
 
 
 def two_hot_logits(x, params):
@@ -52,36 +46,36 @@ def two_hot_logits(x, params):
     return -((np.asarray(BINS) - (x @ params)[..., None]) ** 2) / 8
 
 
-TWO_HOT_CRITIC = Network(lambda key: VALUING, lambda params, x: TwoHot(two_hot_logits(x, params), BINS))
+TWO_HOT_CRITIC = Network(lambda key: CRITIC_PARAMS, lambda params, x: TwoHot(two_hot_logits(x, params), BINS))
 
 
-def a_dream(seed=0):
+def a_rollout(seed=0):
     rng = np.random.default_rng(seed)
-    return Dream(
+    return Rollout(
         beliefs=None,
-        features=jnp.asarray(rng.normal(size=(H + 1, N, F)), jnp.float32),
-        actions=jnp.asarray(rng.uniform(-1, 1, (H, N, A)), jnp.float32),
-        reward=jnp.asarray(rng.normal(size=(H + 1, N)), jnp.float32),
-        discount=jnp.asarray(rng.uniform(0.5, 1, (H + 1, N)), jnp.float32),
+        features=jnp.asarray(rng.normal(size=(H + 1, B, F)), jnp.float32),
+        actions=jnp.asarray(rng.uniform(-1, 1, (H, B, A)), jnp.float32),
+        reward=jnp.asarray(rng.normal(size=(H + 1, B)), jnp.float32),
+        discount=jnp.asarray(rng.uniform(0.5, 1, (H + 1, B)), jnp.float32),
     )
 
 
 @pytest.fixture
-def dreams(monkeypatch):
-    """Every version dreams the same."""
+def imagined(monkeypatch):
+    """Every version imagines the same."""
     for module in (dreamer_v1, dreamer_v2, dreamer_v3):
-        monkeypatch.setattr(module, "make_dream", lambda *args: lambda *inputs: a_dream())
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), a_dream())
+        monkeypatch.setattr(module, "make_imagination", lambda *args: lambda *inputs: a_rollout())
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), a_rollout())
 
 
 ENDED = np.array([False, True, False, False])
 
 
-def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
+def test_dreamer_v1s_actor_maximises_lambda_returns(imagined):
     config = dreamer_v1.DreamerV1Config(behaviour=BehaviourConfig(horizon=H, lam=0.8))
     loss = dreamer_v1.make_actor_loss(config, None, ACTOR, CRITIC)
-    found, (_, critic_batch) = loss(ACTING, None, VALUING, None, jnp.asarray(ENDED), jax.random.key(0))
-    r, g, v = dreams.reward, dreams.discount, dreams.features @ VALUING
+    found, (_, critic_batch) = loss(ACTOR_PARAMS, None, CRITIC_PARAMS, None, jnp.asarray(ENDED), jax.random.key(0))
+    r, g, v = imagined.reward, imagined.discount, imagined.features @ CRITIC_PARAMS
     # Steps 1..H: V_H = v_H, and V_t = r_t + g_t ((1 - lam) v_{t+1} + lam V_{t+1}) down to 1.
     returns, later = {}, v[H]
     for t in range(H - 1, 0, -1):
@@ -92,26 +86,26 @@ def test_dreamer_v1s_actor_maximises_lambda_returns(dreams):
     expected = -np.mean([weight[t] * returns[t] for t in range(1, H)])
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     np.testing.assert_allclose(critic_batch.returns, [returns[t] for t in range(1, H)], rtol=1e-4)
-    np.testing.assert_array_equal(critic_batch.features, dreams.features[1:H].astype("f"))
+    np.testing.assert_array_equal(critic_batch.features, imagined.features[1:H].astype("f"))
 
 
 @pytest.mark.parametrize(("gradient", "share"), [("dynamics", 1.0), ("reinforce", 0.0), ("both", 0.3)])
-def test_dreamer_v2s_actor_loss_is_numpys(dreams, gradient, share):
+def test_dreamer_v2s_actor_loss_is_numpys(imagined, gradient, share):
     config = dreamer_v2.DreamerV2Config(
         behaviour=BehaviourConfig(horizon=H, lam=0.8, discount=0.9, entropy_scale=0.05),
         actor_gradient=gradient,
         dynamics_share=0.3,
     )
     loss = dreamer_v2.make_actor_loss(config, None, ACTOR, CRITIC, discrete=False)
-    found, (_, critic_batch) = loss(ACTING, None, SLOW, None, jnp.asarray(ENDED), jax.random.key(0))
-    r, g, v = dreams.reward, dreams.discount.copy(), dreams.features @ SLOW
+    found, (_, critic_batch) = loss(ACTOR_PARAMS, None, SLOW, None, jnp.asarray(ENDED), jax.random.key(0))
+    r, g, v = imagined.reward, imagined.discount.copy(), imagined.features @ SLOW
     g[0] = 0.9 * (1 - ENDED)  # known, not predicted
-    returns, later = np.zeros((H, N)), v[H]
+    returns, later = np.zeros((H, B)), v[H]
     for t in range(H - 1, -1, -1):
         later = returns[t] = r[t] + g[t] * (0.2 * v[t + 1] + 0.8 * later)
-    weight = np.cumprod(np.concatenate([np.ones((1, N)), g[:-2]]), 0)
-    mean = dreams.features[:-2] @ ACTING
-    log_prob = stats.norm.logpdf(dreams.actions[:-1], mean, STD).sum(-1)
+    weight = np.cumprod(np.concatenate([np.ones((1, B)), g[:-2]]), 0)
+    mean = imagined.features[:-2] @ ACTOR_PARAMS
+    log_prob = stats.norm.logpdf(imagined.actions[:-1], mean, STD).sum(-1)
     entropy = A * stats.norm.entropy(0, STD)
     objective = share * returns[1:] + (1 - share) * log_prob * (returns[1:] - v[:-2]) + 0.05 * entropy
     np.testing.assert_allclose(found, -np.mean(weight[:-1] * objective), rtol=1e-4)
@@ -119,11 +113,11 @@ def test_dreamer_v2s_actor_loss_is_numpys(dreams, gradient, share):
 
 
 def test_the_gaussian_critics_loss_is_numpys():
-    dream = a_dream()
-    critic_batch = CriticBatch(dream.features[:-1], dream.reward[:-1], dream.discount[:-1])
-    found = make_critic_loss(CRITIC)(VALUING, critic_batch)
-    log_prob = stats.norm.logpdf(dream.reward[:-1], dream.features[:-1] @ VALUING, 1.0)
-    np.testing.assert_allclose(found, -np.mean(dream.discount[:-1] * log_prob), rtol=1e-5)
+    imagined = a_rollout()
+    critic_batch = CriticBatch(imagined.features[:-1], imagined.reward[:-1], imagined.discount[:-1])
+    found = make_critic_loss(CRITIC)(CRITIC_PARAMS, critic_batch)
+    log_prob = stats.norm.logpdf(imagined.reward[:-1], imagined.features[:-1] @ CRITIC_PARAMS, 1.0)
+    np.testing.assert_allclose(found, -np.mean(imagined.discount[:-1] * log_prob), rtol=1e-5)
 
 
 def cross_entropy(logits, target):
@@ -141,9 +135,9 @@ def softmax_mean(logits):
 
 
 @pytest.mark.parametrize(("steps", "gradient"), [(2, "reinforce"), (5, "reinforce"), (2, "dynamics")])
-def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
+def test_dreamer_v3s_losses_are_numpys(imagined, monkeypatch, steps, gradient):
     """N = 4 imagined rollouts start at the last two steps of two windows."""
-    windows = N // 2
+    windows = B // 2
     beliefs = jnp.asarray(RNG.normal(size=(steps, windows, F)), jnp.float32)
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
@@ -158,30 +152,30 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
         reward=jnp.asarray(reward, jnp.float32), is_last=jnp.asarray(last), is_terminal=jnp.asarray(terminal)
     )
     before = Range(jnp.float32(-5.0), jnp.float32(5.0))
-    params = {"actor": ACTING, "critic": VALUING}
+    params = {"actor": ACTOR_PARAMS, "critic": CRITIC_PARAMS}
     found, (metrics, after) = loss(params, SLOW, before, batch, jax.random.key(0))
 
-    logits = two_hot_logits(dreams.features, VALUING.astype(float))
-    v, r, g = softmax_mean(logits), dreams.reward, dreams.discount
-    returns, later = np.zeros((H, N)), v[H]
+    logits = two_hot_logits(imagined.features, CRITIC_PARAMS.astype(float))
+    v, r, g = softmax_mean(logits), imagined.reward, imagined.discount
+    returns, later = np.zeros((H, B)), v[H]
     for t in range(H - 1, -1, -1):  # a reward belongs to the action before it
         later = returns[t] = r[t + 1] + g[t + 1] * (0.05 * v[t + 1] + 0.95 * later)
     weight = np.cumprod(g, 0)[:-1]
     low, high = np.percentile(returns, [5, 95])
     scale = max(1, (5 + 0.01 * (high - 5)) - (-5 + 0.01 * (low + 5)))
     np.testing.assert_allclose(after.scale, scale, rtol=1e-5)
-    log_prob = stats.norm.logpdf(dreams.actions, dreams.features[:-1] @ ACTING, STD).sum(-1)
+    log_prob = stats.norm.logpdf(imagined.actions, imagined.features[:-1] @ ACTOR_PARAMS, STD).sum(-1)
     advantage = returns - v[:-1]
     gained = advantage if gradient == "dynamics" else log_prob * advantage
     objective = gained / scale + 3e-4 * A * stats.norm.entropy(0, STD)
     np.testing.assert_allclose(metrics["actor_loss"], -np.mean(weight * objective), rtol=1e-4)
-    slow = softmax_mean(two_hot_logits(dreams.features, SLOW.astype(float)))[:-1]
+    slow = softmax_mean(two_hot_logits(imagined.features, SLOW.astype(float)))[:-1]
     errors = cross_entropy(logits[:-1], returns) + cross_entropy(logits[:-1], slow)
     np.testing.assert_allclose(metrics["critic_loss"], np.mean(weight * errors), rtol=1e-4)
 
     # Replayed: each window from its last step, whose value is imagined.
     seen, gamma = np.asarray(beliefs, np.float64), 1 - 1 / 333
-    ahead = softmax_mean(two_hot_logits(seen, VALUING.astype(float)))
+    ahead = softmax_mean(two_hot_logits(seen, CRITIC_PARAMS.astype(float)))
     for i in range(2):  # the critic's values only where nothing is imagined from
         for window in range(windows):
             ahead[steps - 2 + i, window] = returns[0, i * windows + window]
@@ -189,7 +183,7 @@ def test_dreamer_v3s_losses_are_numpys(dreams, monkeypatch, steps, gradient):
     for t in range(steps - 2, -1, -1):
         after_it = np.where(last[t + 1], ahead[t + 1], 0.05 * ahead[t + 1] + 0.95 * later)
         later = goals[t] = reward[t + 1] + gamma * np.where(terminal[t + 1], 0.0, after_it)
-    logits = two_hot_logits(seen[:-1], VALUING.astype(float))
+    logits = two_hot_logits(seen[:-1], CRITIC_PARAMS.astype(float))
     slow = softmax_mean(two_hot_logits(seen[:-1], SLOW.astype(float)))
     errors = cross_entropy(logits, goals) + cross_entropy(logits, slow)
     errors[last[:-1]] = 0.0  # what comes next is another episode's
@@ -203,42 +197,44 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
 
     Actions add to the feature that follows, and come from the actor's parameters alone.
     """
-    first = RNG.normal(size=(N, F))
+    first = RNG.normal(size=(B, F))
 
     def roll(actions, xp=np):
         features = xp.stack([first + (actions[:t].sum(0) if t else 0.0) for t in range(H + 1)])
         return features, xp.tanh(features).sum(-1)
 
-    def make_dream(*args):
-        def dream(params, acting, *inputs):
-            features, reward = roll(acting, jnp)
-            return Dream(None, features, jnp.zeros((H, N, A)), reward, jnp.full((H + 1, N), 0.9))
+    def make_imagination(*args):
+        def imagine(params, actor_params, *inputs):
+            features, reward = roll(actor_params, jnp)
+            return Rollout(None, features, jnp.zeros((H, B, A)), reward, jnp.full((H + 1, B), 0.9))
 
-        return dream
+        return imagine
 
-    monkeypatch.setattr(dreamer_v3, "make_dream", make_dream)
+    monkeypatch.setattr(dreamer_v3, "make_imagination", make_imagination)
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
-    beliefs = jnp.zeros((2, N // 2, F))
+    beliefs = jnp.zeros((2, B // 2, F))
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     config = small("dreamer_v3", horizon=H, actor_gradient="dynamics")
     actor = Network(None, lambda params, x: Gaussian(0.0 * x, jnp.float32(STD)))
     loss = dreamer_v3.make_loss(config, None, actor, TWO_HOT_CRITIC, discrete=False)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:2, : N // 2]), make_batch(length=5))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:2, : B // 2]), make_batch(length=5))
     before = Range(jnp.float32(0.0), jnp.float32(0.1))  # the scale stays 1
     actions = RNG.normal(0, 0.3, (H, F))
 
-    def actor_loss(acting):
-        return loss({"actor": acting, "critic": VALUING}, SLOW, before, batch, jax.random.key(0))[1][0]["actor_loss"]
+    def actor_loss(actor_params):
+        params = {"actor": actor_params, "critic": CRITIC_PARAMS}
+        _, (metrics, _) = loss(params, SLOW, before, batch, jax.random.key(0))
+        return metrics["actor_loss"]
 
     found = jax.grad(actor_loss)(jnp.asarray(actions, jnp.float32))
 
     def value(features):
-        return softmax_mean(two_hot_logits(features, VALUING.astype(float)))
+        return softmax_mean(two_hot_logits(features, CRITIC_PARAMS.astype(float)))
 
     def total(actions):
         features, reward = roll(actions)
         v = value(features)
-        returns, later = np.zeros((H, N)), v[H]
+        returns, later = np.zeros((H, B)), v[H]
         for t in range(H - 1, -1, -1):
             later = returns[t] = reward[t + 1] + 0.9 * (0.05 * v[t + 1] + 0.95 * later)
         weight = 0.9 ** np.arange(1, H + 1)[:, None]
@@ -253,14 +249,14 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
 
 
 def test_replayed_values_need_two_steps(monkeypatch):
-    beliefs = jnp.zeros((1, N, F))
+    beliefs = jnp.zeros((1, B, F))
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
-    monkeypatch.setattr(dreamer_v3, "make_dream", lambda *args: lambda *inputs: a_dream())
+    monkeypatch.setattr(dreamer_v3, "make_imagination", lambda *args: lambda *inputs: a_rollout())
     monkeypatch.setattr(dreamer_v3, "feature", lambda belief: belief)
     loss = dreamer_v3.make_loss(small("dreamer_v3", horizon=H), None, ACTOR, TWO_HOT_CRITIC, discrete=False)
-    batch = jax.tree.map(lambda x: jnp.asarray(x[:1, :N]), make_batch(length=5))
+    batch = jax.tree.map(lambda x: jnp.asarray(x[:1, :B]), make_batch(length=5))
     with pytest.raises(ValueError, match=r"CriticV3Config\.replay_scale: expected 0 with windows of one record"):
-        loss({"actor": ACTING, "critic": VALUING}, SLOW, Range(0.0, 1.0), batch, jax.random.key(0))
+        loss({"actor": ACTOR_PARAMS, "critic": CRITIC_PARAMS}, SLOW, Range(0.0, 1.0), batch, jax.random.key(0))
 
 
 def test_imagination_starts_at_the_last_steps_of_every_window():
@@ -279,7 +275,7 @@ def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
     means, stds = rng.normal(size=(2, steps, windows, F)), rng.uniform(0.5, 2, (2, steps, windows, F))
     posterior, prior = (Gaussian(jnp.asarray(m, "f"), jnp.asarray(s, "f")) for m, s in zip(means, stds, strict=True))
     beliefs = rng.normal(size=(steps, windows, F)).astype("f")
-    monkeypatch.setattr(dreaming, "observe", lambda *args: (beliefs, (posterior, prior)))
+    monkeypatch.setattr(rollout, "observe", lambda *args: (beliefs, (posterior, prior)))
     weights = rng.normal(size=(3, F)).astype("f")
     model = WorldModel(
         init=None,
@@ -356,14 +352,14 @@ def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch):
     choice = np.random.default_rng(1).choice(3, count, p=softmax(theta))
     reward = np.zeros((3, count))
     reward[1] = worth[choice]
-    dream = Dream(
+    imagined = Rollout(
         beliefs=None,
         features=jnp.zeros((3, count, 1)),
         actions=jnp.asarray(np.eye(3)[np.stack([choice, choice])], jnp.float32),
         reward=jnp.asarray(reward, jnp.float32),
         discount=jnp.zeros((3, count)),  # one decision and no more
     )
-    monkeypatch.setattr(dreamer_v2, "make_dream", lambda *args: lambda *inputs: dream)
+    monkeypatch.setattr(dreamer_v2, "make_imagination", lambda *args: lambda *inputs: imagined)
     actor = Network(None, lambda params, x: OneHot(jnp.broadcast_to(params, (*x.shape[:-1], 1, 3))))
     critic = Network(None, lambda params, x: Gaussian(jnp.full((*x.shape[:-1], 1), 0.5), jnp.float32(1.0)))
     config = dreamer_v2.DreamerV2Config(behaviour=BehaviourConfig(horizon=2))
@@ -466,15 +462,17 @@ def test_what_the_critic_learns_from_has_no_gradient(version):
     extra = {"discrete": False} if version == "dreamer_v2" else {}
     loss = module.make_actor_loss(config, model, actor, critic, **extra)
     keys = jax.random.split(jax.random.key(0), 3)
-    acting, params, valuing = (noisy(x.init(key)) for x, key in zip((actor, model, critic), keys, strict=True))
+    actor_params, params, critic_params = (
+        noisy(x.init(key)) for x, key in zip((actor, model, critic), keys, strict=True)
+    )
 
-    def terms(acting):
+    def terms(actor_params):
         total, (_, critic_batch) = loss(
-            acting, params, valuing, model.initial((4,)), jnp.zeros(4, bool), jax.random.key(1)
+            actor_params, params, critic_params, model.initial((4,)), jnp.zeros(4, bool), jax.random.key(1)
         )
         return total, jax.tree.map(jnp.sum, critic_batch)
 
-    to_actor, to_critic_batch = jax.jit(jax.jacrev(terms))(acting)
+    to_actor, to_critic_batch = jax.jit(jax.jacrev(terms))(actor_params)
     assert any(np.any(x != 0) for x in jax.tree.leaves(to_actor))
     assert all(np.all(x == 0) for x in jax.tree.leaves(to_critic_batch))
 

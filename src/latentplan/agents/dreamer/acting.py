@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
-from latentplan.agents.dreamer.imagination import REWARDS, BehaviourConfig, ModelLossConfig
+from latentplan.agents.dreamer.imagination import BehaviourConfig
+from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig
 from latentplan.config import OneOf
 from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.models.world_model import feature

@@ -7,24 +7,24 @@ import jax.numpy as jnp
 
 from latentplan.agents.config import AgentConfig
 from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
-from latentplan.agents.dreamer.imagination import (
-    BehaviourConfig,
+from latentplan.agents.dreamer.actor_critic import (
+    ActorLoss,
     CriticBatch,
     CriticConfig,
-    ModelLossConfig,
     Trainables,
     apply_gradients,
-    check_model,
-    imagination_starts,
     init_params,
+    init_states,
     join,
+    make_behaviour,
+    make_critic,
     make_critic_loss,
-    make_dream,
-    make_model_loss,
     make_networks,
     split,
     summary,
 )
+from latentplan.agents.dreamer.imagination import BehaviourConfig, imagination_metrics, make_imagination
+from latentplan.agents.dreamer.world_loss import ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import AdamsConfig, make_adams
 from latentplan.config import (
     NonNegativeFloat,
@@ -85,34 +85,28 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations no model fits.
     """
-    model, actor, critic = make_networks(config, spec)
+    model, actor, critic = make_networks(
+        config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model)
+    )
     optimizers = Trainables(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
-    critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic)
+    behaviour = make_behaviour(model, actor_loss, make_critic_loss(critic), config.behaviour.starts)
 
     def init(key: Key) -> TrainState:
         params = init_params(model, actor, critic, key)
-        states = Trainables(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
-        return TrainState(params, states, jnp.int32(0))
+        return TrainState(params, init_states(optimizers, params), jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
-        model_key, dream_key = jax.random.split(key)
+        model_key, behaviour_key = jax.random.split(key)
         params = split(state.params)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
             params.model, sample.batch, model_key
         )
-        # Where no terminations are predicted none counts, as in the released code.
-        ends = sample.batch.is_terminal if model.terminal else jnp.zeros_like(sample.batch.is_terminal)
-        starts = imagination_starts((beliefs, ends), config.behaviour.starts)
-        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
-            params.actor, params.model, params.critic, *starts, dream_key
-        )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
-
-        gradients = Trainables(model_gradient, actor_gradient, critic_gradient)
+        losses, gradients, more = behaviour(params, params.critic, beliefs, sample.batch.is_terminal, behaviour_key)
+        losses, gradients = losses._replace(model=model_total), gradients._replace(model=model_gradient)
         params, opt_state = apply_gradients(optimizers, state.opt_state, params, **gradients._asdict())
-        metrics |= more | summary(Trainables(model_total, actor_total, critic_total), gradients)
+        metrics |= more | summary(losses, gradients)
         return TrainState(join(params), opt_state, state.updates + 1), metrics
 
     return make_dreamer(
@@ -126,7 +120,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network):
+def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network) -> ActorLoss:
     """-E[sum_t V_lambda(s_t)] (Dreamer V1 eq. 6 and 7).
 
     Over the imagined steps s_1..s_{H-1}, weighed by the product of the discounts before each. The actor's
@@ -139,25 +133,20 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
         critic: its critic.
 
     Returns:
-        (actor's params, model's params, critic's params, starts [N, ...], is_terminal [N], key) ->
-        (loss, (metrics, CriticBatch)).
+        ActorLoss.
     """
-    dream = make_dream(model, actor, config.behaviour)
+    imagine = make_imagination(model, actor, config.behaviour)
 
     def actor_loss(
         actor_params: Params, params: Params, critic_params: Params, starts: Belief, is_terminal: Array, key: Key
-    ):
-        dreamt = dream(params, actor_params, starts, key)
-        reward, discount = dreamt.reward[1:], dreamt.discount[1:]
-        value = critic.apply(critic_params, dreamt.features[1:]).mean[..., 0]
+    ) -> tuple[Array, tuple[dict[str, Array], CriticBatch]]:
+        imagined = imagine(params, actor_params, starts, key)
+        reward, discount = imagined.reward[1:], imagined.discount[1:]
+        value = critic.apply(critic_params, imagined.features[1:]).mean[..., 0]
         returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
-        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[1:-1], returns, weight))
-        metrics = {
-            "imagined_reward": jnp.mean(reward),
-            "imagined_return": jnp.mean(returns),
-            "value": jnp.mean(value),
-        }
+        critic_batch = jax.lax.stop_gradient(CriticBatch(imagined.features[1:-1], returns, weight))
+        metrics = imagination_metrics(imagined, returns, value)
         return -jnp.mean(critic_batch.weight * returns), (metrics, critic_batch)
 
     return actor_loss

@@ -13,26 +13,30 @@ import optax
 from latentplan import distributions
 from latentplan.agents.config import AgentConfig
 from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
-from latentplan.agents.dreamer.imagination import (
-    BehaviourConfig,
+from latentplan.agents.dreamer.actor_critic import (
+    ActorLoss,
     CriticBatch,
     CriticConfig,
-    ModelLossConfig,
     Trainables,
     apply_gradients,
-    check_entropy,
-    check_model,
-    imagination_starts,
     init_params,
+    init_states,
     join,
+    make_behaviour,
+    make_critic,
     make_critic_loss,
-    make_dream,
-    make_model_loss,
     make_networks,
-    resolve_gradient,
     split,
     summary,
 )
+from latentplan.agents.dreamer.imagination import (
+    BehaviourConfig,
+    check_entropy,
+    imagination_metrics,
+    make_imagination,
+    resolve_gradient,
+)
+from latentplan.agents.dreamer.world_loss import ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import AdamsConfig, make_adams
 from latentplan.config import (
     NonNegativeFloat,
@@ -118,37 +122,31 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations no model fits.
     """
-    model, actor, critic = make_networks(config, spec)
+    model, actor, critic = make_networks(
+        config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model)
+    )
     optimizers = Trainables(*make_adams(config.optimizer))
     model_loss = make_model_loss(config.loss, model, config.behaviour.discount)
-    critic_loss = make_critic_loss(critic)
     actor_loss = make_actor_loss(config, model, actor, critic, discrete=spec.discrete)
+    behaviour = make_behaviour(model, actor_loss, make_critic_loss(critic), config.behaviour.starts)
 
     def init(key: Key) -> TrainState:
         params = init_params(model, actor, critic, key)
-        states = Trainables(*(optimizer.init(part) for optimizer, part in zip(optimizers, split(params), strict=True)))
-        return TrainState(params, LearnerState(states, jax.tree.map(jnp.copy, params["critic"])), jnp.int32(0))
+        learning = LearnerState(init_states(optimizers, params), jax.tree.map(jnp.copy, params["critic"]))
+        return TrainState(params, learning, jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
-        model_key, dream_key = jax.random.split(key)
+        model_key, behaviour_key = jax.random.split(key)
         params, (states, target) = split(state.params), state.opt_state
         target = optax.periodic_update(params.critic, target, state.updates, config.target_every)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
             params.model, sample.batch, model_key
         )
         params, states = apply_gradients(optimizers, states, params, model=model_gradient)
-
-        # Where no terminations are predicted none counts, as in the released code.
-        ends = sample.batch.is_terminal if model.terminal else jnp.zeros_like(sample.batch.is_terminal)
-        starts = imagination_starts((beliefs, ends), config.behaviour.starts)
-        (actor_total, (more, critic_batch)), actor_gradient = jax.value_and_grad(actor_loss, has_aux=True)(
-            params.actor, params.model, target, *starts, dream_key
-        )
-        critic_total, critic_gradient = jax.value_and_grad(critic_loss)(params.critic, critic_batch)
-        params, states = apply_gradients(optimizers, states, params, actor=actor_gradient, critic=critic_gradient)
-
-        totals = Trainables(model_total, actor_total, critic_total)
-        metrics |= more | summary(totals, Trainables(model_gradient, actor_gradient, critic_gradient))
+        losses, gradients, more = behaviour(params, target, beliefs, sample.batch.is_terminal, behaviour_key)
+        params, states = apply_gradients(optimizers, states, params, actor=gradients.actor, critic=gradients.critic)
+        losses, gradients = losses._replace(model=model_total), gradients._replace(model=model_gradient)
+        metrics |= more | summary(losses, gradients)
         return TrainState(join(params), LearnerState(states, target), state.updates + 1), metrics
 
     return make_dreamer(
@@ -162,7 +160,9 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool):
+def make_actor_loss(
+    config: DreamerV2Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool
+) -> ActorLoss:
     """What the actor minimises (Dreamer V2 eq. 6; `agent.py`, ActorCritic).
 
     -w_t ((1 - d) log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + d V_lambda(s_{t+1}) + eta H(pi(s_t))), with d the share
@@ -177,21 +177,22 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
         discrete: whether actions are choices.
 
     Returns:
-        (actor's params, model's params, target critic's params, starts [N, ...], is_terminal [N], key) ->
-        (loss, (metrics, CriticBatch)).
+        ActorLoss; its critic_params are the target critic's.
     """
-    dream = make_dream(model, actor, config.behaviour)
+    imagine = make_imagination(model, actor, config.behaviour)
     gradient = resolve_gradient(config.actor_gradient, discrete=discrete)
     share = {"dynamics": 1.0, "reinforce": 0.0, "both": config.dynamics_share}[gradient]
 
-    def actor_loss(actor_params: Params, params: Params, target: Params, starts: Belief, is_terminal: Array, key: Key):
-        dreamt = dream(params, actor_params, starts, key)
-        value = critic.apply(target, dreamt.features).mean[..., 0]
+    def actor_loss(
+        actor_params: Params, params: Params, critic_params: Params, starts: Belief, is_terminal: Array, key: Key
+    ) -> tuple[Array, tuple[dict[str, Array], CriticBatch]]:
+        imagined = imagine(params, actor_params, starts, key)
+        value = critic.apply(critic_params, imagined.features).mean[..., 0]
         first = config.behaviour.discount * (1.0 - is_terminal)  # known, where it is predicted later on
-        discount = jnp.concatenate([first[None], dreamt.discount[1:]])
-        returns = lambda_returns(dreamt.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
+        discount = jnp.concatenate([first[None], imagined.discount[1:]])
+        returns = lambda_returns(imagined.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)
-        critic_batch = jax.lax.stop_gradient(CriticBatch(dreamt.features[:-1], returns, weight))
+        critic_batch = jax.lax.stop_gradient(CriticBatch(imagined.features[:-1], returns, weight))
 
         policy = actor.apply(actor_params, critic_batch.features[:-1])
         entropy = distributions.entropy(policy)
@@ -200,14 +201,9 @@ def make_actor_loss(config: DreamerV2Config, model: WorldModel, actor: Network, 
             objective += share * returns[1:]
         if share < 1:
             advantage = critic_batch.returns[1:] - jax.lax.stop_gradient(value[:-2])
-            log_prob = distributions.log_prob(policy, jax.lax.stop_gradient(dreamt.actions[:-1]))
+            log_prob = distributions.log_prob(policy, jax.lax.stop_gradient(imagined.actions[:-1]))
             objective += (1.0 - share) * log_prob * advantage
-        metrics = {
-            "imagined_reward": jnp.mean(dreamt.reward[1:]),
-            "imagined_return": jnp.mean(returns),
-            "value": jnp.mean(value),
-            "actor_entropy": jnp.mean(entropy),
-        }
+        metrics = imagination_metrics(imagined, returns, value) | {"actor_entropy": jnp.mean(entropy)}
         return -jnp.mean(critic_batch.weight[:-1] * objective), (metrics, critic_batch)
 
     return actor_loss

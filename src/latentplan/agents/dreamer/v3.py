@@ -1,5 +1,6 @@
 """Dreamer V3: one set of hyper-parameters for all tasks (Hafner et al. 2023, arXiv 2301.04104v2; Nature 2025)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -10,18 +11,17 @@ import optax
 from latentplan import distributions
 from latentplan.agents.config import AgentConfig
 from latentplan.agents.dreamer.acting import EvalAction, make_dreamer, make_objective
+from latentplan.agents.dreamer.actor_critic import init_params, make_networks
 from latentplan.agents.dreamer.imagination import (
-    REWARDS,
     BehaviourConfig,
-    ModelLossConfig,
+    Rollout,
     check_entropy,
-    check_model,
+    imagination_metrics,
     imagination_starts,
-    init_params,
-    make_dream,
-    make_model_loss,
+    make_imagination,
     resolve_gradient,
 )
+from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.config import (
     Config,
@@ -33,9 +33,9 @@ from latentplan.config import (
     Share,
 )
 from latentplan.losses.returns import Range, lambda_returns, track_range
-from latentplan.models.actor import ActorConfig, make_actor
+from latentplan.models.actor import ActorConfig
 from latentplan.models.heads import make_scalar_head
-from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
+from latentplan.models.world_model import WorldModelConfig, feature
 from latentplan.nets.network import Network, Style
 from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
@@ -152,6 +152,14 @@ class LearnerState(NamedTuple):
     returns: Range
 
 
+Loss = Callable[[Params, Params, Range, Batch, Key], tuple[Array, tuple[dict[str, Array], Range]]]
+"""(params, slow_critic, range of returns, batch [T, B], key) -> (loss, (metrics, the new range of returns))."""
+CriticError = Callable[[Params, Params, Array, Array], Array]
+"""(critic's params, slow critic's params, features [..., F], target [...]) -> error per step [...], in nats."""
+ReplayLoss = Callable[[Params, Params, Batch, Array, Array], Array]
+"""(params, slow_critic, batch [T, B], features [T, B, F], returns imagined from its last steps) -> scalar, in nats."""
+
+
 def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     """Builds the agent.
 
@@ -165,12 +173,8 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     Raises:
         ValueError: for observations no model fits.
     """
-    model = make_world_model(config.model, spec)
-    feature_size = feature(model.initial((1,))).shape[-1]
-    actor = make_actor(config.actor, feature_size, spec, dtype=config.model.dtype)
-    style = Style(**NETWORKS, dtype=config.model.dtype)
-    critic = make_scalar_head(
-        feature_size, "two_hot", hidden=config.critic.hidden, layers=config.critic.layers, style=style
+    model, actor, critic = make_networks(
+        config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model.dtype)
     )
     rates = config.optimizer
     optimizer = optax.chain(
@@ -211,7 +215,13 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     )
 
 
-def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool):
+def make_critic(config: CriticV3Config, feature_size: int, dtype: str) -> Network:
+    """From features [..., F] to probabilities of 255 bins, such that the value is zero at first."""
+    style = Style(**NETWORKS, dtype=dtype)
+    return make_scalar_head(feature_size, "two_hot", hidden=config.hidden, layers=config.layers, style=style)
+
+
+def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool) -> Loss:
     """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
 
     actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
@@ -227,62 +237,93 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         discrete: whether actions are choices.
 
     Returns:
-        (params, slow_critic, returns, batch [T, B], key) -> (loss, (metrics, the new range of returns)).
+        Loss.
     """
     behaviour, values = config.behaviour, config.critic
     model_loss = make_model_loss(config.loss, model, behaviour.discount)
-    dream = make_dream(model, actor, behaviour)
-    dynamics = resolve_gradient(config.actor_gradient, discrete=discrete) == "dynamics"
+    imagine = make_imagination(model, actor, behaviour)
+    through_model = resolve_gradient(config.actor_gradient, discrete=discrete) == "dynamics"
+    critic_error = make_critic_error(values, critic)
+    replay_loss = make_replay_loss(config, critic, critic_error)
 
-    def critic_error(params: Params, slow: Params, features: Array, target: Array) -> Array:
-        value = critic.apply(params, features)
-        slow_value = jax.lax.stop_gradient(critic.apply(slow, features).mean)
-        errors = [-distributions.log_prob(value, goal) for goal in (target[..., None], slow_value)]
-        return errors[0] + values.slow_scale * errors[1]
-
-    def loss(params: Params, slow_critic: Params, returns: Range, batch: Batch, key: Key):
-        model_key, dream_key = jax.random.split(key)
+    def loss(
+        params: Params, slow_critic: Params, returns: Range, batch: Batch, key: Key
+    ) -> tuple[Array, tuple[dict[str, Array], Range]]:
+        model_key, imagine_key = jax.random.split(key)
         total, (metrics, beliefs) = model_loss(params, batch, model_key)
 
         fixed = jax.lax.stop_gradient(params)
-        acting = (params if dynamics else fixed)["actor"]
-        dreamt = dream(fixed, acting, imagination_starts(beliefs, behaviour.starts), dream_key)
-        value = critic.apply(fixed["critic"], dreamt.features).mean[..., 0]
-        reached = lambda_returns(dreamt.reward[1:], dreamt.discount[1:], value[1:], behaviour.lam)
+        actor_params = (params if through_model else fixed)["actor"]
+        imagined = imagine(fixed, actor_params, imagination_starts(beliefs, behaviour.starts), imagine_key)
+        value = critic.apply(fixed["critic"], imagined.features).mean[..., 0]
+        reached = lambda_returns(imagined.reward[1:], imagined.discount[1:], value[1:], behaviour.lam)
         advantage = reached - value[:-1]
-        dreamt, value, target = jax.lax.stop_gradient((dreamt, value, reached))
+        imagined, value, target = jax.lax.stop_gradient((imagined, value, reached))
         returns = track_range(returns, target, config.return_rate)
-        weight = jnp.cumprod(dreamt.discount, 0)[:-1]
+        weight = jnp.cumprod(imagined.discount, 0)[:-1]
 
-        policy = actor.apply(params["actor"], dreamt.features[:-1])
-        entropy = distributions.entropy(policy)
-        if dynamics:
-            gain = advantage / returns.scale
-        else:
-            gain = distributions.log_prob(policy, dreamt.actions) * (jax.lax.stop_gradient(advantage) / returns.scale)
-        objective = gain + behaviour.entropy_scale * entropy
+        objective, entropy = actor_objective(params["actor"], imagined, advantage, returns.scale)
         metrics["actor_loss"] = -jnp.mean(weight * objective)
-        error = critic_error(params["critic"], slow_critic, dreamt.features[:-1], target)
+        error = critic_error(params["critic"], slow_critic, imagined.features[:-1], target)
         metrics["critic_loss"] = jnp.mean(weight * error)
         total += metrics["actor_loss"] + metrics["critic_loss"]
 
         if values.replay_scale:
             metrics["replay_critic_loss"] = replay_loss(params, slow_critic, batch, feature(beliefs), target[0])
             total += values.replay_scale * metrics["replay_critic_loss"]
-        metrics |= {
-            "imagined_reward": jnp.mean(dreamt.reward[1:]),
-            "imagined_return": jnp.mean(target),
-            "value": jnp.mean(value),
-            "return_scale": returns.scale,
-            "actor_entropy": jnp.mean(entropy),
-        }
+        metrics |= imagination_metrics(imagined, target, value)
+        metrics |= {"return_scale": returns.scale, "actor_entropy": jnp.mean(entropy)}
         return total, (metrics, returns)
 
-    def replay_loss(params: Params, slow_critic: Params, batch: Batch, features: Array, imagined: Array) -> Array:
-        """Values of replayed steps: real rewards, bootstrapped by the returns imagined from each; no end is crossed.
+    def actor_objective(actor_params: Params, imagined: Rollout, advantage: Array, scale: Array) -> tuple[Array, Array]:
+        """What the actor maximises at each imagined step, and its entropy there: two [H, B]."""
+        policy = actor.apply(actor_params, imagined.features[:-1])
+        entropy = distributions.entropy(policy)
+        if through_model:
+            gain = advantage / scale
+        else:
+            gain = distributions.log_prob(policy, imagined.actions) * (jax.lax.stop_gradient(advantage) / scale)
+        return gain + behaviour.entropy_scale * entropy, entropy
 
-        Steps that nothing is imagined from are bootstrapped by the critic.
-        """
+    return loss
+
+
+def make_critic_error(config: CriticV3Config, critic: Network) -> CriticError:
+    """-log p(target) - c log p(slow critic's value): the second term keeps the critic near a slow copy of itself.
+
+    Args:
+        config: c, `slow_scale`.
+        critic: from features to a value's distribution.
+
+    Returns:
+        CriticError.
+    """
+
+    def critic_error(params: Params, slow: Params, features: Array, target: Array) -> Array:
+        value = critic.apply(params, features)
+        slow_value = jax.lax.stop_gradient(critic.apply(slow, features).mean)
+        errors = [-distributions.log_prob(value, goal) for goal in (target[..., None], slow_value)]
+        return errors[0] + config.slow_scale * errors[1]
+
+    return critic_error
+
+
+def make_replay_loss(config: DreamerV3Config, critic: Network, critic_error: CriticError) -> ReplayLoss:
+    """The critic's error at replayed steps: real rewards, bootstrapped by the returns imagined from each step.
+
+    No end of an episode is crossed, and steps that nothing is imagined from are bootstrapped by the critic.
+
+    Args:
+        config: of the agent.
+        critic: from features to a value's distribution.
+        critic_error: per step.
+
+    Returns:
+        ReplayLoss.
+    """
+    behaviour = config.behaviour
+
+    def replay_loss(params: Params, slow_critic: Params, batch: Batch, features: Array, imagined: Array) -> Array:
         advice = "raise the replay's batch_length"
         config.critic.require(len(batch.reward) > 1, "replay_scale", "0 with windows of one record", advice)
         imagined = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
@@ -295,4 +336,4 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         error = critic_error(params["critic"], slow_critic, features[:-1], target)
         return jnp.mean(jnp.where(batch.is_last[:-1], 0.0, error))
 
-    return loss
+    return replay_loss

@@ -1,0 +1,92 @@
+"""What the world model of every version of Dreamer minimises."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from latentplan import distributions
+from latentplan.config import Config, NonNegativeFloat, OneOf
+from latentplan.losses.kl import balanced, free_nats_floor
+from latentplan.models.rollout import filter_windows
+from latentplan.models.world_model import WorldModelConfig
+from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
+
+REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
+"""What rewards are put through before they are learned."""
+
+WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[dict[str, Array], Belief]]]
+"""(params, batch [T, B], key) -> (loss in nats per step, (metrics, beliefs [T, B, ...]))."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLossConfig(Config):
+    """What the world model minimises. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer)."""
+
+    reward_scale: NonNegativeFloat = 1.0
+    """Weight of the reward's log-likelihood."""
+    terminal_scale: NonNegativeFloat = 10.0
+    """Weight of the continuation's log-likelihood, where terminations are predicted."""
+    dynamics_scale: NonNegativeFloat = 1.0
+    """Weight of the KL for the prior. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
+    representation_scale: NonNegativeFloat = 1.0
+    """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. 1 and 1 have the plain
+    KL's gradient, and count it twice in the loss."""
+    free_nats: NonNegativeFloat = 3.0
+    """Of each of the two, what costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
+    free_nats_averaged: bool = True
+    """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
+    rewards: Annotated[str, OneOf(REWARDS)] = "raw"
+    """What rewards are put through before they are learned. Dreamer V2 on Atari: tanh."""
+
+
+def check_model(model: WorldModelConfig) -> None:
+    """Refuses a model whose prior nothing would teach.
+
+    Raises:
+        ConfigError: naming the setting.
+    """
+    advice = "nothing but PlaNet's observation overshooting would teach its predictions"
+    model.require(model.kind != "rnn", "kind", "rssm or ssm", advice)
+
+
+def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float) -> WorldLoss:
+    """The world model's loss, averaged over batch and time.
+
+    -log p(o | s) - c_r log p(r | s) - c_t log p(continue | s) + c_d KL(sg(q) || p) + c_q KL(q || sg(p)), with free nats
+    (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3). What continues is learned as the discount, as all
+    released versions do: the target is `discount`, and zero at a termination.
+
+    Args:
+        losses: weights.
+        model: the world model.
+        discount: per decision.
+
+    Returns:
+        WorldLoss.
+    """
+
+    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, tuple[dict[str, Array], Belief]]:
+        pixel_key, filter_key = jax.random.split(key)
+        seen = filter_windows(model, params, batch, pixel_key, filter_key)
+        reward = REWARDS[losses.rewards](batch.reward)
+        metrics = {
+            "observation_nll": -jnp.mean(distributions.log_prob(model.decode(params, seen.beliefs), seen.observation)),
+            "reward_nll": -jnp.mean(distributions.log_prob(model.reward(params, seen.beliefs), reward[..., None])),
+        }
+        total = metrics["observation_nll"] + losses.reward_scale * metrics["reward_nll"]
+        if model.terminal:
+            ends = 1.0 - discount * (1.0 - batch.is_terminal)
+            error = optax.sigmoid_binary_cross_entropy(model.terminal(params, seen.beliefs), ends)
+            metrics["terminal_nll"] = jnp.mean(error)
+            total += losses.terminal_scale * metrics["terminal_nll"]
+        dynamics, representation = balanced(model.divergence, seen.posteriors, seen.priors)
+        metrics["kl"] = jnp.mean(dynamics)
+        for scale, kl in ((losses.dynamics_scale, dynamics), (losses.representation_scale, representation)):
+            total += scale * free_nats_floor(kl, losses.free_nats, averaged=losses.free_nats_averaged)
+        return total, (metrics, seen.beliefs)
+
+    return loss
