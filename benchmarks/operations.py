@@ -33,7 +33,7 @@ def of_plan(model: WorldModelConfig, planner: PlannerConfig, *, action_size: int
 
 
 def candidate_steps(planner: PlannerConfig, beliefs: int) -> int:
-    """How many beliefs one plan imagines: B x evaluations x H; for CEM the evaluations are J x I."""
+    """How many beliefs one plan imagines: B x evaluations x H; for CEM the evaluations are N x I."""
     return beliefs * planner.evaluations * planner.horizon
 
 

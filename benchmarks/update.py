@@ -172,6 +172,7 @@ def part_calls(config: WorldModelConfig, spec: EnvSpec, batch: Batch) -> dict[st
         return observe(model, now, initial, batch.action, embeds, batch.is_first, key)
 
     def decoder(part: Params, beliefs: Belief) -> Array:
+        assert model.decode is not None
         return model.decode(params | {"decoder": part}, beliefs).mean - seen
 
     embeds = compiled(encoder)(params["encoder"])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.stats import norm
 
 from latentplan.transforms import two_hot
-from latentplan.types import Array, Key
+from latentplan.types import Array, Key, Prediction
 
 _LEAST = 2.0**-23
 _EDGE = 1e-6  # how near to -1 and 1 a squashed value's density is asked for
@@ -82,7 +82,7 @@ class TwoHot(NamedTuple):
 Distribution = Gaussian | OneHot | TanhGaussian | TruncatedGaussian | TwoHot
 
 
-def _distrax(distribution: Distribution) -> distrax.Distribution:
+def _distrax(distribution: Distribution | Prediction) -> distrax.Distribution:
     """What distrax has for it: an event is the last axis, or for one-hot vectors the last two."""
     match distribution:
         case Gaussian(mean, std):
@@ -142,7 +142,7 @@ def mode(distribution: Distribution) -> Array:
     return distribution.mean
 
 
-def log_prob(distribution: Distribution, value: Array) -> Array:
+def log_prob(distribution: Distribution | Prediction, value: Array) -> Array:
     """Log density, or log probability, in nats, summed over the last axis.
 
     Args:

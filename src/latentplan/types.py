@@ -6,7 +6,7 @@ Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S sto
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,12 @@ import jax.numpy as jnp
 Array = jax.Array
 Key = jax.Array  # a typed key, from jax.random.key
 Params = Any  # an immutable pytree of arrays
+AnyBelief = Any  # a model's belief, where nobody looks into it: any pytree of arrays
+AnyLatent = Any  # what a step tells of the latent state: a distribution, or a point
+WarmStart = Any  # what a planner keeps of a plan for the next decision: any pytree of arrays
+Metrics = dict[str, Array]
+
+BeliefT = TypeVar("BeliefT")  # where a function gives back the kind of belief that it was given
 
 
 class EnvSpec(NamedTuple):
@@ -97,11 +103,68 @@ class Belief(NamedTuple):
     stoch: Array
 
 
+@runtime_checkable
+class ObserveStep(Protocol):
+    """One step of filtering: q(s_t | s_{t-1}, a_{t-1}, o_t), with its prior p(s_t | s_{t-1}, a_{t-1})."""
+
+    def __call__(
+        self, params: Params, belief: AnyBelief, action: Array, embed: Array, is_first: Array, key: Key, /
+    ) -> tuple[AnyBelief, tuple[AnyLatent, AnyLatent]]:
+        """Updates a belief by an action and what was observed after it.
+
+        Args:
+            params: of the model.
+            belief: [...], before the action.
+            action: [..., A], that led to the observation.
+            embed: [..., E], of the observation.
+            is_first: [...] bool; where true, belief and action are zeroed first.
+            key: for the sample.
+
+        Returns:
+            (belief sampled from the posterior, (posterior, prior)).
+        """
+
+
+@runtime_checkable
+class ImagineStep(Protocol):
+    """One step of prediction: p(s_t | s_{t-1}, a_{t-1})."""
+
+    def __call__(self, params: Params, belief: AnyBelief, action: Array, key: Key, /) -> tuple[AnyBelief, AnyLatent]:
+        """Predicts the belief after an action.
+
+        Args:
+            params: of the model.
+            belief: [...], before the action.
+            action: [..., A].
+            key: for the sample.
+
+        Returns:
+            (belief sampled from the prior, prior).
+        """
+
+
+@runtime_checkable
+class Prediction(Protocol):
+    """A predicted distribution, one of the records in `latentplan.distributions`."""
+
+    @property
+    def mean(self) -> Array:
+        """[..., S]."""
+
+
+@runtime_checkable
+class Predict(Protocol):
+    """What is expected at a belief: a distribution over [..., S]."""
+
+    def __call__(self, params: Params, belief: AnyBelief, /) -> Prediction:
+        """Predicts from a belief [...]."""
+
+
 class WorldModel(NamedTuple):
     """A latent world model as pure functions; never holds arrays.
 
-    Its beliefs are `Belief`, or any other pytree of arrays, as in `models.told`; nobody outside looks into them.
-    O is the number of values in one observation, prod(observation_shape).
+    Its beliefs are `Belief`, or any other pytree of arrays, as in `models.decoder_free`; nobody outside looks into
+    them. O is the number of values in one observation, prod(observation_shape).
 
     Attributes:
         init: (key) -> params.
@@ -120,17 +183,17 @@ class WorldModel(NamedTuple):
         terminal: (params, belief) -> [...], the logit of a termination at this belief; None where none is predicted.
     """
 
-    init: Callable[..., Params]
-    initial: Callable[..., Any]
-    preprocess: Callable[..., Array]
-    postprocess: Callable[..., Array]
-    encode: Callable[..., Array]
-    observe_step: Callable[..., tuple[Any, tuple[Any, Any]]]
-    imagine_step: Callable[..., tuple[Any, Any]]
-    divergence: Callable[..., Array]
-    decode: Any  # Callable[..., Gaussian] | None
-    reward: Callable[..., Any]  # Gaussian | TwoHot
-    terminal: Any = None  # Callable[..., Array] | None
+    init: Callable[[Key], Params]
+    initial: Callable[[tuple[int, ...]], AnyBelief]
+    preprocess: Callable[[Array, Key], Array]
+    postprocess: Callable[[Array], Array]
+    encode: Callable[[Params, Array], Array]
+    observe_step: ObserveStep
+    imagine_step: ImagineStep
+    divergence: Callable[[AnyLatent, AnyLatent], Array]
+    decode: Predict | None
+    reward: Predict
+    terminal: Callable[[Params, AnyBelief], Array] | None = None
 
 
 class PlanOutput(NamedTuple):
@@ -145,7 +208,7 @@ class PlanOutput(NamedTuple):
 
     action: Array
     plan: Array
-    warm_start: Any
+    warm_start: WarmStart
     info: dict[str, Array]
 
 
@@ -156,7 +219,7 @@ class Planner(Protocol):
     What evaluates plans is part of the planner, as is what they are made of: `planners.make_planner` builds one.
     """
 
-    def __call__(self, params: Params, belief: Any, key: Key, warm_start: Any = None, /) -> PlanOutput:
+    def __call__(self, params: Params, belief: AnyBelief, key: Key, warm_start: WarmStart = None, /) -> PlanOutput:
         """Plans the next H decisions.
 
         Args:
@@ -193,9 +256,9 @@ class Carry(NamedTuple):
         warm_start: [num_envs, ...], what the planner kept of its last plan.
     """
 
-    belief: Any
+    belief: AnyBelief
     action: Array
-    warm_start: Any
+    warm_start: WarmStart
 
 
 Update = Callable[[TrainState, Sample, Key], tuple[TrainState, dict[str, Array]]]

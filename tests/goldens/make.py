@@ -122,12 +122,12 @@ def likelihood(params, deter, stoch, observation, reward):
 
 
 def objective(weight, frequency, phase, actions):
-    """[H, J, A] -> [J]: not quadratic, with several maxima and no symmetry."""
+    """[H, N, A] -> [N]: not quadratic, with several maxima and no symmetry."""
     return np.sum(weight[:, None] * np.cos(frequency[:, None] * actions + phase[:, None]), (0, 2))
 
 
 def cem(weight, frequency, phase, noise) -> tuple[np.ndarray, np.ndarray]:
-    """(plan [H, A], margin between the last elite and the next candidate); noise [I, H, J, A]."""
+    """(plan [H, A], margin between the last elite and the next candidate); noise [I, H, N, A]."""
     mean, std, margins = np.zeros((HORIZON, ACTION)), np.ones((HORIZON, ACTION)), []
     for i in range(ITERATIONS):
         actions = np.clip(mean[:, None] + std[:, None] * noise[i], -1, 1)

@@ -1,14 +1,13 @@
 """From an observation to an action, for any model and any planner."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
-from latentplan.types import Array, Carry, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import AnyBelief, Array, Carry, Key, Params, Planner, TrainState, WorldModel
 
 PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
 
@@ -110,7 +109,7 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore, *, collectin
             info = info | {"planned_rewards": promises(params, belief, planned.plan, keys)}
         return action, Carry(belief, action, planned.warm_start), info
 
-    def planned_rewards(params: Params, belief: Any, plan: Array, key: Key) -> Array:
+    def planned_rewards(params: Params, belief: AnyBelief, plan: Array, key: Key) -> Array:
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PROMISE_SAMPLES, *x.shape)), belief)
         actions = jnp.broadcast_to(plan[:, None], (len(plan), PROMISE_SAMPLES, plan.shape[-1]))
         beliefs, _ = imagine(model, params, start, actions, key)

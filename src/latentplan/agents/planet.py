@@ -37,20 +37,9 @@ from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import ObjectiveConfig, model_returns, penalise_risk
-from latentplan.types import (
-    Agent,
-    Array,
-    Batch,
-    Belief,
-    EnvSpec,
-    Key,
-    Params,
-    Sample,
-    TrainState,
-    WorldModel,
-)
+from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
-Loss = Callable[[Params, Batch, Key, Array], tuple[Array, dict[str, Array]]]
+Loss = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
 """(params, batch [T, B], key, updates so far) -> (loss in nats per step, metrics)."""
 
 
@@ -155,7 +144,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         params = model.init(key)
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         gradient = jax.value_and_grad(loss, has_aux=True)
         (total, metrics), gradients = gradient(state.params, sample.batch, key, state.updates)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -203,7 +192,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
     decoded = default_distance if decoded is None else decoded
     distance = max(losses.overshooting_distance, decoded)
 
-    def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, dict[str, Array]]:
+    def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, Metrics]:
         steps, advice = len(batch.reward), "lower it, or raise the replay's batch_length"
         for name, far in (
             ("overshooting_distance", losses.overshooting_distance),
@@ -246,6 +235,7 @@ def log_likelihoods(
     model: WorldModel, params: Params, beliefs: Belief, observation: Array, reward: Array
 ) -> tuple[Array, Array]:
     """Log-likelihoods of observations [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
+    assert model.decode is not None, "PlaNet learns by decoding observations"
     return (
         distributions.log_prob(model.decode(params, beliefs), observation),
         distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
@@ -261,7 +251,7 @@ def overshooting_loss(
     reward: Array,
     decoded: int,
     scale: Array,
-) -> tuple[Array, dict[str, Array]]:
+) -> tuple[Array, Metrics]:
     """The KL of all distances (PlaNet section 4), and rewards and observations as they are predicted from before.
 
     Args:
@@ -298,7 +288,7 @@ def overshooting_loss(
 
 def further_terms(
     losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Array
-) -> Iterator[tuple[Array, dict[str, Array]]]:
+) -> Iterator[tuple[Array, Metrics]]:
     """What is added to the bound where it is asked for: KL balancing, terminations, the global prior.
 
     Args:

@@ -1,13 +1,12 @@
 """Shaping of KL terms."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from latentplan.types import Array
+from latentplan.types import AnyLatent, Array
 
 
 def free_nats(kl: Float[Array, "*batch"], nats: float) -> Float[Array, "*batch"]:
@@ -27,7 +26,7 @@ def free_nats(kl: Float[Array, "*batch"], nats: float) -> Float[Array, "*batch"]
 
 
 def balanced(
-    divergence: Callable[[Any, Any], Array], posterior: Any, prior: Any
+    divergence: Callable[[AnyLatent, AnyLatent], Array], posterior: AnyLatent, prior: AnyLatent
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """The KL twice, for one side each to learn from (Dreamer V2, algorithm 2; Dreamer V3, eq. 3).
 

@@ -1,13 +1,13 @@
 """Latent overshooting: multi-step predictions held against one-step posteriors (PlaNet section 4)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.types import Array, Key, Params
+from latentplan.types import AnyBelief, AnyLatent, Array, ImagineStep, Key, Params
 
 Average = Literal["released", "eq7"]
 """How the KL terms of all distances become one loss; see `average_distances`."""
@@ -25,15 +25,15 @@ class Overshoot(NamedTuple):
             Distance 1 is valid everywhere, as in the ELBO: before a first step stands the initial belief.
     """
 
-    belief: Any
-    prior: Any
+    belief: AnyBelief
+    prior: AnyLatent
     valid: Bool[Array, "D T *batch"]
 
 
 def overshoot(
-    imagine_step: Callable[..., tuple[Any, Any]],
+    imagine_step: ImagineStep,
     params: Params,
-    previous: Any,
+    previous: AnyBelief,
     actions: Float[Array, "T *batch A"],
     is_first: Bool[Array, "T *batch"],
     key: Key,
@@ -62,7 +62,7 @@ def overshoot(
     def later(x: Array) -> Array:  # what stood at t - 1 now stands at t; entry 0 is masked by `valid`
         return jnp.concatenate([x[:1], x[:-1]])
 
-    def roll(carry: tuple[Any, Array], key: Key):
+    def roll(carry: tuple[AnyBelief, Array], key: Key):
         start, valid = carry
         belief, prior = imagine_step(params, start, actions, key)
         next_valid = later(valid).at[0].set(False) & ~is_first
@@ -73,7 +73,9 @@ def overshoot(
     return predictions._replace(valid=predictions.valid.at[0].set(True))
 
 
-def latent_overshooting(divergence: Callable[..., Array], posterior: Any, prediction: Overshoot) -> Array:
+def latent_overshooting(
+    divergence: Callable[[AnyLatent, AnyLatent], Array], posterior: AnyLatent, prediction: Overshoot
+) -> Array:
     """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: the terms of PlaNet eq. 7, per step and distance.
 
     Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
 from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.nets.network import Activation, Norm, Style, Weights
-from latentplan.types import Array, Belief, Params
+from latentplan.types import AnyLatent, Array, Belief, ImagineStep, Key, ObserveStep, Params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +77,11 @@ class Dynamics(NamedTuple):
         divergence: (posterior, prior) -> [...], nats.
     """
 
-    init: Callable[..., Params]
-    initial: Callable[..., Belief]
-    observe_step: Callable[..., tuple[Belief, tuple[Any, Any]]]
-    imagine_step: Callable[..., tuple[Belief, Any]]
-    divergence: Callable[..., Array]
+    init: Callable[[Key], Params]
+    initial: Callable[[tuple[int, ...]], Belief]
+    observe_step: ObserveStep
+    imagine_step: ImagineStep
+    divergence: Callable[[AnyLatent, AnyLatent], Array]
 
 
 def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:

@@ -1,24 +1,24 @@
 """Scans over the model's steps: filtering a recorded sequence, imagining one, letting a policy act in one."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.types import Array, Batch, Key, Params, WorldModel
+from latentplan.types import AnyBelief, AnyLatent, Array, Batch, BeliefT, Key, Params, WorldModel
 
 
 def observe(
     model: WorldModel,
     params: Params,
-    belief: Any,
+    belief: BeliefT,
     actions: Float[Array, "T *batch A"],
     embeds: Float[Array, "T *batch E"],
     is_first: Bool[Array, "T *batch"],
     key: Key,
-) -> tuple[Any, tuple[Any, Any]]:
+) -> tuple[BeliefT, tuple[AnyLatent, AnyLatent]]:
     """Filters a sequence: q(s_t | o_<=t, a_<=t) for t = 1..T.
 
     Args:
@@ -53,10 +53,10 @@ class Filtered(NamedTuple):
     """
 
     observation: Array
-    initial: Any
-    beliefs: Any
-    posteriors: Any
-    priors: Any
+    initial: AnyBelief
+    beliefs: AnyBelief
+    posteriors: AnyLatent
+    priors: AnyLatent
 
 
 def filter_windows(model: WorldModel, params: Params, batch: Batch, pixel_key: Key, filter_key: Key) -> Filtered:
@@ -80,8 +80,8 @@ def filter_windows(model: WorldModel, params: Params, batch: Batch, pixel_key: K
 
 
 def imagine(
-    model: WorldModel, params: Params, belief: Any, actions: Float[Array, "T *batch A"], key: Key
-) -> tuple[Any, Any]:
+    model: WorldModel, params: Params, belief: BeliefT, actions: Float[Array, "T *batch A"], key: Key
+) -> tuple[BeliefT, AnyLatent]:
     """Predicts a sequence: p(s_t | s_0, a_1..t) for t = 1..T, sampling at every step.
 
     Args:
@@ -103,8 +103,14 @@ def imagine(
 
 
 def imagine_with(
-    model: WorldModel, params: Params, belief: Any, policy: Callable[[Any, Key], Array], key: Key, *, horizon: int
-) -> tuple[Any, Array]:
+    model: WorldModel,
+    params: Params,
+    belief: BeliefT,
+    policy: Callable[[BeliefT, Key], Array],
+    key: Key,
+    *,
+    horizon: int,
+) -> tuple[BeliefT, Array]:
     """Lets a policy act in the model: a_t ~ policy(s_t), s_{t+1} ~ p(s_{t+1} | s_t, a_t) for t = 0..H-1.
 
     Args:
@@ -119,7 +125,7 @@ def imagine_with(
         (beliefs [H + 1, ...] from s_0 on, actions [H, ..., A] as the policy gave them).
     """
 
-    def step(belief: Any, key: Key) -> tuple[Any, tuple[Any, Array]]:
+    def step(belief: BeliefT, key: Key) -> tuple[BeliefT, tuple[BeliefT, Array]]:
         policy_key, model_key = jax.random.split(key)
         action = policy(belief, policy_key)
         bounded = action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)  # choices keep their gradient
@@ -130,7 +136,7 @@ def imagine_with(
     return jax.tree.map(lambda x, y: jnp.concatenate([x[None], y]), belief, later), actions
 
 
-def previous_beliefs(initial: Any, beliefs: Any, is_first: Bool[Array, "T *batch"]) -> Any:
+def previous_beliefs(initial: BeliefT, beliefs: BeliefT, is_first: Bool[Array, "T *batch"]) -> BeliefT:
     """The belief before each step: the initial one before the window's and every episode's first step.
 
     Args:

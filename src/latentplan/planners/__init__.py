@@ -14,7 +14,7 @@ from latentplan.planners.mppi import MPPIConfig, make_mppi
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.policy import PolicyConfig, make_policy_planner
 from latentplan.planners.shooting import ShootingConfig, make_shooting
-from latentplan.types import Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Key, Params, Planner, PlanOutput, WarmStart
 
 
 class PlannerEntry(NamedTuple):
@@ -86,7 +86,7 @@ def for_each_belief(planner: Planner) -> Planner:
         (params, beliefs [B, ...], keys [B], warm_starts [B, H, A] or None) -> PlanOutput, each field [B, ...].
     """
 
-    def plan(params: Params, beliefs: Any, keys: Key, warm_starts: Any = None) -> PlanOutput:
+    def plan(params: Params, beliefs: AnyBelief, keys: Key, warm_starts: WarmStart = None) -> PlanOutput:
         rows = (beliefs, keys, warm_starts)
         return jax.lax.platform_dependent(
             params,

@@ -1,7 +1,6 @@
 """The cross-entropy method (Rubinstein 1997) as PlaNet uses it (algorithm 2)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +9,9 @@ from latentplan.config import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from latentplan.planners import sampling
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
-from latentplan.planners.proposals import categorical, gaussian
+from latentplan.planners.proposals import Proposals, State, categorical, gaussian
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +23,7 @@ class CEMConfig(PlannerConfig):
     num_iterations: NonNegativeInt = 10
     """I, rounds of sampling and refitting."""
     num_candidates: PositiveInt = 1000
-    """J, action sequences per round."""
+    """N, action sequences per round."""
     num_elites: PositiveInt = 100
     """K, best sequences that the next round is fitted to."""
     init_std: PositiveFloat = 1.0
@@ -53,14 +52,14 @@ def make_cem(
 ) -> Planner:
     """Builds a CEM planner over any model.
 
-    Each round draws J sequences from N(mean, std^2) per step and action, clips them to [-1, 1], evaluates
+    Each round draws N sequences from a Gaussian(mean, std^2) per step and action, clips them to [-1, 1], evaluates
     them, and refits mean and population std to the K best. The mean's first action is the one to take. Discrete
     actions are drawn from categoricals, and the likeliest is taken.
 
     Args:
         config: sizes.
         action_size: A.
-        evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
         propose: a policy's sequences, for `policy_candidates`.
 
@@ -78,19 +77,15 @@ def make_cem(
         >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.01))
         True
     """
-    if discrete:
-        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
-        proposals = categorical(config.horizon, action_size, min_prob=config.min_std)
-    else:
-        proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)
+    proposals = _make_proposals(config, action_size, discrete=discrete)
     evaluate = sampling.nan_to_minus_inf(evaluate)
     guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         guided = guides(params, belief, jax.random.fold_in(key, config.num_iterations))
 
-        def iteration(state: Any, key: Key):
+        def iteration(state: State, key: Key):
             action_key, model_key = jax.random.split(key)
             drawn = proposals.draw(state, action_key, config.num_candidates - config.policy_candidates)
             actions = jnp.concatenate([drawn, *guided], 1)
@@ -110,3 +105,10 @@ def make_cem(
         return PlanOutput(action=settled[0], plan=settled, warm_start=proposals.warm_start(state), info=info)
 
     return plan
+
+
+def _make_proposals(config: CEMConfig, action_size: int, *, discrete: bool) -> Proposals:
+    if discrete:
+        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
+        return categorical(config.horizon, action_size, min_prob=config.min_std)
+    return gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)

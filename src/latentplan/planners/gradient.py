@@ -1,7 +1,6 @@
 """Planning by gradient ascent through the model, from random starts or from where CEM ends."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,9 @@ from latentplan.config import NonNegativeInt, PositiveFloat, PositiveInt
 from latentplan.planners import sampling
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
-from latentplan.planners.proposals import gaussian
+from latentplan.planners.proposals import GaussianState, gaussian
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class GradientConfig(PlannerConfig):
     num_iterations: NonNegativeInt = 10
     """I, steps of gradient ascent."""
     num_candidates: PositiveInt = 32
-    """J, action sequences that climb side by side."""
+    """N, action sequences that climb side by side."""
     learning_rate: PositiveFloat = 0.1
     """Adam's step, in action units."""
     init_std: PositiveFloat = 0.5
@@ -63,13 +62,13 @@ def make_gradient(
 ) -> Planner:
     """Builds a planner that climbs the gradient of the return by Adam, through model and reward.
 
-    J sequences climb side by side, on the same draws of the model's noise at every step, clipped to [-1, 1]
+    N sequences climb side by side, on the same draws of the model's noise at every step, clipped to [-1, 1]
     after it. The best of them at the end is the plan.
 
     Args:
         config: sizes.
         action_size: A.
-        evaluate: (params, belief, actions [H, J, A], key) -> returns [J], differentiable; see `objectives`.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N], differentiable; see `objectives`.
         discrete: gradients are for continuous actions.
         propose: a policy's sequences, for `policy_candidates`.
 
@@ -94,13 +93,13 @@ def make_gradient(
     weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
     score = sampling.nan_to_minus_inf(evaluate)
 
-    def cem_round(params: Params, belief: Any, state: Any, key: Key) -> Any:
+    def cem_round(params: Params, belief: AnyBelief, state: GaussianState, key: Key) -> GaussianState:
         action_key, model_key = jax.random.split(key)
         actions = proposals.draw(state, action_key, config.cem_candidates)
         _, elites = jax.lax.top_k(score(params, belief, actions, model_key), config.cem_elites)
         return proposals.refit(state, actions[:, elites], weights)
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         guide_key, cem_key, draw_key, model_key, last_key = jax.random.split(key, 5)
         state = proposals.start(warm_start if config.warm_start else None)
         keys = jax.random.split(cem_key, config.cem_iterations)
@@ -113,7 +112,7 @@ def make_gradient(
             returns = evaluate(params, belief, actions, model_key)
             return -jnp.sum(returns), returns  # rows do not mix: each climbs its own return
 
-        def ascend(carry: tuple[Array, Any], _: None):
+        def ascend(carry: tuple[Array, optax.OptState], _: None):
             actions, opt_state = carry
             gradients, returns = jax.grad(loss, has_aux=True)(actions)
             steps, opt_state = optimizer.update(jnp.nan_to_num(gradients), opt_state)

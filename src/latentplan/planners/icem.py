@@ -1,7 +1,7 @@
 """The improved cross-entropy method (Pinneri et al. 2020, algorithm 1): CEM with far fewer samples."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,9 +10,9 @@ from latentplan.config import Bound, NonNegativeFloat, NonNegativeInt, PositiveF
 from latentplan.planners import sampling
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
-from latentplan.planners.proposals import gaussian
+from latentplan.planners.proposals import GaussianState, gaussian
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class ICEMConfig(PlannerConfig):
     num_iterations: PositiveInt = 6
     """I, rounds of sampling and refitting."""
     num_candidates: PositiveInt = 500
-    """J, action sequences in the first round."""
+    """N, action sequences in the first round."""
     candidate_decay: Annotated[float, Bound(ge=1)] = 1.25
     """Every further round has this many times fewer, but at least twice the elites."""
     num_elites: PositiveInt = 10
@@ -60,7 +60,7 @@ class ICEMConfig(PlannerConfig):
 
     @property
     def round_sizes(self) -> tuple[int, ...]:
-        """Sequences that are drawn in each round: max(J / decay^i, 2 K), at most J."""
+        """Sequences that are drawn in each round: max(N / decay^i, 2 K), at most N."""
         least = min(2 * self.num_elites, self.num_candidates)
         sizes = (self.num_candidates / self.candidate_decay**i for i in range(self.num_iterations))
         return tuple(max(int(size), least) for size in sizes)
@@ -125,7 +125,7 @@ def make_icem(
     guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
-    def first_extra(state: Any, warm_start: ICEMWarmStart | None, key: Key) -> list[Array]:
+    def first_extra(state: GaussianState, warm_start: ICEMWarmStart | None, key: Key) -> list[Array]:
         """The last decision's elites, shifted; their new last action is drawn."""
         if not config.warm_start or not config.num_kept:
             return []
@@ -134,7 +134,7 @@ def make_icem(
         ends = proposals.draw(state, key, config.num_kept)[-1:]
         return [jnp.concatenate([warm_start.elites[1:], ends])]
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: ICEMWarmStart | None = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: ICEMWarmStart | None = None) -> PlanOutput:
         guide_key, end_key, rounds_key = jax.random.split(key, 3)
         state = proposals.start(warm_start.mean if config.warm_start and warm_start is not None else None)
         extra = first_extra(state, warm_start, end_key)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,9 @@ from latentplan.config import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from latentplan.planners import sampling
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
-from latentplan.planners.proposals import categorical, gaussian
+from latentplan.planners.proposals import Proposals, State, categorical, gaussian
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class MPPIConfig(PlannerConfig):
     num_iterations: PositiveInt = 6
     """I, rounds of sampling and refitting."""
     num_candidates: PositiveInt = 512
-    """J, action sequences per round."""
+    """N, action sequences per round."""
     num_elites: PositiveInt = 64
     """K, best sequences that the next round is fitted to, by weight."""
     temperature: NonNegativeFloat = 0.5
@@ -72,13 +72,13 @@ def make_mppi(
 ) -> Planner:
     """Builds an MPPI planner over any model.
 
-    Each round draws J sequences, keeps the K best, weighs them by w = softmax(temperature * return) and refits
+    Each round draws N sequences, keeps the K best, weighs them by w = softmax(temperature * return) and refits
     mean = sum w a and std = sqrt(sum w (a - mean)^2), clipped to [min_std, max_std] (TD-MPC eq. 4 and 5).
 
     Args:
         config: sizes.
         action_size: A.
-        evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
         propose: a policy's sequences, for `policy_candidates`; drawn once, evaluated in every round.
         least_std: (params) -> a floor of the std, above the config's, that may fall while the model learns.
@@ -97,20 +97,15 @@ def make_mppi(
         >>> bool(jnp.all(jnp.abs(plan(None, None, jax.random.key(0)).action - 0.5) < 0.05))
         True
     """
-    if discrete:
-        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
-        proposals = categorical(config.horizon, action_size, min_prob=config.min_std, momentum=config.momentum)
-    else:
-        stds: dict[str, Any] = {"init_std": config.init_std, "min_std": config.min_std, "max_std": config.max_std}
-        proposals = gaussian(config.horizon, action_size, momentum=config.momentum, std_momentum=0.0, **stds)
+    proposals = _make_proposals(config, action_size, discrete=discrete)
     evaluate = sampling.nan_to_minus_inf(evaluate)
     guides = sampling.make_guides(config, propose)
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         guide_key, rounds_key, choice_key = jax.random.split(key, 3)
         guided = guides(params, belief, guide_key)
 
-        def iteration(carry: tuple[Any, Array, Array], key: Key):
+        def iteration(carry: tuple[State, Array, Array], key: Key):
             state, _, _ = carry
             action_key, model_key = jax.random.split(key)
             drawn = proposals.draw(state, action_key, config.num_candidates - config.policy_candidates)
@@ -141,3 +136,18 @@ def make_mppi(
         return PlanOutput(action=chosen[0], plan=chosen, warm_start=proposals.warm_start(state), info=info)
 
     return plan
+
+
+def _make_proposals(config: MPPIConfig, action_size: int, *, discrete: bool) -> Proposals:
+    if discrete:
+        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
+        return categorical(config.horizon, action_size, min_prob=config.min_std, momentum=config.momentum)
+    return gaussian(
+        config.horizon,
+        action_size,
+        init_std=config.init_std,
+        min_std=config.min_std,
+        max_std=config.max_std,
+        momentum=config.momentum,
+        std_momentum=0.0,
+    )

@@ -2,18 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from latentplan.config import Config, NonNegativeFloat, PositiveInt, UnitInterval
-from latentplan.types import Array, Key, Params, WorldModel
+from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, WorldModel
 
-Evaluate = Callable[[Params, Any, Array, Key], Array]
+Evaluate = Callable[[Params, AnyBelief, Array, Key], Array]
 """(params, belief, actions [H, N, A], key) -> returns [N]: all a planner ever knows of a model."""
-Value = Callable[[Params, Any, Key], Array]
+Value = Callable[[Params, AnyBelief, Key], Array]
 """(params, belief [N], key) -> [N]: the return that is expected after a belief."""
 
 
@@ -39,7 +38,7 @@ def model_returns(
     *,
     discount: float = 1.0,
     value: Value | None = None,
-    continues: Callable[[Params, Any], Array] | None = None,
+    continues: Callable[[Params, AnyBelief], Array] | None = None,
     horizon_of: Callable[[Params], Array] | None = None,
 ) -> Evaluate:
     """Builds a planner's objective from a world model: the expected rewards along its own prediction.
@@ -81,12 +80,12 @@ def model_returns(
     )
 
 
-def expected_reward(model: WorldModel) -> Callable[[Params, Any], Array]:
+def expected_reward(model: WorldModel) -> Callable[[Params, AnyBelief], Array]:
     """(params, belief [...]) -> [...], the mean of the predicted reward, in units of reward."""
     return lambda params, belief: model.reward(params, belief).mean[..., 0]
 
 
-def continue_probability(model: WorldModel) -> Callable[[Params, Any], Array] | None:
+def continue_probability(model: WorldModel) -> Callable[[Params, AnyBelief], Array] | None:
     """(params, belief [...]) -> [...], the predicted probability that the episode goes on; None without a prediction.
 
     Dreamer teaches it the discount as well, so there it is what later steps count.
@@ -96,12 +95,12 @@ def continue_probability(model: WorldModel) -> Callable[[Params, Any], Array] | 
 
 
 def sum_of_rewards(
-    imagine_step: Callable[..., tuple[Any, object]],
-    reward: Callable[[Params, Any], Array],
+    imagine_step: ImagineStep,
+    reward: Callable[[Params, AnyBelief], Array],
     *,
     discount: float = 1.0,
     value: Value | None = None,
-    continues: Callable[[Params, Any], Array] | None = None,
+    continues: Callable[[Params, AnyBelief], Array] | None = None,
     horizon_of: Callable[[Params], Array] | None = None,
 ) -> Evaluate:
     """sum_{h=1..H} w_h E[r | s_h] + w_{H+1} v(s_H), rolled with sampled priors; w_h = discount^(h-1) c_1 .. c_{h-1}.
@@ -126,7 +125,7 @@ def sum_of_rewards(
             "horizon_of: expected None where `continues` is given; a growing horizon knows no terminations"
         )
 
-    def evaluate(params: Params, belief: Any, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
+    def evaluate(params: Params, belief: AnyBelief, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
         horizon, candidates, _ = actions.shape
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (candidates, *x.shape)), belief)
 
@@ -167,7 +166,7 @@ def penalise_risk(evaluate: Evaluate, *, num_samples: int, penalty: float) -> Ev
         Evaluate, at `num_samples` times the cost.
     """
 
-    def penalised(params: Params, belief: Any, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
+    def penalised(params: Params, belief: AnyBelief, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
         horizon, candidates, size = actions.shape
         each = jnp.broadcast_to(actions[:, None], (horizon, num_samples, candidates, size))
         returns = evaluate(params, belief, each.reshape(horizon, -1, size), key).reshape(num_samples, candidates)
@@ -188,7 +187,9 @@ def split_over_devices(evaluate: Evaluate, sharding: jax.sharding.Sharding) -> E
         (its default).
     """
 
-    def evaluate_shares(params: Params, belief: Any, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
+    def evaluate_shares(
+        params: Params, belief: AnyBelief, actions: Float[Array, "H N A"], key: Key
+    ) -> Float[Array, "N"]:
         return evaluate(params, belief, jax.lax.with_sharding_constraint(actions, sharding), key)
 
     return evaluate_shares

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from latentplan.config import PositiveInt
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, Planner, PlanOutput, WarmStart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def make_policy_planner(
             "planner: 'policy' acts with the agent's policy, and this agent has none; use cem, icem or mppi"
         )
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Any = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: WarmStart = None) -> PlanOutput:
         del warm_start  # nothing is kept
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
@@ -67,8 +66,8 @@ def make_policy_planner(
 
 
 def propose_by(
-    policy: Callable[[Params, Any, Key], Array],
-    imagine_step: Callable[..., tuple[Any, object]],
+    policy: Callable[[Params, AnyBelief, Key], Array],
+    imagine_step: ImagineStep,
     horizon: int,
 ) -> Propose:
     """The sequences that a policy takes when it acts in the model.
@@ -79,13 +78,13 @@ def propose_by(
         horizon: H.
 
     Returns:
-        Propose: (params, belief, key, num) -> [H, num, A], for one belief.
+        Propose: (params, belief, key, N) -> [H, N, A], for one belief.
     """
 
-    def propose(params: Params, belief: Any, key: Key, num: int) -> Array:
+    def propose(params: Params, belief: AnyBelief, key: Key, num: int) -> Array:
         start = jax.tree.map(lambda x: jnp.broadcast_to(x, (num, *x.shape)), belief)
 
-        def step(belief: Any, key: Key):
+        def step(belief: AnyBelief, key: Key):
             policy_key, model_key = jax.random.split(key)
             action = policy(params, belief, policy_key)
             return imagine_step(params, belief, action, model_key)[0], action

@@ -9,25 +9,29 @@ import numpy as np
 
 from latentplan.types import Array, Key
 
+GaussianState = tuple[Array, Array]
+"""Mean and standard deviation, [H, A] each."""
+State = Any  # what a family of distributions is described by: a pytree of arrays
+
 
 class Proposals(NamedTuple):
     """A family of distributions over action sequences [H, A], as pure functions of its state.
 
     Attributes:
         start: (warm_start [H, A] or None) -> state; a warm start is moved on by one decision.
-        draw: (state, key, num) -> actions [H, num, A].
+        draw: (state, key, N) -> actions [H, N, A].
         refit: (state, actions [H, K, A], weights [K] that sum to 1) -> state.
         plan: (state) -> [H, A], the sequence it stands for.
         warm_start: (state) -> [H, A], what `start` takes at the next decision.
         spread: (state) -> scalar: mean std, or for categoricals the mean probability of not doing as planned.
     """
 
-    start: Callable[..., Any]
-    draw: Callable[..., Array]
-    refit: Callable[..., Any]
-    plan: Callable[..., Array]
-    warm_start: Callable[..., Array]
-    spread: Callable[..., Array]
+    start: Callable[[Array | None], State]
+    draw: Callable[[State, Key, int], Array]
+    refit: Callable[[State, Array, Array], State]
+    plan: Callable[[State], Array]
+    warm_start: Callable[[State], Array]
+    spread: Callable[[State], Array]
 
 
 def gaussian(
@@ -60,18 +64,18 @@ def gaussian(
     shape = (horizon, action_size)
     filter_matrix = jnp.asarray(coloured_filter(horizon, noise_beta), jnp.float32) if noise_beta else None
 
-    def start(warm_start: Array | None) -> tuple[Array, Array]:
+    def start(warm_start: Array | None) -> GaussianState:
         mean = jnp.zeros(shape) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
         return mean, jnp.full(shape, init_std)
 
-    def draw(state: tuple[Array, Array], key: Key, num: int) -> Array:
+    def draw(state: GaussianState, key: Key, num: int) -> Array:
         mean, std = state
         noise = jax.random.normal(key, (horizon, num, action_size))
         if filter_matrix is not None:
             noise = jnp.einsum("ht,tna->hna", filter_matrix, noise)
         return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
 
-    def refit(state: tuple[Array, Array], actions: Array, weights: Array) -> tuple[Array, Array]:
+    def refit(state: GaussianState, actions: Array, weights: Array) -> GaussianState:
         mean = jnp.einsum("k,hka->ha", weights, actions)
         var = jnp.einsum("k,hka->ha", weights, (actions - mean[:, None]) ** 2)
         std = jnp.sqrt(var + min_std**2) if max_std is None else jnp.clip(jnp.sqrt(var), min_std, max_std)

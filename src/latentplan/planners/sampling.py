@@ -6,23 +6,23 @@ from typing import Any
 import jax.numpy as jnp
 
 from latentplan.planners.objectives import Evaluate
-from latentplan.types import Array, Key, Params
+from latentplan.types import AnyBelief, Array, Key, Params
 
-Propose = Callable[[Params, Any, Key, int], Array]
-"""(params, belief, key, num) -> actions [H, num, A]: sequences that a policy would take; see `policy`."""
+Propose = Callable[[Params, AnyBelief, Key, int], Array]
+"""(params, belief, key, N) -> actions [H, N, A]: sequences that a policy would take; see `policy`."""
 
 
 def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
     """Returns of NaN become -inf: `top_k` would take NaN for the best."""
 
-    def evaluated(params: Params, belief: Any, actions: Array, key: Key) -> Array:
+    def evaluated(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
         returns = evaluate(params, belief, actions, key)
         return jnp.where(jnp.isnan(returns), -jnp.inf, returns)
 
     return evaluated
 
 
-def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, Any, Key], list[Array]]:
+def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, AnyBelief, Key], list[Array]]:
     """The candidates that a policy contributes to every round.
 
     Args:
@@ -30,7 +30,7 @@ def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, Any, 
         propose: the policy's sequences.
 
     Returns:
-        (params, belief, key) -> a list of no or one [H, num, A], to be concatenated with others.
+        (params, belief, key) -> a list of no or one [H, N, A], to be concatenated with others.
 
     Raises:
         ConfigError: guides are asked for and there is no policy.

@@ -1,7 +1,6 @@
 """Random shooting: the best of many random action sequences."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
 from latentplan.planners.proposals import shift
 from latentplan.planners.sampling import Propose
-from latentplan.types import Array, Key, Params, Planner, PlanOutput
+from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +21,7 @@ class ShootingConfig(PlannerConfig):
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
     num_candidates: PositiveInt = 10_000
-    """J, action sequences."""
+    """N, action sequences."""
     policy_candidates: NonNegativeInt = 0
     """How many of the candidates the agent's policy proposes, where it has one."""
     warm_start: bool = False
@@ -51,7 +50,7 @@ def make_shooting(
     Args:
         config: sizes.
         action_size: A.
-        evaluate: (params, belief, actions [H, J, A], key) -> returns [J]; see `objectives`.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
         propose: a policy's sequences, for `policy_candidates`.
 
@@ -72,7 +71,7 @@ def make_shooting(
     guides = sampling.make_guides(config, propose)
     shape = (config.horizon, config.num_candidates - config.policy_candidates + 1)
 
-    def plan(params: Params, belief: Any, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         action_key, guide_key, model_key = jax.random.split(key, 3)
         if discrete:
             choices = jax.random.randint(action_key, shape, 0, action_size)

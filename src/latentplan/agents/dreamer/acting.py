@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 import jax.numpy as jnp
 
@@ -17,9 +17,11 @@ from latentplan.nets.network import Network
 from latentplan.planners import PlannerConfig, make_planner
 from latentplan.planners.objectives import Evaluate, continue_probability, expected_reward, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Metrics, Params, Planner, TrainState, WorldModel
 
-PICKS: dict[str, Callable[[Any, Key], Array]] = {
+Pick = Callable[[distributions.Distribution, Key], Array]
+"""(distribution over actions [..., A], key) -> action [..., A]."""
+PICKS: dict[str, Pick] = {
     "mode": lambda distribution, key: distributions.mode(distribution),
     "sample": distributions.sample,
 }
@@ -82,7 +84,7 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
 def make_dreamer(
     *,
     init: Callable[[Key], TrainState],
-    update: Callable[..., tuple[TrainState, dict[str, Array]]],
+    update: Callable[..., tuple[TrainState, Metrics]],
     model: WorldModel,
     actor: Network,
     objective: Evaluate,
@@ -107,13 +109,13 @@ def make_dreamer(
         Agent.
     """
 
-    def policy(pick: Callable[[Any, Key], Array]) -> Callable[[Params, Belief, Key], Array]:
+    def policy(pick: Pick) -> Callable[[Params, Belief, Key], Array]:
         def act(params: Params, belief: Belief, key: Key) -> Array:
             return jnp.clip(pick(actor.apply(params["actor"], feature(belief)), key), -1.0, 1.0)
 
         return act
 
-    def build(config: PlannerConfig, pick: Callable[[Any, Key], Array]) -> Planner:
+    def build(config: PlannerConfig, pick: Pick) -> Planner:
         propose = propose_by(policy(pick), model.imagine_step, config.horizon)
         return make_planner(config, spec.action_size, objective, discrete=spec.discrete, propose=propose)
 

@@ -15,7 +15,9 @@ from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.models.heads import make_scalar_head
 from latentplan.models.world_model import WorldModelConfig, feature, make_world_model
 from latentplan.nets.network import Network, Style
-from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
+from latentplan.types import Array, Belief, EnvSpec, Key, Metrics, Params, WorldModel
+
+Part = Any  # parameters, an optimiser, its state, a gradient or a loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,7 @@ class CriticBatch(NamedTuple):
     weight: Array
 
 
-ActorLoss = Callable[[Params, Params, Params, Belief, Array, Key], tuple[Array, tuple[dict[str, Array], CriticBatch]]]
+ActorLoss = Callable[[Params, Params, Params, Belief, Array, Key], tuple[Array, tuple[Metrics, CriticBatch]]]
 """(actor_params, model_params, critic_params, starts [B, ...], is_terminal [B], key) -> (loss, (metrics,
 CriticBatch))."""
 
@@ -85,9 +87,9 @@ def make_critic_loss(critic: Network) -> Callable[[Params, CriticBatch], Array]:
 class Trainables(NamedTuple):
     """One each for the three that learn apart in Dreamer V1 and V2: parameters, optimisers, their states, gradients."""
 
-    model: Any
-    actor: Any
-    critic: Any
+    model: Part
+    actor: Part
+    critic: Part
 
 
 def init_params(model: WorldModel, actor: Network, critic: Network, key: Key) -> Params:

@@ -35,7 +35,7 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
 from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Sample, TrainState, WorldModel
+from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         params = init_params(model, actor, critic, key)
         return TrainState(params, init_states(optimizers, params), jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         model_key, behaviour_key = jax.random.split(key)
         params = split(state.params)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
@@ -139,7 +139,7 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
 
     def actor_loss(
         actor_params: Params, params: Params, critic_params: Params, starts: Belief, is_terminal: Array, key: Key
-    ) -> tuple[Array, tuple[dict[str, Array], CriticBatch]]:
+    ) -> tuple[Array, tuple[Metrics, CriticBatch]]:
         imagined = imagine(params, actor_params, starts, key)
         reward, discount = imagined.reward[1:], imagined.discount[1:]
         value = critic.apply(critic_params, imagined.features[1:]).mean[..., 0]

@@ -49,7 +49,7 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.nets.network import Network
 from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Params, Sample, TrainState, WorldModel
+from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         learning = LearnerState(init_states(optimizers, params), jax.tree.map(jnp.copy, params["critic"]))
         return TrainState(params, learning, jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         model_key, behaviour_key = jax.random.split(key)
         params, (states, target) = split(state.params), state.opt_state
         target = optax.periodic_update(params.critic, target, state.updates, config.target_every)
@@ -185,7 +185,7 @@ def make_actor_loss(
 
     def actor_loss(
         actor_params: Params, params: Params, critic_params: Params, starts: Belief, is_terminal: Array, key: Key
-    ) -> tuple[Array, tuple[dict[str, Array], CriticBatch]]:
+    ) -> tuple[Array, tuple[Metrics, CriticBatch]]:
         imagined = imagine(params, actor_params, starts, key)
         value = critic.apply(critic_params, imagined.features).mean[..., 0]
         first = config.behaviour.discount * (1.0 - is_terminal)  # known, where it is predicted later on

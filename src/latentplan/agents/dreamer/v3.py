@@ -39,7 +39,7 @@ from latentplan.models.world_model import WorldModelConfig, feature
 from latentplan.nets.network import Network, Style
 from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Sample, TrainState, WorldModel
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
 NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # throughout
 
@@ -147,12 +147,12 @@ class LearnerState(NamedTuple):
         returns: their range.
     """
 
-    optimizer: Any
+    optimizer: optax.OptState
     slow_critic: Params
     returns: Range
 
 
-Loss = Callable[[Params, Params, Range, Batch, Key], tuple[Array, tuple[dict[str, Array], Range]]]
+Loss = Callable[[Params, Params, Range, Batch, Key], tuple[Array, tuple[Metrics, Range]]]
 """(params, slow_critic, range of returns, batch [T, B], key) -> (loss, (metrics, the new range of returns))."""
 CriticError = Callable[[Params, Params, Array, Array], Array]
 """(critic's params, slow critic's params, features [..., F], target [...]) -> error per step [...], in nats."""
@@ -190,7 +190,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         zeros = Range(jnp.float32(0.0), jnp.float32(0.0))
         return TrainState(params, LearnerState(optimizer.init(params), slow, zeros), jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         learning: LearnerState = state.opt_state
         (total, (metrics, returns)), gradients = jax.value_and_grad(loss, has_aux=True)(
             state.params, learning.slow_critic, learning.returns, sample.batch, key
@@ -248,7 +248,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
     def loss(
         params: Params, slow_critic: Params, returns: Range, batch: Batch, key: Key
-    ) -> tuple[Array, tuple[dict[str, Array], Range]]:
+    ) -> tuple[Array, tuple[Metrics, Range]]:
         model_key, imagine_key = jax.random.split(key)
         total, (metrics, beliefs) = model_loss(params, batch, model_key)
 

@@ -13,12 +13,12 @@ from latentplan.config import Config, NonNegativeFloat, OneOf
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.rollout import filter_windows
 from latentplan.models.world_model import WorldModelConfig
-from latentplan.types import Array, Batch, Belief, Key, Params, WorldModel
+from latentplan.types import Array, Batch, Belief, Key, Metrics, Params, WorldModel
 
 REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
 """What rewards are put through before they are learned."""
 
-WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[dict[str, Array], Belief]]]
+WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[Metrics, Belief]]]
 """(params, batch [T, B], key) -> (loss in nats per step, (metrics, beliefs [T, B, ...]))."""
 
 
@@ -69,9 +69,10 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
         WorldLoss.
     """
 
-    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, tuple[dict[str, Array], Belief]]:
+    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Belief]]:
         pixel_key, filter_key = jax.random.split(key)
         seen = filter_windows(model, params, batch, pixel_key, filter_key)
+        assert model.decode is not None, "Dreamer learns by decoding observations"
         reward = REWARDS[losses.rewards](batch.reward)
         metrics = {
             "observation_nll": -jnp.mean(distributions.log_prob(model.decode(params, seen.beliefs), seen.observation)),

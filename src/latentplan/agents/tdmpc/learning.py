@@ -1,7 +1,7 @@
 """What TD-MPC and TD-MPC2 learn by: windows of replay as transitions, latent rollouts, a step of model and policy."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,10 @@ import optax
 from latentplan.losses.td import check_length, in_one_episode
 from latentplan.models.decoder_free import DecoderFreeModel
 from latentplan.transforms import random_shift
-from latentplan.types import Array, Batch, Key, Params, WorldModel
+from latentplan.types import Array, Batch, Key, Metrics, Params, WorldModel
+
+Part = Any  # parameters, an optimiser, its state, a gradient or a loss
+Extra = TypeVar("Extra")
 
 
 class Window(NamedTuple):
@@ -82,7 +85,7 @@ def prepend_valid(valid: Array) -> Array:
     return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
-def weighted_sum(scales: Any, terms: dict[str, Array]) -> tuple[Array, dict[str, Array]]:
+def weighted_sum(scales: object, terms: dict[str, Array]) -> tuple[Array, Metrics]:
     """A loss of several terms.
 
     Args:
@@ -99,8 +102,8 @@ def weighted_sum(scales: Any, terms: dict[str, Array]) -> tuple[Array, dict[str,
 class ModelAndPolicy(NamedTuple):
     """One each for the two that learn apart: parameters, optimisers, or their states."""
 
-    model: Any
-    policy: Any
+    model: Part
+    policy: Part
 
 
 def split(params: Params) -> ModelAndPolicy:
@@ -113,9 +116,9 @@ def learn(
     optimizers: ModelAndPolicy,
     states: ModelAndPolicy,
     params: ModelAndPolicy,
-    model_loss: Callable[[Params], tuple[Array, tuple[dict[str, Array], Array, Array]]],
-    policy_loss: Callable[[Params, Params, Array, Array], tuple[Array, Any]],
-) -> tuple[ModelAndPolicy, ModelAndPolicy, dict[str, Array], Any]:
+    model_loss: Callable[[Params], tuple[Array, tuple[Metrics, Array, Array]]],
+    policy_loss: Callable[[Params, Params, Array, Array], tuple[Array, Extra]],
+) -> tuple[ModelAndPolicy, ModelAndPolicy, Metrics, Extra]:
     """One step of the model, then one of the policy along the latent states that the model has rolled.
 
     Args:

@@ -34,7 +34,7 @@ from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, EnvSpec, Key, Params, Planner, PlanOutput, Sample, TrainState
+from latentplan.types import Agent, Array, EnvSpec, Key, Metrics, Params, Planner, PlanOutput, Sample, TrainState
 
 _LARGEST = 1e4  # a step's error counts for at most so much
 _LEAST_PRIORITY = 1e-6
@@ -132,8 +132,8 @@ class LearnerState(NamedTuple):
         target: the target encoder's and Q-functions' parameters.
     """
 
-    model: Any
-    policy: Any
+    model: optax.OptState
+    policy: optax.OptState
     target: Params
 
 
@@ -167,7 +167,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         learning = LearnerState(optimizer.init(networks), optimizer.init(policy), target)
         return TrainState(params | {"progress": jnp.float32(0.0)}, learning, jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         model_key, policy_key = jax.random.split(key)
         before, learning = split(state.params), state.opt_state
         params, states, metrics, _ = learn(

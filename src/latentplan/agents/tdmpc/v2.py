@@ -1,7 +1,7 @@
 """TD-MPC2: plan with MPPI and a value function in a latent space without decoder (Hansen, Su and Wang 2024)."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ from latentplan.planners import AnyPlanner, PlannerConfig, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import Evaluate, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Planner, Sample, TrainState
+from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Planner, Sample, TrainState
 
 MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
 
@@ -121,8 +121,8 @@ class LearnerState(NamedTuple):
         scale: of values in the policy's loss, a scalar.
     """
 
-    model: Any
-    policy: Any
+    model: optax.OptState
+    policy: optax.OptState
     target_q: Params
     scale: Array
 
@@ -155,7 +155,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         learning = LearnerState(*states, jax.tree.map(jnp.copy, params["q"]), jnp.float32(1.0))
         return TrainState(params, learning, jnp.int32(0))
 
-    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, dict[str, Array]]:
+    def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         model_key, policy_key = jax.random.split(key)
         before, learning = split(state.params), state.opt_state
         params, states, metrics, (more, scale) = learn(
@@ -226,12 +226,9 @@ def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
         action, _ = _sample(model, params, belief.now, action_key)
         return jnp.mean(model.scalar.mean(model.q(sample_two_members(params["q"], q_key), belief.now, action)), 0)
 
-    def continues(params: Params, belief: Latent) -> Array:
-        return (model.world.terminal(params, belief) <= 0).astype(jnp.float32)
-
-    return model_returns(
-        model.world, discount=discount, value=value, continues=continues if model.world.terminal else None
-    )
+    terminal = model.world.terminal
+    continues = terminal and (lambda params, belief: (terminal(params, belief) <= 0).astype(jnp.float32))
+    return model_returns(model.world, discount=discount, value=value, continues=continues)
 
 
 def make_optimizers(config: TDMPC2OptimizerConfig) -> ModelAndPolicy:
