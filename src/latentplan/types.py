@@ -1,4 +1,4 @@
-"""Records that cross rooms: arrays travel in them, functions are bundled in them.
+"""Records and protocols that the packages share: arrays travel in records, functions are bundled in them.
 
 Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S stoch, E embed.
 `[...]` stands for any leading batch shape.
@@ -234,7 +234,7 @@ class Planner(Protocol):
 
 
 class TrainState(NamedTuple):
-    """What learning changes.
+    """Training state: all that an update changes.
 
     Attributes:
         params: the model's parameters.

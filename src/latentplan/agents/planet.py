@@ -45,7 +45,7 @@ Loss = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig(Config):
-    """What the model minimises. Defaults: PlaNet (arXiv 1811.04551v5, appendix A), overshooting off."""
+    """Weights of the world model's loss. Defaults: PlaNet (arXiv 1811.04551v5, appendix A), overshooting off."""
 
     reward_scale: NonNegativeFloat = 10.0
     """Weight of the reward's log-likelihood."""
@@ -100,18 +100,18 @@ class OptimizerConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class PlaNetConfig(AgentConfig):
-    """Everything the agent is built from."""
+    """Settings of PlaNet."""
 
     model: WorldModelConfig = field(default_factory=WorldModelConfig)
     """The world model."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """What the model minimises."""
+    """Weights of the world model's loss."""
     planner: AnyPlanner = field(default_factory=CEMConfig)
     """The planner that acts."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    """What a plan is worth."""
+    """The planner's objective."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    """How the model learns."""
+    """Optimiser settings."""
     action_noise: NonNegativeFloat = 0.3
     """Standard deviation of the exploration noise, in action units; none at evaluation. Discrete actions: the share of
     random ones."""

@@ -57,7 +57,7 @@ def in_one_episode(is_first: Bool[Array, "T *batch"]) -> Bool[Array, "H *batch"]
 
 
 def check_length(records: int) -> None:
-    """Refuses windows that hold no transition.
+    """Raises if windows hold no transition.
 
     Raises:
         ValueError: there are less than two records.

@@ -17,7 +17,7 @@ from latentplan.types import Array, EnvSpec, Params
 
 @dataclass(frozen=True, kw_only=True)
 class ActorConfig(Config):
-    """What acts. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
+    """The actor network. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
 
     kind: Annotated[str, OneOf(lambda: _SHAPES)] = "tanh_normal"
     """Of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1, 1] (V3).

@@ -1,4 +1,4 @@
-"""What the three latent dynamics share: their record, their sizes, and how an episode's start wipes history."""
+"""What the three latent dynamics share: their record, their sizes, and the reset at an episode's start."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class DynamicsConfig(Config):
     norm: Norm = "none"
     """What normalises features before each activation. Dreamer V3 has rms."""
     weights: Weights = "glorot"
-    """How weights start: Glorot-uniform, or normal, truncated, by fan-in, as Dreamer V3's."""
+    """Weight initialisation: Glorot-uniform, or normal, truncated, by fan-in, as Dreamer V3's."""
     cell: Literal["gru", "normed", "block"] = "gru"
     """The rssm's recurrent cell: gru; normed, Dreamer V2's with a LayerNorm; block, Dreamer V3's block-diagonal one."""
     blocks: PositiveInt = 8

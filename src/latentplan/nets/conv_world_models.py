@@ -65,7 +65,7 @@ def embed_size(image_size: int, depth: int) -> int:
 
 
 def check_image_shape(shape: tuple[int, ...]) -> None:
-    """Refuses images that these convolutions do not fit.
+    """Raises if these convolutions do not fit the images.
 
     Args:
         shape: (height, width, channels).

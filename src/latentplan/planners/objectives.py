@@ -18,7 +18,7 @@ Value = Callable[[Params, AnyBelief, Key], Array]
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig(Config):
-    """What a plan is worth. Defaults: PlaNet, the expected sum of rewards."""
+    """The planner's objective. Defaults: PlaNet, the expected sum of rewards."""
 
     discount: UnitInterval = 1.0
     """Per decision."""

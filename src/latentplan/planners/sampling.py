@@ -44,7 +44,7 @@ def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, AnyBe
 
 
 def check_elites(config: Any) -> None:
-    """Refuses more elites than candidates.
+    """Raises if there are more elites than candidates.
 
     Args:
         config: a planner's, with `num_elites` and `num_candidates`.
@@ -58,7 +58,7 @@ def check_elites(config: Any) -> None:
 
 
 def check_policy_candidates(config: Any) -> None:
-    """Refuses as many policy candidates as candidates, or more.
+    """Raises if all candidates, or more, would be the policy's.
 
     Args:
         config: a planner's, with `policy_candidates` and `num_candidates`.

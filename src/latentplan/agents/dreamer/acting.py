@@ -34,7 +34,7 @@ class ActingConfig(Protocol):
 
     @property
     def planner(self) -> PlannerConfig:
-        """What acts."""
+        """What chooses actions."""
 
     @property
     def action_noise(self) -> float:
@@ -46,11 +46,11 @@ class ActingConfig(Protocol):
 
     @property
     def loss(self) -> ModelLossConfig:
-        """What the model minimises."""
+        """Weights of the world model's loss."""
 
     @property
     def behaviour(self) -> BehaviourConfig:
-        """What actor and critic learn from."""
+        """Imagination and returns, which actor and critic learn from."""
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
@@ -121,10 +121,10 @@ def make_dreamer(
 
     planner = config.planner
     if isinstance(planner, PolicyConfig):
-        acting = build(planner, PICKS[config.eval_action])
-        collecting = build(replace(planner, horizon=1), distributions.sample)
+        eval_planner = build(planner, PICKS[config.eval_action])
+        explore_planner = build(replace(planner, horizon=1), distributions.sample)
     else:
-        acting = collecting = build(planner, distributions.sample)
+        eval_planner = explore_planner = build(planner, distributions.sample)
 
     subject = Subject(
         model, config.behaviour.horizon, policy(distributions.sample), reward_target=REWARDS[config.loss.rewards]
@@ -132,10 +132,10 @@ def make_dreamer(
     explore = random_choices(config.action_noise) if spec.discrete else gaussian_noise(config.action_noise)
     return Agent(
         init=init,
-        initial=make_initial(init, model, acting, spec.action_size),
-        act=make_act(model, acting, explore, collecting=collecting),
+        initial=make_initial(init, model, eval_planner, spec.action_size),
+        act=make_act(model, eval_planner, explore, collecting=explore_planner),
         updates={"joint": update},
         diagnostics=make_diagnostics(subject),
         model=model,
-        planner=acting,
+        planner=eval_planner,
     )

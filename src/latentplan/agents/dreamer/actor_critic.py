@@ -22,7 +22,7 @@ Part = Any  # parameters, an optimiser, its state, a gradient or a loss
 
 @dataclass(frozen=True, kw_only=True)
 class CriticConfig(Config):
-    """What values are predicted by, in Dreamer V1 and V2. Defaults: Dreamer V1 (appendix A)."""
+    """The critic network of Dreamer V1 and V2. Defaults: Dreamer V1 (appendix A)."""
 
     hidden: PositiveInt = 400
     """Units per hidden layer."""

@@ -21,7 +21,7 @@ Steps = TypeVar("Steps")  # a pytree of arrays [T, B, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourConfig(Config):
-    """What actor and critic learn from. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
+    """Imagination and returns that actor and critic learn from. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
 
     horizon: Annotated[int, Bound(ge=2)] = 15
     """H, decisions that are imagined."""
@@ -36,7 +36,7 @@ class BehaviourConfig(Config):
 
 
 def check_entropy(actor: ActorConfig) -> None:
-    """Refuses an actor whose entropy is not known.
+    """Raises if the actor's entropy has no closed form.
 
     Raises:
         ConfigError: naming the setting.

@@ -40,7 +40,7 @@ from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Metrics, Params
 
 @dataclass(frozen=True, kw_only=True)
 class DreamerV1Config(AgentConfig):
-    """Everything the agent is built from."""
+    """Settings of Dreamer V1."""
 
     model: WorldModelConfig = field(
         default_factory=lambda: WorldModelConfig(
@@ -49,17 +49,17 @@ class DreamerV1Config(AgentConfig):
     )
     """The world model."""
     loss: ModelLossConfig = field(default_factory=ModelLossConfig)
-    """What the model minimises."""
+    """Weights of the world model's loss."""
     actor: ActorConfig = field(default_factory=ActorConfig)
-    """What acts."""
+    """The actor network."""
     critic: CriticConfig = field(default_factory=CriticConfig)
-    """What values are predicted by."""
+    """The critic network."""
     behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
-    """What actor and critic learn from."""
+    """Imagination and returns, which actor and critic learn from."""
     optimizer: AdamsConfig = field(default_factory=AdamsConfig)
-    """How everything learns."""
+    """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
     action_noise: NonNegativeFloat = 0.3
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "mode"

@@ -54,7 +54,7 @@ from latentplan.types import Agent, Array, Belief, EnvSpec, Key, Metrics, Params
 
 @dataclass(frozen=True, kw_only=True)
 class DreamerV2Config(AgentConfig):
-    """Everything the agent is built from. Defaults: the control suite (`configs.yaml`, dmc_vision)."""
+    """Settings of Dreamer V2. Defaults: the control suite (`configs.yaml`, dmc_vision)."""
 
     model: WorldModelConfig = field(
         default_factory=lambda: WorldModelConfig(
@@ -69,13 +69,13 @@ class DreamerV2Config(AgentConfig):
             terminal_scale=1.0, dynamics_scale=0.8, representation_scale=0.2, free_nats=1.0
         )
     )
-    """What the model minimises."""
+    """Weights of the world model's loss."""
     actor: ActorConfig = field(default_factory=lambda: ActorConfig(kind="truncated_normal", min_std=0.1))
-    """What acts."""
+    """The actor network."""
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(layers=4))
-    """What values are predicted by."""
+    """The critic network."""
     behaviour: BehaviourConfig = field(default_factory=lambda: BehaviourConfig(entropy_scale=1e-4))
-    """What actor and critic learn from."""
+    """Imagination and returns, which actor and critic learn from."""
     actor_gradient: Literal["auto", "dynamics", "reinforce", "both"] = "auto"
     """How the actor learns: through the model's steps, by REINFORCE, or a mix. auto: reinforce for discrete actions."""
     dynamics_share: UnitInterval = 0.1
@@ -83,9 +83,9 @@ class DreamerV2Config(AgentConfig):
     target_every: PositiveInt = 100
     """Updates between copies of the critic to its target."""
     optimizer: AdamsConfig = field(default_factory=lambda: AdamsConfig(model_rate=3e-4, eps=1e-5, weight_decay=1e-6))
-    """How everything learns."""
+    """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
     action_noise: NonNegativeFloat = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "mode"
@@ -98,7 +98,7 @@ class DreamerV2Config(AgentConfig):
 
 
 class LearnerState(NamedTuple):
-    """What learning keeps beside the parameters.
+    """Training state beside the parameters.
 
     Attributes:
         optimizers: their states.

@@ -46,14 +46,14 @@ NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "tru
 
 @dataclass(frozen=True, kw_only=True)
 class CriticV3Config(Config):
-    """What values are predicted by, and how they are learned. Defaults: Dreamer V3 (`configs.yaml`)."""
+    """The critic network and its loss. Defaults: Dreamer V3 (`configs.yaml`)."""
 
     hidden: PositiveInt = 1024
     """Units per hidden layer."""
     layers: NonNegativeInt = 3
     """Hidden layers."""
     slow_rate: Rate = 0.02
-    """Share of the way that the slow critic goes per update."""
+    """Polyak rate of the slow critic."""
     slow_scale: NonNegativeFloat = 1.0
     """Weight of the slow critic's prediction as a second target."""
     replay_scale: NonNegativeFloat = 0.3
@@ -96,7 +96,7 @@ def model_config(**sizes: Any) -> WorldModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DreamerV3Config(AgentConfig):
-    """Everything the agent is built from. Defaults: 200M parameters, Nature 2025."""
+    """Settings of Dreamer V3. Defaults: 200M parameters, Nature 2025."""
 
     model: WorldModelConfig = field(default_factory=model_config)
     """The world model."""
@@ -105,28 +105,28 @@ class DreamerV3Config(AgentConfig):
             terminal_scale=1.0, dynamics_scale=1.0, representation_scale=0.1, free_nats=1.0, free_nats_averaged=False
         )
     )
-    """What the model minimises."""
+    """Weights of the world model's loss."""
     actor: ActorConfig = field(
         default_factory=lambda: ActorConfig(
             kind="normal", hidden=1024, layers=3, output_scale=0.01, min_std=0.1, unimix=0.01, **NETWORKS
         )
     )
-    """What acts."""
+    """The actor network."""
     critic: CriticV3Config = field(default_factory=CriticV3Config)
-    """What values are predicted by."""
+    """The critic network."""
     behaviour: BehaviourConfig = field(
         default_factory=lambda: BehaviourConfig(discount=1 - 1 / 333, entropy_scale=3e-4)
     )
-    """What actor and critic learn from."""
+    """Imagination and returns, which actor and critic learn from."""
     actor_gradient: Literal["reinforce", "dynamics", "auto"] = "reinforce"
     """How the actor learns: by REINFORCE, through the model's steps, or auto: the latter for continuous actions, as in
     the code of arXiv v1, whose optimiser is Adam."""
     return_rate: Rate = 0.01
-    """Share of the way that the range of returns goes per update."""
+    """Rate of the moving average of the returns' range."""
     optimizer: LaPropConfig = field(default_factory=LaPropConfig)
-    """How everything learns."""
+    """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What acts: the actor (policy), or a planner over the model, with the critic at a plan's end."""
+    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
     action_noise: NonNegativeFloat = 0.0
     """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
     eval_action: EvalAction = "sample"
@@ -139,7 +139,7 @@ class DreamerV3Config(AgentConfig):
 
 
 class LearnerState(NamedTuple):
-    """What learning keeps beside the parameters.
+    """Training state beside the parameters.
 
     Attributes:
         optimizer: its state.

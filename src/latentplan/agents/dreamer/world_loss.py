@@ -24,7 +24,7 @@ WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[Metrics, Belief]]]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLossConfig(Config):
-    """What the world model minimises. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer)."""
+    """Weights of the world model's loss. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer)."""
 
     reward_scale: NonNegativeFloat = 1.0
     """Weight of the reward's log-likelihood."""
@@ -36,7 +36,7 @@ class ModelLossConfig(Config):
     """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. 1 and 1 have the plain
     KL's gradient, and count it twice in the loss."""
     free_nats: NonNegativeFloat = 3.0
-    """Of each of the two, what costs nothing, in nats. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
+    """Free nats per KL term. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
     """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
     rewards: Annotated[str, OneOf(REWARDS)] = "raw"
@@ -44,7 +44,7 @@ class ModelLossConfig(Config):
 
 
 def check_model(model: WorldModelConfig) -> None:
-    """Refuses a model whose prior nothing would teach.
+    """Raises if the prior would get no gradient.
 
     Raises:
         ConfigError: naming the setting.

@@ -43,7 +43,7 @@ _CUT = 0.3  # the policy's noise is cut off there, in action units
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPCLossConfig(Config):
-    """What is minimised. Defaults: TD-MPC (arXiv 2203.04955, table 5, and its cfgs/default.yaml).
+    """Weights of the losses. Defaults: TD-MPC (arXiv 2203.04955, table 5, and its cfgs/default.yaml).
 
     The rollout's length is the replay's window less one decision: 5 with `replay.batch_length` 6.
     """
@@ -73,14 +73,14 @@ class TDMPCOptimizerConfig(Config):
     clip_norm: ClipNorm = 10.0
     """Largest global norm of each gradient."""
     target_rate: Rate = 0.01
-    """Share of the way that the target model goes."""
+    """Polyak rate of the target model."""
     target_every: PositiveInt = 2
     """Updates between the target's steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(Config):
-    """What changes while the agent learns, linearly. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
+    """Linear schedules of planning horizon and standard deviation. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
 
     updates: PositiveInt = 25_000
     """Updates until the last values hold; TD-MPC counts decisions, of which each has one update."""
@@ -92,7 +92,7 @@ class ScheduleConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPCConfig(AgentConfig):
-    """Everything the agent is built from."""
+    """Settings of TD-MPC."""
 
     model: DecoderFreeConfig = field(
         default_factory=lambda: DecoderFreeConfig(
@@ -101,7 +101,7 @@ class TDMPCConfig(AgentConfig):
     )
     """The latent model, with values and policy; of the policy only the mean is used."""
     loss: TDMPCLossConfig = field(default_factory=TDMPCLossConfig)
-    """What is minimised."""
+    """Weights of the losses."""
     planner: AnyPlanner = field(
         default_factory=lambda: MPPIConfig(
             horizon=5, num_candidates=537, policy_candidates=25, momentum=0.1
@@ -109,9 +109,9 @@ class TDMPCConfig(AgentConfig):
     )
     """The planner that acts."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    """What changes while the agent learns."""
+    """Linear schedules of the planning horizon and its standard deviation."""
     optimizer: TDMPCOptimizerConfig = field(default_factory=TDMPCOptimizerConfig)
-    """How everything learns."""
+    """Optimiser settings."""
     policy_std: NonNegativeFloat = 0.05
     """Standard deviation of the policy's noise, in action units."""
     action_noise: NonNegativeFloat = 0.3
@@ -124,7 +124,7 @@ class TDMPCConfig(AgentConfig):
 
 
 class LearnerState(NamedTuple):
-    """What learning keeps beside the parameters.
+    """Training state beside the parameters.
 
     Attributes:
         model: state of the model's optimiser.

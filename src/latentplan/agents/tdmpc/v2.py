@@ -43,7 +43,7 @@ MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPC2LossConfig(Config):
-    """What is minimised. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml).
+    """Weights of the losses. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml).
 
     The rollout's length is the replay's window less one decision: 3 with `replay.batch_length` 4.
     """
@@ -92,27 +92,27 @@ class TDMPC2OptimizerConfig(Config):
     clip_norm: ClipNorm = 20.0
     """Largest global norm of each gradient."""
     target_rate: Rate = 0.01
-    """Share of the way that the target Q-functions and the scale of values go per update."""
+    """Polyak rate of the target Q-functions, and rate of the moving scale of values."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPC2Config(AgentConfig):
-    """Everything the agent is built from."""
+    """Settings of TD-MPC2."""
 
     model: DecoderFreeConfig = field(default_factory=DecoderFreeConfig)
     """The latent model, with values and policy."""
     loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
-    """What is minimised."""
+    """Weights of the losses."""
     planner: AnyPlanner = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
     """The planner that acts."""
     optimizer: TDMPC2OptimizerConfig = field(default_factory=TDMPC2OptimizerConfig)
-    """How everything learns."""
+    """Optimiser settings."""
     action_noise: NonNegativeFloat = 0.3
     """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
 
 
 class LearnerState(NamedTuple):
-    """What learning keeps beside the parameters.
+    """Training state beside the parameters.
 
     Attributes:
         model: state of the model's optimiser.
