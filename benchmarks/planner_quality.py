@@ -19,12 +19,10 @@ import known_models
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
-from latentplan.cli.runs import read_config
 from latentplan.driver.compilation import compiled, configure
-from latentplan.driver.provenance import from_dict
 from latentplan.planners import PLANNERS
 from latentplan.planners.gradient import GradientConfig
-from latentplan.presets import Experiment
+from latentplan.runs import Run, load_run
 
 BUDGETS = (120, 600, 3000)  # each a fifth of the next
 KEPT = ("horizon", "init_std", "warm_start")  # of a run's own planner, when another one takes its place
@@ -50,8 +48,8 @@ def run(options: Namespace) -> harness.Result:
     """Scores every planner at every budget."""
     configure()
     if options.logdir:
-        experiment = from_dict(Experiment, read_config(options.logdir)[0])
-        scores = {experiment.env: (score_run(options.logdir, experiment, options), "return")}
+        trained = load_run(options.logdir)
+        scores = {trained.config.env: (score_run(trained, options), "return")}
     else:
         scores = {}
         for name in options.problems:
@@ -87,27 +85,23 @@ def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tup
     return found
 
 
-def score_run(logdir: Path, experiment: Experiment, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
+def score_run(run: Run, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
     """(planner, budget) -> returns of evaluation episodes of a trained agent, whose planner is replaced."""
-    from latentplan.agents import make_agent
     from latentplan.driver import collect
     from latentplan.driver.rng import env_seeds, stream_key
-    from latentplan.driver.run_state import restore
     from latentplan.envs.workers import Workers
 
-    own, found = experiment.agent_config, {}
-    with Workers(experiment.env, experiment.environment, 1) as workers:
-        agent = make_agent(own, workers.spec)
-        state, _ = restore(agent, logdir, print)
-        seeds = env_seeds(experiment.run.seed, "env_evaluate", 10**6, options.cases)
+    config, params, found = run.config, run.params(), {}
+    own: Any = config.agent_config.planner
+    seeds = env_seeds(config.run.seed, "env_evaluate", 10**6, options.cases)
+    with Workers(config.env, config.environment, 1) as workers:
         for name in options.planner:
             for budget in options.budgets:
-                kept = SETTLED | {x: getattr(own.planner, x) for x in KEPT if hasattr(own.planner, x)}
-                same = type(own.planner) is PLANNERS[name].config
-                planner = with_budget(own.planner if same else configured(name, kept), budget)
-                other = make_agent(replace(own, planner=planner), workers.spec)  # type: ignore[type-var]
-                policy = collect.agent_policy(other, state.params, collect.compile_act(other, "eval"))
-                trajectories = collect.evaluate(workers, policy, seeds, stream_key(experiment.run.seed, "evaluate"))
+                kept = SETTLED | {x: getattr(own, x) for x in KEPT if hasattr(own, x)}
+                same = type(own) is PLANNERS[name].config
+                other = run.with_planner(with_budget(own if same else configured(name, kept), budget))
+                policy = collect.agent_policy(other, params, collect.compile_act(other, "eval"))
+                trajectories = collect.evaluate(workers, policy, seeds, stream_key(config.run.seed, "evaluate"))
                 found[name, budget] = np.array([collect.episode_return(one.batch) for one in trajectories])
                 print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
     return found

@@ -27,8 +27,22 @@ MAY_IMPORT = {
     "envs": {"types", "config"},
     "driver": {"types", "config", "files", "replay", "envs"},  # the driver sees an agent only through the Agent record
     "presets": BASE | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
+    "runs": BASE | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets"},
     "cli": BASE
-    | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets", "files"},
+    | {
+        "config",
+        "losses",
+        "nets",
+        "models",
+        "planners",
+        "agents",
+        "replay",
+        "envs",
+        "driver",
+        "presets",
+        "runs",
+        "files",
+    },
 }
 """Room -> the other rooms it may import from."""
 
@@ -39,7 +53,7 @@ ONLY_IN = {
     "rich": {"cli"},
     **dict.fromkeys(
         ("gymnasium", "dm_control", "mujoco", "shimmy", "imageio"),
-        {"envs", "driver", "cli", "experiments"},
+        {"envs", "driver", "runs", "cli", "experiments"},
     ),
     **dict.fromkeys(
         ("flashbax", "orbax", "tensorboardX"),
@@ -119,7 +133,7 @@ def module_name(path: Path) -> str:
 
 LIBRARY_FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
 ALL_FILES = LIBRARY_FILES + sorted((ROOT / "experiments").glob("*.py"))
-IMPURE = {"driver", "envs", "cli", "presets", "files.py"}
+IMPURE = {"driver", "envs", "runs", "cli", "presets", "files.py"}
 PURE_FILES = [path for path in LIBRARY_FILES if path.relative_to(LIBRARY).parts[0] not in IMPURE]
 
 

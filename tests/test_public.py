@@ -28,6 +28,8 @@ NAMES = {
     "ElboTerms", "distributions", "elbo", "lambda_returns", "latent_overshooting", "overshoot",
     # environments
     "EnvConfig", "make_env",
+    # runs on disk
+    "Run", "load_run",
 }  # fmt: skip
 
 
@@ -54,7 +56,7 @@ def test_every_public_name_says_what_it_is(name):
         assert "Args:" in text and "Returns:" in text
         for argument in inspect.signature(value).parameters:
             assert f"{argument}:" in text or f"{argument}, " in text, argument
-    if name.startswith("make_") or name == "model_returns":
+    if name.startswith("make_") or name in ("load_run", "model_returns"):
         assert ">>>" in text
 
 

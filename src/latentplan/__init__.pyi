@@ -28,6 +28,8 @@ from latentplan.planners.icem import ICEMConfig as ICEMConfig
 from latentplan.planners.mppi import MPPIConfig as MPPIConfig
 from latentplan.planners.objectives import model_returns as model_returns
 from latentplan.planners.shooting import ShootingConfig as ShootingConfig
+from latentplan.runs import Run as Run
+from latentplan.runs import load_run as load_run
 from latentplan.types import Agent as Agent
 from latentplan.types import Batch as Batch
 from latentplan.types import Belief as Belief

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentplan.cli import aggregate, report, results, runs
+from latentplan.cli import aggregate, report, results
 from latentplan.driver.logging import MetricsLog
+from latentplan.runs import load_run, summary
 
 EVALUATIONS = [(5000, [100.0, 300.0]), (30_000, [700.0, 800.0, 900.0])]
 
@@ -22,11 +23,11 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
         "replay": {"batch_size": 16, "batch_length": 32},
     }  # fmt: skip
     command = ["python", "experiments/run.py", "--env", env, "--obs", "state", f"--seed={seed}", *flags]
-    sitting = {
+    segment = {
         "command": [*command, "--logdir", str(folder), "--env-steps", "99000"], "commit": commit, "device": "cpu:cpu",
         "processor": "EPYC, 2 cores", "platform": "Linux", "python": "3.11", "versions": {"jax": "0.10"},
     }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps({"config": config, "sittings": [sitting, sitting]}))
+    (folder / "config.json").write_text(json.dumps({"config": config, "spec": None, "segments": [segment, segment]}))
     log, machine = MetricsLog(folder), {"time/total": 0.0}
     random = {
         "collect/return": 40.0,
@@ -53,17 +54,18 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
 
 
 def test_a_run_as_data(tmp_path):
-    run = runs.read_run(write_run(tmp_path / "one", seed=3, flags=("--model.kind", "ssm", "--planner.warm-start")))
+    flags = ("--model.kind", "ssm", "--planner.warm-start")
+    run = summary.summarise(load_run(write_run(tmp_path / "one", seed=3, flags=flags)))
     assert run["command"] == (
         "python experiments/run.py --env cartpole_swingup --obs state --seed 3 --model.kind ssm --planner.warm-start "
         "--env-steps 99000"
     )
-    assert runs.label(run) == "planet cpu --model.kind ssm --planner.warm-start"
-    assert (run["seed"], run["sittings"], run["commits"]) == (3, 2, ["c" * 40])
+    assert summary.label(run) == "planet cpu --model.kind ssm --planner.warm-start"
+    assert (run["seed"], run["segments"], run["commits"]) == (3, 2, ["c" * 40])
     assert [row["env_steps"] for row in run["evaluations"]] == [5000, 30_000]
     assert run["evaluations"][1]["returns"] == [700, 800, 900] and run["evaluations"][1]["minutes"] == 5
     assert run["evaluations"][0]["prediction/kl"] == [0.1, 0.2]
-    assert runs.random_return(run) == 40 and run["learned"][0]["kl"] == 2
+    assert summary.random_return(run) == 40 and run["learned"][0]["kl"] == 2
     assert run["seconds"]["learn"] == 20 and run["seconds"]["evaluate"] == 14 and run["seconds"]["plan and filter"] == 1
     assert sum(run["seconds"].values()) == pytest.approx(300)
     assert json.loads(json.dumps(run)) == run
@@ -83,7 +85,7 @@ def test_the_interval_is_scipys_for_one_seed_and_holds_the_spread_of_seeds():
 def test_curves_cover_what_all_seeds_have_reached(tmp_path):
     longer = [*EVALUATIONS, (60_000, [800.0])]
     seeds = [write_run(tmp_path / "0"), write_run(tmp_path / "1", seed=1, shift=100.0, evaluations=longer)]
-    data = [runs.read_run(folder) for folder in seeds]
+    data = [summary.summarise(load_run(folder)) for folder in seeds]
     ((key, group),) = aggregate.group(data[::-1]).items()
     assert key == ("cartpole_swingup", "state", "planet cpu") and [run["seed"] for run in group] == [0, 1]
     curve = aggregate.curve(group)
@@ -99,7 +101,7 @@ def test_scores_across_tasks_are_interquartile_means(tmp_path):
     groups = {}
     for i, env in enumerate(("cartpole_swingup", "cup_catch", "reacher_easy", "walker_walk")):
         last = [(1000, [100.0 * 4**i / 8])]
-        groups[env] = [runs.read_run(write_run(tmp_path / env, env=env, evaluations=last))]
+        groups[env] = [summary.summarise(load_run(write_run(tmp_path / env, env=env, evaluations=last)))]
     mean, low, high = aggregate.across_tasks(groups)
     assert mean == pytest.approx((0.05 + 0.2) / 2) and low == high == mean  # of 12.5, 50, 200 and 800 the middle half
     shown = results.across_tasks([run for group in groups.values() for run in group])

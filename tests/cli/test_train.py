@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from latentplan.cli import evaluate, results, runs
+from latentplan.cli import evaluate, results
 from latentplan.cli import train as run
 from latentplan.driver.logging import read_metrics
 from latentplan.replay.episodes import read_episode
+from latentplan.runs import load_run
+from latentplan.runs.summary import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 PIXELS = ["--env", "cartpole_balance", "--preset", "debug", "--action-repeat", "50", "--env-steps", "5000"]
@@ -83,9 +85,9 @@ def test_whole_run_from_pixels_leaves_everything(straight):
     assert last.startswith("done: 5000 env_steps")
     config = json.loads((logdir / "config.json").read_text())
     assert config["config"]["env"] == "cartpole_balance"
-    (sitting,) = config["sittings"]
-    assert {"jax", "mujoco", "latentplan"} <= sitting["versions"].keys()
-    assert sitting["device"] and sitting["commit"] and sitting["command"][1] == "experiments/run.py"
+    (segment,) = config["segments"]
+    assert {"jax", "mujoco", "latentplan"} <= segment["versions"].keys()
+    assert segment["device"] and segment["commit"] and segment["command"][1] == "experiments/run.py"
     rows = timeless(logdir)
     diagnostics = ("open_loop/observation_mse", "prediction/kl", "planning/planned_return", "planning/elite_return")
     for field in ("collect/return", "learn/kl", "evaluation/return_std", *diagnostics):
@@ -111,7 +113,7 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
     output, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, output
     assert "resumed at" in output
-    assert len(json.loads((logdir / "config.json").read_text())["sittings"]) == 2
+    assert len(json.loads((logdir / "config.json").read_text())["segments"]) == 2
     assert timeless(logdir) == timeless(whole)
     for name in sorted(p.name for p in (whole / "episodes").glob("*.npz")):
         for a, b in zip(read_episode(whole / "episodes" / name), read_episode(logdir / "episodes" / name), strict=True):
@@ -176,7 +178,7 @@ def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path,
     assert evaluate.main(acting) == 0, capsys.readouterr()
     printed = capsys.readouterr().out
     assert "acting by policy" in printed and "acting by mppi" in printed
-    run_ = runs.read_run(logdir)
+    run_ = summarise(load_run(logdir))
     assert run_["acting"].keys() == {"policy", "mppi"}
     assert [len(found["returns"]) for found in run_["acting"].values()] == [2, 2]
     assert run_["acting"]["policy"]["returns"] != run_["acting"]["mppi"]["returns"]

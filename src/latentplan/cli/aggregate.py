@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from latentplan.cli.runs import label, returns_of
 from latentplan.envs import suite_of
+from latentplan.runs.summary import label, returns_of
 
 RESAMPLES = 2000
 

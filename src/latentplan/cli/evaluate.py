@@ -5,9 +5,13 @@ import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
+
+if TYPE_CHECKING:
+    from latentplan.runs import Run
+    from latentplan.types import Agent
 
 
 def _planners() -> list[str]:
@@ -61,30 +65,28 @@ def main(argv: list[str]) -> int:
 
 
 def _evaluate(options: Evaluation) -> None:
-    from latentplan.cli.runs import read_config
     from latentplan.driver import compilation
-    from latentplan.driver.provenance import from_dict
     from latentplan.envs.workers import Workers
     from latentplan.planners import planner_name
-    from latentplan.presets import Experiment
+    from latentplan.runs import load_run
 
     if options.planner and options.act and "planner" not in options.act:
         raise ValueError(f"planner: expected none with --act policy, got {options.planner}; add --act planner")
     compilation.configure()
-    logdir = Path(options.logdir)
-    experiment = from_dict(Experiment, read_config(logdir)[0])
-    own, found = planner_name(experiment.agent_config.planner), {}
+    run = load_run(options.logdir)
+    experiment, found = run.config, {}
+    own = planner_name(experiment.agent_config.planner)
     plans = options.planner or ("cem" if own == "policy" else own)
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         for act in dict.fromkeys(options.act or ("",)):
             name = {"": options.planner, "policy": "policy", "planner": plans}[act]
-            found[name] = _act(options, acting_by(experiment, name), logdir, workers, name)
+            found[name] = _act(options, run, workers, name)
     if options.act:
-        _keep(logdir / "acting.json", found, options)
+        _keep(run.logdir / "acting.json", found, options)
 
 
-def acting_by(experiment, planner: str):
-    """The experiment with another planner; empty: as it is.
+def acting_by(run: "Run", planner: str) -> "Agent":
+    """A run's agent with another planner, as its preset has it; empty: as it was trained.
 
     Raises:
         ValueError: the agent has no policy to act by, or cannot be planned for so.
@@ -92,35 +94,30 @@ def acting_by(experiment, planner: str):
     from latentplan.planners import planner_name
     from latentplan.presets import make_preset
 
-    if not planner:
-        return experiment
-    if planner == "policy" and experiment.agent == "planet":
+    own = run.config
+    if planner == "policy" and own.agent == "planet":
         raise ValueError("act: expected an agent with a policy of its own, got planet, which plans; leave --act out")
-    if planner == planner_name(experiment.agent_config.planner):
-        return experiment
-    chosen = make_preset(
-        experiment.preset, experiment.env, experiment.environment.obs, planner, experiment.agent, experiment.size
-    )
-    return replace(experiment, agent_config=replace(experiment.agent_config, planner=chosen.agent_config.planner))
+    if not planner or planner == planner_name(own.agent_config.planner):
+        return run.agent
+    chosen = make_preset(own.preset, own.env, own.environment.obs, planner, own.agent, own.size)
+    return run.with_planner(chosen.agent_config.planner)
 
 
-def _act(options: Evaluation, experiment, logdir: Path, workers, name: str) -> dict[str, Any]:
+def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     """Evaluates one way of acting: its returns, and how far the run was trained."""
     import numpy as np
 
-    from latentplan.agents import make_agent
     from latentplan.driver import collect
     from latentplan.driver.drawings import newest_frame
     from latentplan.driver.encoder import write_video
     from latentplan.driver.rng import env_seeds, stream_key
-    from latentplan.driver.run_state import restore
     from latentplan.envs.workers import Workers
 
-    agent = make_agent(experiment.agent_config, workers.spec)
-    train_state, progress = restore(agent, logdir, print)
+    experiment, agent = run.config, acting_by(run, name)
+    params, progress = run.restore()
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
-    policy = collect.agent_policy(agent, train_state.params, collect.compile_act(agent, "eval"))
+    policy = collect.agent_policy(agent, params, collect.compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
     trajectories = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
     episodes = [one.batch for one in trajectories]

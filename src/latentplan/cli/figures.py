@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from latentplan.cli import aggregate, published
-from latentplan.cli.runs import label, random_return
+from latentplan.runs.summary import label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
 Groups = dict[str, list[dict[str, Any]]]

@@ -78,6 +78,25 @@ def describe_protocol(action_repeat: int | None, updates_per_1000: float | None,
     return f"action repeat {action_repeat}, {updates}, replay ratio {ratio:.0f}"
 
 
+def protocol_of(run: dict[str, Any]) -> str:
+    """Action repeat, updates and replay ratio of a run of ours, in the words of `describe_protocol`.
+
+    Args:
+        run: from `runs.summary.summarise`.
+
+    Returns:
+        A phrase; empty for runs from before it was recorded.
+    """
+    decisions = [row["decisions"] for row in run["collected"] if "decisions" in row]
+    if not decisions:  # recorded since 0.1.0
+        return ""
+    last = run["evaluations"][-1]
+    steps = max(row["env_steps"] for row in run["collected"])
+    replay = run["config"]["replay"]
+    repeat = round(steps / sum(decisions))
+    return describe_protocol(repeat, 1000 * last["updates"] / steps, replay["batch_size"] * replay["batch_length"])
+
+
 def _curve(curve: dict[str, Any], protocol: dict[str, Any]) -> PublishedCurve:
     points = np.array(curve["points"], np.float64).T  # a missing range becomes nan
     repeat = protocol["action_repeat"]

@@ -57,9 +57,10 @@ def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
     Raises:
         ValueError: a folder holds no run, or nothing was evaluated yet.
     """
-    from latentplan.cli.runs import read_run
+    from latentplan.runs import load_run
+    from latentplan.runs.summary import summarise
 
-    runs = [read_run(logdir) for logdir in logdirs]
+    runs = [summarise(load_run(logdir)) for logdir in logdirs]
     out.mkdir(parents=True, exist_ok=True)
     body = [*_together(runs, out)]
     for run, logdir in zip(runs, logdirs, strict=True):
@@ -128,7 +129,7 @@ def _facts(run: dict[str, Any]) -> str:
         "hardware": run["hardware"],
         "last evaluation": f"{last['return']:.1f} +- {last['return_std']:.1f} over {last['episodes']} episodes at "
         f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
-        f"{run['sittings']} sitting(s)",
+        f"{run['segments']} part(s)",
     }
     rows = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
     return f"<table>{rows}</table>"

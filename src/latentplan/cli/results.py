@@ -67,9 +67,10 @@ def add(logdirs: tuple[Path, ...], out: Path) -> None:
     Raises:
         ValueError: a folder holds no run, or nothing was evaluated yet; none of them is added then.
     """
-    from latentplan.cli.runs import read_run
+    from latentplan.runs import load_run
+    from latentplan.runs.summary import summarise
 
-    runs = [read_run(logdir) for logdir in logdirs]
+    runs = [summarise(load_run(logdir)) for logdir in logdirs]
     folder = out / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     for run, logdir in zip(runs, logdirs, strict=True):
@@ -158,13 +159,13 @@ def table(runs: list[dict[str, Any]]) -> str:
 
 def _last(group: list[dict[str, Any]]) -> list[str]:
     """The last evaluation that all seeds have reached, how they were trained, and what was published there."""
-    from latentplan.cli import aggregate, published, runs
+    from latentplan.cli import aggregate, published
 
     last = min(run["evaluations"][-1]["env_steps"] for run in group)
     minutes = max(row["minutes"] for run in group for row in run["evaluations"] if row["env_steps"] <= last)
     reached = f"{_shown(aggregate.at(group, last))} at {last / 1000:.0f}k, {minutes:.0f} min"
     known = published.curves(group[0]["env"], group[0]["obs"])
-    return [reached, runs.protocol(group[0]), _published_at(known, last)]
+    return [reached, published.protocol_of(group[0]), _published_at(known, last)]
 
 
 def published_protocols(tasks: Iterable[tuple[str, str]]) -> str:
@@ -207,7 +208,7 @@ def of_runs(runs: list[dict[str, Any]]) -> str:
         done, asked = run["evaluations"][-1]["env_steps"] / 1000, run["config"]["run"]["env_steps"] / 1000
         reached = f"{done:.0f}k" if done >= asked else f"{done:.0f}k of {asked:.0f}k"
         lines.append(
-            f"| [{run['name']}](runs/{run['name']}.json) | {reached} | {run['sittings']} | {run['commit'][:9]} | "
+            f"| [{run['name']}](runs/{run['name']}.json) | {reached} | {run['segments']} | {run['commit'][:9]} | "
             f"{run['hardware']} | `{run['command']}` |"
         )
     return "\n".join(lines) + "\n"

@@ -2,18 +2,19 @@
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> int:
     """The command line.
 
     Args:
         argv: without the program's name.
+        program: its name, as it was typed; kept in config.json.
 
     Returns:
         Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted (and saved).
@@ -31,7 +32,7 @@ def main(argv: list[str]) -> int:
 
     console = Console(stderr=False)
     try:
-        return _run(argv, console)
+        return _run(argv, program, console)
     except KeyboardInterrupt:
         console.print("stopped; what was saved is kept, and the same command goes on from there")
         return 130
@@ -47,7 +48,7 @@ def complain(line: str) -> None:
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True, style="red")
 
 
-def _run(argv: list[str], console) -> int:
+def _run(argv: list[str], program: Sequence[str], console) -> int:
     from latentplan.agents import make_agent
     from latentplan.cli.display import Display
     from latentplan.cli.options import naming_options
@@ -55,6 +56,7 @@ def _run(argv: list[str], console) -> int:
     from latentplan.driver.job import Job, check_job
     from latentplan.driver.logging import prepare_logdir
     from latentplan.envs.workers import Workers
+    from latentplan.runs.folder import record_segment
 
     compilation.configure()
     experiment = parse(argv, console)
@@ -76,7 +78,7 @@ def _run(argv: list[str], console) -> int:
         check_job(job)  # before the folder is made
         logdir = prepare_logdir(job.logdir)
         with lock(logdir), Display(experiment.run.env_steps, console) as display:
-            open_logdir(logdir, experiment)
+            record_segment(logdir, experiment, workers.spec, [*program, *argv])
             announce(experiment, logdir, workers.spec, console)
             try:
                 loop.train(job._replace(logdir=logdir), display)
@@ -151,38 +153,6 @@ def _has(config, setting: str) -> bool:
         config = getattr(config, part, None)
     names = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
     return bool(names & {name, name.removeprefix("no_")})
-
-
-def open_logdir(logdir: Path, experiment) -> None:
-    """Writes config.json, or adds this sitting to it; refuses a folder that belongs to another config.
-
-    Raises:
-        ValueError: the folder holds a run with another config (the fields are named), or an unreadable one.
-    """
-    from latentplan.driver.logging import write_json_atomic
-    from latentplan.driver.provenance import describe, differences
-
-    file = logdir / "config.json"
-    now = describe(experiment, ["python", *sys.argv])
-    config, sitting = now.pop("config"), now
-    sittings = []
-    if file.exists():
-        try:
-            before = json.loads(file.read_text())
-            sittings, old = before["sittings"], before["config"]
-        except (json.JSONDecodeError, KeyError) as error:
-            raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
-        changed = differences(old, config, ignore=("logdir",))
-        changed = [line for line in changed if not line.startswith("run.env_steps:")]
-        chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
-        changed = chosen or changed  # the rest follows from these
-        if changed:
-            raise ValueError(
-                f"logdir: {logdir} holds a run with another config:\n  "
-                + "\n  ".join(changed)
-                + "\nUse the same flags to resume it, or another --logdir"
-            )
-    write_json_atomic(file, {"config": config, "sittings": [*sittings, sitting]})
 
 
 def lock(logdir: Path):

@@ -1,15 +1,13 @@
 """Where a run stands: its state, as it is before the first update, and as a checkpoint holds it."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.job import update_metrics
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress
@@ -66,29 +64,6 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
     }
     acting = copied(train_state.params) if overlap else None
     return {"train_state": train_state, "sums": sums, "acting": acting, "priorities": priorities}
-
-
-def restore(agent: Agent, logdir: Path, say: Callable[[str], None]) -> tuple[TrainState, Progress]:
-    """The newest good checkpoint of a run, for evaluation or for research code.
-
-    Args:
-        agent: as the run was trained.
-        logdir: of the run; only read.
-        say: called with a line about checkpoints that are skipped.
-
-    Returns:
-        (TrainState, Progress).
-
-    Raises:
-        ValueError: there is no readable checkpoint, or it is of another agent.
-    """
-    directory = Path(logdir) / "checkpoints"
-    template = jax.eval_shape(agent.init, stream_key(0, "init"))
-    found = Checkpoints(directory).restore(template, say, part="['train_state']") if directory.is_dir() else None
-    if found is None:
-        raise ValueError(f"logdir: expected a checkpoint in {directory}, got none that can be read; train first")
-    train_state, metadata = found
-    return train_state, Progress(**metadata["progress"])
 
 
 def logged_name(metric: str, update: str, updates: Collection[str]) -> str:

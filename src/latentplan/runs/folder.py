@@ -1,0 +1,102 @@
+"""config.json of a run's folder: what was run, on which environment, and by which program; written and read."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from latentplan.driver.logging import write_json_atomic
+from latentplan.driver.provenance import check_version, describe, differences
+from latentplan.presets import Experiment
+from latentplan.runs import earlier
+from latentplan.types import EnvSpec
+
+FILE = "config.json"
+
+
+class Description(NamedTuple):
+    """What config.json holds, in the layout of this version.
+
+    Attributes:
+        config: the experiment's fields, for `provenance.from_dict`.
+        spec: of the environment, for `spec_from_json`; None in folders of 0.1.0, which do not hold it.
+        segments: commit, versions, hardware and command of each part of the run; more than one where it was resumed.
+        earlier: the version whose layout the folder has, where it is an earlier one; else "".
+    """
+
+    config: dict[str, Any]
+    spec: dict[str, Any] | None
+    segments: list[dict[str, Any]]
+    earlier: str = ""
+
+
+def read_description(logdir: Path) -> Description:
+    """Reads config.json, of this version or of an earlier one.
+
+    Args:
+        logdir: of the run.
+
+    Returns:
+        Description.
+
+    Raises:
+        ValueError: the folder holds no run, or its config cannot be read.
+    """
+    file = logdir / FILE
+    if not file.is_file():
+        raise ValueError(f"logdir: expected the folder of a run, with a {FILE}, got {logdir}")
+    try:
+        held = json.loads(file.read_text())
+        if earlier.is_0_1_0(held):
+            return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
+        return Description(held["config"], held["spec"], held["segments"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+
+
+def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command: list[str]) -> None:
+    """Writes config.json, or adds a segment to it where the run goes on.
+
+    Args:
+        logdir: of the run; it exists.
+        experiment: what is run.
+        spec: of its environment.
+        command: as it was typed.
+
+    Raises:
+        ValueError: the folder holds a run of another config, environment or version, or an unreadable one.
+    """
+    now = describe(experiment, command)
+    config, segment = now.pop("config"), now
+    segments: list[dict[str, Any]] = []
+    if (logdir / FILE).exists():
+        before = read_description(logdir)
+        check_version(before.earlier or before.segments[-1]["versions"]["latentplan"], logdir)
+        _check_same(logdir, before, config, spec_to_json(spec))
+        segments = before.segments
+    held = {"config": config, "spec": spec_to_json(spec), "segments": [*segments, segment]}
+    write_json_atomic(logdir / FILE, held)
+
+
+def _check_same(logdir: Path, before: Description, config: dict[str, Any], spec: dict[str, Any]) -> None:
+    """Refuses to go on with a run that was begun otherwise."""
+    changed = differences(before.config, config, ignore=("logdir",))
+    changed = [line for line in changed if not line.startswith("run.env_steps:")]
+    chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
+    changed = chosen or changed  # the rest follows from these
+    changed = changed or [f"spec.{line}" for line in differences(before.spec or {}, spec)]
+    if changed:
+        lines = "\n  ".join(changed)
+        raise ValueError(
+            f"logdir: {logdir} holds a run with another config:\n  {lines}\n"
+            "Use the same flags to resume it, or another logdir"
+        )
+
+
+def spec_to_json(spec: EnvSpec) -> dict[str, Any]:
+    """An EnvSpec as JSON holds it."""
+    return json.loads(json.dumps(spec._asdict()))
+
+
+def spec_from_json(values: dict[str, Any]) -> EnvSpec:
+    """The EnvSpec that `spec_to_json` made."""
+    return EnvSpec(**values | {"observation_shape": tuple(values["observation_shape"])})

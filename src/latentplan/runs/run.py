@@ -1,0 +1,224 @@
+"""A run, finished or going on, as one object: its config, agent, parameters, metrics and episodes."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from latentplan.agents import make_agent
+from latentplan.driver.checkpoint import Checkpoints
+from latentplan.driver.logging import METRICS_FILE, read_metrics
+from latentplan.driver.provenance import from_dict
+from latentplan.driver.schedule import Progress
+from latentplan.presets import Experiment
+from latentplan.replay.episodes import CorruptEpisode, read_episode
+from latentplan.runs import earlier
+from latentplan.runs.folder import Description, read_description, spec_from_json
+from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
+
+_PARAMS = "['train_state'].params"
+_KINDS = ("collect", "learn", "evaluation")
+_COUNTERS = ("env_steps", "episodes", "updates")
+_WITH = {"evaluation": ("planning", "prediction", "open_loop")}
+
+
+def load_run(logdir: str | Path) -> "Run":
+    """Opens the folder of a run, finished or still going on, for reading alone.
+
+    No environment is started and nothing is written, so the folder may be moved, copied or read-only. Everything but
+    the config is read when it is first asked for. Folders of 0.1.0 are read, too.
+
+    Args:
+        logdir: the run's folder, with its config.json.
+
+    Returns:
+        Run.
+
+    Raises:
+        ValueError: the folder holds no run, or its config cannot be read.
+
+    Example:
+        >>> run = load_run("runs/walker_walk-planet-cpu-pixels-seed0")  # doctest: +SKIP
+        >>> params = run.params()  # doctest: +SKIP
+        >>> plan = run.planner(params, run.model.initial(()), jax.random.key(0))  # doctest: +SKIP
+        >>> run.metrics["evaluation"]["return"][-1]  # doctest: +SKIP
+        853.0
+    """
+    return Run(Path(logdir), read_description(Path(logdir)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's folder, read piece by piece.
+
+    Attributes:
+        logdir: the folder.
+        description: what its config.json holds.
+    """
+
+    logdir: Path
+    description: Description = dataclasses.field(repr=False)
+
+    @property
+    def segments(self) -> list[dict[str, Any]]:
+        """Command, commit, hardware and versions of each part of the run; more than one where it was resumed."""
+        return self.description.segments
+
+    @cached_property
+    def config(self) -> Experiment:
+        """The experiment: environment, agent, schedule and replay memory, with every setting.
+
+        Raises:
+            ValueError: the config is of a version that this one does not know.
+        """
+        return from_dict(Experiment, self.description.config)
+
+    @cached_property
+    def spec(self) -> EnvSpec:
+        """Of the environment that the run was in.
+
+        Raises:
+            ValueError: a folder of 0.1.0, which does not say it, holds no episode to tell it from.
+        """
+        held = self.description.spec
+        return earlier.spec(self.logdir, self.description.config) if held is None else spec_from_json(held)
+
+    @cached_property
+    def agent(self) -> Agent:
+        """The agent, as pure functions of `params()`."""
+        return make_agent(self.config.agent_config, self.spec)
+
+    @property
+    def model(self) -> WorldModel:
+        """The agent's world model; its functions take `params()`.
+
+        Raises:
+            ValueError: the agent has none.
+        """
+        return self._part(self.agent.model, "world model")
+
+    @property
+    def planner(self) -> Planner:
+        """What the agent chooses its actions by: (params(), belief, key) -> PlanOutput, for one belief.
+
+        Raises:
+            ValueError: the agent has none.
+        """
+        return self._part(self.agent.planner, "planner")
+
+    def with_planner(self, config: Any) -> Agent:
+        """The agent with another planner over the same parameters.
+
+        Args:
+            config: the planner's.
+
+        Returns:
+            Agent.
+        """
+        return make_agent(dataclasses.replace(self.config.agent_config, planner=config), self.spec)
+
+    @property
+    def checkpoints(self) -> dict[int, Progress]:
+        """The checkpoints that are kept, oldest first: their number, and the counters (env_steps, updates, ...)."""
+        return {step: Progress(**held["progress"]) for step, held in self._checkpoints().metadata().items()}
+
+    def params(self, step: int | None = None) -> Params:
+        """The agent's parameters.
+
+        Args:
+            step: the number of a checkpoint in `checkpoints`; None: the newest that can be read.
+
+        Returns:
+            The pytree that `agent.act`, `model` and `planner` take, on the default device.
+
+        Raises:
+            ValueError: there is no such checkpoint, or none that can be read.
+        """
+        return self.restore(step)[0]
+
+    def restore(self, step: int | None = None) -> tuple[Params, Progress]:
+        """The parameters, as `params` gives them, and the counters at that checkpoint."""
+        template = jax.eval_shape(self.agent.init, jax.random.key(0)).params
+        found = self._checkpoints().restore(template, warnings.warn, part=_PARAMS, step=step)
+        if found is None:
+            kept = ", ".join(map(str, self._checkpoints().steps())) or "none"
+            raise ValueError(
+                f"checkpoint: expected {'one' if step is None else f'number {step}'} that can be read in "
+                f"{self.logdir / 'checkpoints'}, got {kept}"
+            )
+        params, metadata = found
+        return params, Progress(**metadata["progress"])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, as they were written; none where there is no such file yet."""
+        file = self.logdir / METRICS_FILE
+        return read_metrics(file) if file.is_file() else []
+
+    @property
+    def metrics(self) -> dict[str, dict[str, np.ndarray]]:
+        """What was measured, as tables: "collect", "learn" and "evaluation", each column by column.
+
+        A table has the counters env_steps, episodes and updates, `minutes` of the run, and its metrics by their names
+        without the table's: `metrics["evaluation"]["return"]` [n]. Evaluations come with the diagnostics
+        ("planning/...", "prediction/...", "open_loop/..."). Vectors of one length are [n, length], of several an array
+        of lists; a number that a row lacks is NaN.
+        """
+        rows = self.rows()
+        return {kind: _columns(curve(rows, kind)) for kind in _KINDS}
+
+    def episodes(self) -> Iterator[Batch]:
+        """The collected episodes in their order, one at a time: NumPy arrays with a leading axis of n + 1 records.
+
+        Files that cannot be read are left out, with a warning.
+        """
+        for file in sorted((self.logdir / "episodes").glob("[0-9]*.npz")):
+            try:
+                yield read_episode(file)
+            except CorruptEpisode as error:
+                warnings.warn(f"{error}; it is left out", stacklevel=2)
+
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.logdir / "checkpoints")
+
+    def _part(self, part: Any, name: str) -> Any:
+        if part is None:
+            raise ValueError(f"{name}: expected an agent that has one, got {self.config.agent}, which has none")
+        return part
+
+
+def curve(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The rows of one kind, with short names.
+
+    Args:
+        rows: of metrics.jsonl.
+        kind: collect, learn or evaluation.
+
+    Returns:
+        A dictionary per row: counters, `minutes` since the run's start, metrics without their group's name, and those
+        of the groups that come with them.
+    """
+    found = []
+    for row in rows:
+        if values := {name.split("/", 1)[1]: x for name, x in row.items() if name.split("/")[0] == kind}:
+            values |= {name: x for name, x in row.items() if name.split("/")[0] in _WITH.get(kind, ())}
+            counters = {name: row[name] for name in _COUNTERS}
+            found.append(counters | {"minutes": row["time/total"] / 60} | values)
+    return found
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _column([row.get(name, np.nan) for row in rows]) for name in names}
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    if len({np.shape(value) for value in values}) == 1:
+        return np.array(values)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column

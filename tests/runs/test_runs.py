@@ -1,0 +1,205 @@
+"""Folders of runs, read back: of this version and of 0.1.0, moved, read-only, and half-written."""
+
+import builtins
+import dataclasses
+import io
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import latentplan as lp
+from latentplan.agents import AGENTS
+from latentplan.driver.checkpoint import Checkpoints
+from latentplan.driver.logging import read_metrics
+from latentplan.driver.schedule import Progress
+from latentplan.presets import make_preset
+from latentplan.runs.folder import record_segment
+from latentplan.runs.summary import summarise
+
+KEPT = zipfile.ZipFile(Path(__file__).parent / "0.1.0.zip")
+"""Runs of 0.1.0, state vectors of cartpole_balance, 4 episodes and 51 updates; their `videos` and events left out."""
+
+
+@pytest.fixture(scope="module")
+def of_0_1_0(tmp_path_factory):
+    """The folder of runs of 0.1.0, in another place than they were made in."""
+    folder = tmp_path_factory.mktemp("moved")
+    KEPT.extractall(folder)
+    return folder
+
+
+@pytest.fixture
+def untouchable(monkeypatch):
+    """Everything that would write or make a file raises."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError(f"writes: {arguments[:2]}")
+
+    def reading(real):
+        def opened(file, mode="r", *rest, **options):
+            return refuse(file, mode) if set(mode) & set("wax+") else real(file, mode, *rest, **options)
+
+        return opened
+
+    monkeypatch.setattr(builtins, "open", reading(builtins.open))
+    monkeypatch.setattr(io, "open", reading(io.open))
+    for name in ("mkdir", "makedirs", "rename", "replace", "unlink", "remove", "rmdir", "truncate"):
+        monkeypatch.setattr(os, name, refuse)
+
+
+def listing(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", sorted(AGENTS.keys() & {Path(file).parts[0] for file in KEPT.namelist()}))
+def test_a_run_of_0_1_0_is_read_whole(name, of_0_1_0):
+    before = listing(of_0_1_0 / name)
+    run = lp.load_run(of_0_1_0 / name)
+    assert run.config.agent == name and run.config.run.seed == 3
+    assert (run.spec.action_size, run.spec.action_repeat, run.spec.max_decisions) == (1, 20, 50)
+    assert not run.spec.discrete
+    (progress,) = run.checkpoints.values()
+    assert (progress.env_steps, progress.updates) == (4000, 51)
+    params = run.params()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(params))
+    assert jax.tree.structure(params) == jax.tree.structure(jax.eval_shape(run.agent.init, jax.random.key(0)).params)
+    assert [len(episode.reward) for episode in run.episodes()] == [51] * 4
+    data = summarise(run)
+    assert data["segments"] == 1 and data["commit"] == run.segments[0]["commit"]
+    assert data["command"].startswith("python experiments/run.py --preset debug --env cartpole_balance")
+    assert listing(of_0_1_0 / name) == before
+
+
+def test_a_loaded_run_plans_and_acts_with_what_it_learned(of_0_1_0):
+    run = lp.load_run(of_0_1_0 / "planet")
+    params = run.params()
+    planned = run.planner(params, run.model.initial(()), jax.random.key(0))
+    horizon = run.config.agent_config.planner.horizon
+    assert planned.plan.shape == (horizon, 1) and np.isfinite(planned.plan).all()
+    shooting = run.with_planner(lp.ShootingConfig(horizon=2, num_candidates=8))
+    assert shooting.planner(params, run.model.initial(()), jax.random.key(0)).plan.shape == (2, 1)
+
+
+def test_metrics_are_tables_of_arrays(of_0_1_0):
+    run = lp.load_run(of_0_1_0 / "planet")
+    tables, rows = run.metrics, read_metrics(of_0_1_0 / "planet" / "metrics.jsonl")
+    assert tables.keys() == {"collect", "learn", "evaluation"}
+    returns = [row["collect/return"] for row in rows if "collect/return" in row]
+    np.testing.assert_array_equal(tables["collect"]["return"], returns)
+    assert tables["collect"]["env_steps"].tolist() == [1000, 2000, 3000, 4000]
+    assert tables["learn"]["loss"].dtype == np.float64 and len(tables["learn"]["loss"]) == 3
+    assert tables["evaluation"]["returns"].shape == (2, 1)
+    assert tables["evaluation"]["prediction/kl"].ndim == 2 and (tables["evaluation"]["minutes"] > 0).all()
+
+
+def test_a_run_that_is_going_on_is_read_as_far_as_it_is(of_0_1_0, tmp_path):
+    """Its last line is torn, an episode is half-written, and nothing is saved yet."""
+    logdir = tmp_path / "young"
+    shutil.copytree(of_0_1_0 / "planet", logdir)
+    shutil.rmtree(logdir / "checkpoints")
+    with (logdir / "metrics.jsonl").open("a") as file:
+        file.write('{"env_steps": 99')
+    (logdir / "episodes" / "000003.npz").write_bytes(b"half")
+    (logdir / "episodes" / ".tmp-000004.npz").write_bytes(b"")
+    run = lp.load_run(logdir)
+    assert len(run.metrics["evaluation"]["return"]) == 2 and run.checkpoints == {}
+    with pytest.warns(UserWarning, match="000003.npz.*left out"):
+        assert len(list(run.episodes())) == 3
+    with pytest.raises(ValueError, match="checkpoint: expected one that can be read in .*young/checkpoints, got none"):
+        run.params()
+    (logdir / "metrics.jsonl").unlink()
+    assert lp.load_run(logdir).metrics["learn"] == {}
+
+
+def test_nothing_is_written_and_no_environment_is_started(of_0_1_0, untouchable, monkeypatch):
+    monkeypatch.setattr("latentplan.envs.workers.Workers.__init__", lambda *args: pytest.fail("an environment"))
+    run = lp.load_run(of_0_1_0 / "tdmpc2")
+    with pytest.raises(AssertionError, match="writes"):
+        (of_0_1_0 / "new").write_text("")
+    assert run.spec and run.metrics and list(run.episodes()) and run.params()
+    assert run.planner and run.model
+
+
+@pytest.fixture(scope="module")
+def of_now(tmp_path_factory, of_0_1_0):
+    """A run of this version with two checkpoints; its agent's parameters are as they are made."""
+    old = lp.load_run(of_0_1_0 / "planet")
+    logdir = tmp_path_factory.mktemp("runs") / "now"
+    logdir.mkdir()
+    experiment = dataclasses.replace(old.config, logdir=str(logdir))
+    record_segment(logdir, experiment, old.spec, ["latentplan", "train", "--seed", "3"])
+    checkpoints = Checkpoints(logdir / "checkpoints")
+    for step in (7, 9):
+        tree = {"train_state": old.agent.init(jax.random.key(step)), "sums": {}}
+        checkpoints.save(step, tree, {"progress": Progress(updates=step)._asdict()})
+    return logdir, experiment, old.spec
+
+
+def test_parameters_of_any_kept_checkpoint(of_now):
+    run = lp.load_run(str(of_now[0]))
+    assert {step: progress.updates for step, progress in run.checkpoints.items()} == {7: 7, 9: 9}
+    for step in (7, 9, None):
+        expected = run.agent.init(jax.random.key(step or 9)).params
+        jax.tree.map(np.testing.assert_array_equal, run.params(step), expected)
+    with pytest.raises(ValueError, match="checkpoint: expected number 8 that can be read in .*, got 7, 9"):
+        run.params(8)
+
+
+def test_config_and_spec_come_back_equal(of_now):
+    logdir, experiment, spec = of_now
+    run = lp.load_run(logdir)
+    assert run.config == experiment and run.spec == spec
+    assert [segment["command"] for segment in run.segments] == [["latentplan", "train", "--seed", "3"]]
+
+
+@pytest.mark.parametrize("agent", sorted(AGENTS))
+def test_the_config_of_every_agent_comes_back_equal(agent, of_now, tmp_path):
+    experiment = make_preset("cpu", "cartpole_swingup", "state", agent=agent)
+    record_segment(tmp_path, experiment, of_now[2], ["latentplan", "train"])
+    assert lp.load_run(tmp_path).config == experiment
+
+
+def test_going_on_adds_a_segment_and_refuses_what_differs(of_now, tmp_path):
+    logdir, experiment, spec = of_now
+    moved = tmp_path / "moved"
+    shutil.copytree(logdir, moved)
+    record_segment(moved, experiment, spec, ["latentplan", "train"])
+    assert len(lp.load_run(moved).segments) == 2
+    longer = dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, env_steps=10**6))
+    record_segment(moved, longer, spec, ["latentplan", "train"])
+    other = dataclasses.replace(experiment, run=dataclasses.replace(experiment.run, seed=4))
+    with pytest.raises(ValueError, match="another config:\n  run.seed: 3 -> 4\n"):
+        record_segment(moved, other, spec, [])
+    with pytest.raises(ValueError, match="another config:\n  spec.max_decisions: 50 -> 51\n"):
+        record_segment(moved, longer, spec._replace(max_decisions=51), [])
+
+
+@pytest.mark.parametrize("version", ["0.1.0", "0.0.9"])
+def test_a_run_of_another_version_is_not_resumed(version, of_0_1_0, of_now, tmp_path, monkeypatch):
+    monkeypatch.setattr("latentplan.driver.provenance.package_version", lambda: "0.2.0")
+    logdir, experiment, spec = of_now
+    if version == "0.1.0":
+        logdir = of_0_1_0 / "planet"
+    else:
+        logdir = shutil.copytree(logdir, tmp_path / "old")
+        held = json.loads((logdir / "config.json").read_text())
+        held["segments"][0]["versions"]["latentplan"] = version
+        (logdir / "config.json").write_text(json.dumps(held))
+    before = (logdir / "config.json").read_text()
+    with pytest.raises(ValueError, match=f"expected a run of latentplan 0.2.0, got one of {version} in") as error:
+        record_segment(logdir, experiment, spec, [])
+    assert "\n" not in str(error.value) and (logdir / "config.json").read_text() == before
+
+
+def test_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(ValueError, match="logdir: expected the folder of a run, with a config.json, got .*nothing"):
+        lp.load_run(tmp_path / "nothing")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json: expected the config of a run, got something unreadable"):
+        lp.load_run(tmp_path)
