@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,8 +13,12 @@ from agents.dreamers import small
 from agents.windows import SPEC, make_sample
 
 from latentplan import planners
-from latentplan.agents import AGENTS
+from latentplan.agents import AGENTS, make_agent
 from latentplan.cli import results
+from latentplan.diagnostics import DIAGNOSTICS
+from latentplan.envs import SUITES
+from latentplan.envs.env import EnvConfig, make_env
+from latentplan.types import Evidence
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -84,6 +89,34 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
         state.params, agent.initial(2), np.ones((2, 3), "f"), np.ones(2, bool), jax.random.key(0), mode="eval"
     )
     assert action.shape == (2, 2) and np.abs(action).max() <= 1
+
+
+def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_name():
+    file = ROOT / "docs" / "guides" / "environment.md"
+    try:
+        run(file.read_text(), str(file))
+        env = make_env("point_hold", EnvConfig(obs="state"))
+        observation, _ = env.reset(seed=0)
+        assert observation.shape == (2,) and env.get_wrapper_attr("action_repeat") == 2
+        with pytest.raises(ValueError, match="point_"):
+            make_env("point_hold_on", EnvConfig(obs="state"))
+    finally:
+        SUITES.pop("points", None)
+        gymnasium.registry.pop("Point-v0", None)
+
+
+def test_the_measurement_that_is_added_as_an_example_is_taken():
+    file = ROOT / "docs" / "guides" / "measurement.md"
+    try:
+        run(file.read_text(), str(file))
+        agent = make_agent(small("dreamer_v1", units=8, horizon=3), SPEC)
+    finally:
+        DIAGNOSTICS.pop("reward_bias", None)
+    params, evidence = agent.init(jax.random.key(0)).params, Evidence(make_batch())
+    found = jax.jit(agent.diagnostics["reward_bias"].measure)(params, evidence, jax.random.key(1)).numbers["bias"]
+    higher = evidence.batch._replace(reward=evidence.batch.reward + 1.0)
+    lower = agent.diagnostics["reward_bias"].measure(params, Evidence(higher), jax.random.key(1)).numbers["bias"]
+    np.testing.assert_allclose(found - lower, 1.0, rtol=1e-5)
 
 
 def test_readme():
