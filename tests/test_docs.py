@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from agents.dreamers import small
-from agents.windows import SPEC, make_sample
+from agents.windows import SPEC, make_batch, make_sample
 
 from latentplan import planners
 from latentplan.agents import AGENTS, make_agent
@@ -112,11 +112,18 @@ def test_the_measurement_that_is_added_as_an_example_is_taken():
         agent = make_agent(small("dreamer_v1", units=8, horizon=3), SPEC)
     finally:
         DIAGNOSTICS.pop("reward_bias", None)
-    params, evidence = agent.init(jax.random.key(0)).params, Evidence(make_batch())
+    params, evidence = agent.init(jax.random.key(0)).params, Evidence(jax.tree.map(jnp.asarray, make_batch()))
     found = jax.jit(agent.diagnostics["reward_bias"].measure)(params, evidence, jax.random.key(1)).numbers["bias"]
     higher = evidence.batch._replace(reward=evidence.batch.reward + 1.0)
     lower = agent.diagnostics["reward_bias"].measure(params, Evidence(higher), jax.random.key(1)).numbers["bias"]
     np.testing.assert_allclose(found - lower, 1.0, rtol=1e-5)
+
+
+def test_episodes_from_elsewhere_are_written_read_and_learned_from(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = ROOT / "docs" / "guides" / "data.md"
+    metrics = run(file.read_text(), str(file))["metrics"]
+    assert metrics["finite"] == 1.0
 
 
 def test_readme():
