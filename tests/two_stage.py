@@ -4,6 +4,7 @@ PlaNet's model, but its image parts and its dynamics learn from gradient steps o
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,17 @@ from latentplan.agents.planet import PlaNetConfig, make_loss, make_planet
 from latentplan.models.world_model import make_world_model
 from latentplan.types import Agent, Array, EnvSpec, Key, Params, Sample, TrainState
 
+
+@dataclass(frozen=True, kw_only=True)
+class TwoStageConfig(PlaNetConfig):
+    """PlaNet's settings."""
+
+
 STAGES = {"vision": ("encoder", "decoder"), "memory": ("dynamics", "reward")}
 """Stage -> the parameters that it trains."""
 
 
-def make_two_stage(config: PlaNetConfig, spec: EnvSpec) -> Agent:
+def make_two_stage(config: TwoStageConfig, spec: EnvSpec) -> Agent:
     """Builds the agent: PlaNet's with an update and an optimiser per stage."""
     planet, loss = make_planet(config, spec), make_loss(config, make_world_model(config.model, spec))
     optimizer = optax.adam(config.optimizer.learning_rate)
@@ -46,4 +53,4 @@ def make_two_stage(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     return planet._replace(init=init, updates={stage: make_update(stage) for stage in STAGES})
 
 
-TWO_STAGE = AgentEntry(PlaNetConfig, make_two_stage)
+TWO_STAGE = AgentEntry(TwoStageConfig, make_two_stage)

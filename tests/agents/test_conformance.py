@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from two_stage import TWO_STAGE
+from two_stage import TWO_STAGE, TwoStageConfig
 
 from agents.dreamers import small
 from agents.windows import time_first
@@ -94,7 +94,7 @@ VARIANTS = {
     },
     "tdmpc": {"told": tdmpc()},
     "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
-    "two_stage": {"rssm": planet("rssm")},
+    "two_stage": {"rssm": TwoStageConfig(**vars(planet("rssm")))},
 }
 MEMBERS = AGENTS | {"two_stage": TWO_STAGE}  # a throw-away agent: several updates promise what one does
 PIXELS = {"planet": "rssm", "dreamer_v3": "block", "tdmpc": "told", "tdmpc2": "told"}

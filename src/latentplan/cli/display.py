@@ -50,7 +50,7 @@ class Display:
             return
         line = {
             "episodes": "collected  return {collect/return:8.1f}{note}  in {time/collect:.1f} s",
-            "learned": "learned    loss {learn/loss:10.4g}  {model}  {time/updates_per_second:.2f} updates/s",
+            "learned": "learned    {losses}  {model}  {time/updates_per_second:.2f} updates/s",
             "evaluated": "evaluated  return {evaluation/return:8.1f} +- {evaluation/return_std:.1f} "
             "over {evaluation/episodes} episodes  in {time/evaluate:.0f} s",
         }[kind]
@@ -59,9 +59,13 @@ class Display:
         if "learn/value_target" in values:
             consistency, value = values["learn/consistency_loss"], values["learn/value_target"]
             model = f"consistency {consistency:.4f}  value {value:7.2f}"
+        found = [name.split("/")[1:] for name in values if name.startswith("learn/") and name.endswith("/loss")]
+        losses = "  ".join(f"{' '.join(names)} {values['/'.join(('learn', *names))]:10.4g}" for names in found)
         self._remember(kind, values)
         counters = "{env_steps:>8} env_steps  {episodes:>4} episodes  {updates:>6} updates  ".format(**values)
-        self._console.print(counters + line.format(**values, note=note, model=model), highlight=False, soft_wrap=True)
+        self._console.print(
+            counters + line.format(**values, note=note, losses=losses, model=model), highlight=False, soft_wrap=True
+        )
 
     def _remember(self, kind: str, values: dict[str, Any]) -> None:
         if kind == "episodes":

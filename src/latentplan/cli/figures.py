@@ -82,12 +82,13 @@ def collected_returns(run: dict[str, Any]) -> Figure:
 def losses(run: dict[str, Any]) -> Figure:
     """Every metric of the update over updates, a panel each."""
     rows = run["learned"]
-    names = [name for name in rows[-1] if name not in ("env_steps", "episodes", "updates", "minutes", "finite")]
+    left_out = ("env_steps", "episodes", "updates", "minutes", "finite")
+    names = [name for name in dict.fromkeys(x for row in rows for x in row) if name.split("/")[-1] not in left_out]
     columns = 3
     figure = Figure(figsize=(3.4 * columns, 2.3 * -(-len(names) // columns)), layout="constrained")
     for i, name in enumerate(names, start=1):
         axes = figure.add_subplot(-(-len(names) // columns), columns, i)
-        axes.plot(*_columns(rows, "updates", name), linewidth=1)
+        axes.plot(*_columns([row for row in rows if name in row], "updates", name), linewidth=1)
         axes.set_title(
             name + (" (nats per step)" if name in ("kl", "loss") and "kl" in names else ""), fontsize="small"
         )

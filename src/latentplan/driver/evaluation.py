@@ -51,7 +51,7 @@ class Evaluator:
         """
         stopwatch = Stopwatch()
         key = stream_key(self._job.run.seed, "evaluate", state.progress.episodes)
-        key, *keys = jax.random.split(key, 1 + len(self._job.agent.diagnostics))
+        key, *keys = self._keys(key)
         trajectories = self._trajectories(state, key, stopwatch)
         values = _return_metrics(trajectories)
         with stopwatch("diagnose"):
@@ -60,6 +60,12 @@ class Evaluator:
         with stopwatch("write"):
             self.write_pictures(trajectories[0].batch, found, f"{state.progress.env_steps:09d}")
         return values | stopwatch.seconds()
+
+    def _keys(self, key: Key) -> list[Key]:
+        """One key for the episodes and one per diagnostic, which further diagnostics leave as they are."""
+        count = len(self._job.agent.diagnostics)
+        keys = [*jax.random.split(key, 3), *(jax.random.fold_in(key, i) for i in range(2, count))]
+        return keys[: 1 + count]
 
     def _trajectories(self, state: RunState, key: Key, stopwatch: Stopwatch) -> list[Trajectory]:
         progress, count = state.progress, self._job.run.eval_episodes

@@ -1,0 +1,74 @@
+"""An agent with several updates on the command line: registered in two lines, trained, resumed, reported."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+from two_stage import TWO_STAGE, TwoStageConfig
+
+from latentplan.agents import AGENTS
+from latentplan.cli import evaluate, report, train
+from latentplan.driver.logging import read_metrics
+from latentplan.driver.schedule import Stage
+from latentplan.presets import PRESETS
+from latentplan.presets.planet import planet_debug
+
+ARGUMENTS = ["--env", "Pendulum-v1", "--preset", "debug", "--obs", "state", "--agent", "two_stage"]
+
+
+def two_stage_debug(bare):
+    """The encoder at every second step of the schedule, what predicts its codes twice at each from the third one on."""
+    experiment = planet_debug(bare)
+    stages = Stage(update="vision", every=2), Stage(update="memory", times=2, first=2)
+    config = TwoStageConfig(**vars(experiment.agent_config))
+    return replace(experiment, run=replace(experiment.run, stages=stages), agent_config=config)
+
+
+@pytest.fixture
+def main(monkeypatch):
+    """The command in this process, and what it printed."""
+    monkeypatch.setitem(AGENTS, "two_stage", TWO_STAGE)
+    monkeypatch.setitem(PRESETS, "two_stage", {"debug": two_stage_debug})
+
+    def call(*arguments):
+        out = io.StringIO()
+        monkeypatch.setattr("rich.console.Console", lambda **kwargs: Console(file=out, width=200))
+        return train.main([*ARGUMENTS, *arguments]), out.getvalue()
+
+    return call
+
+
+def learned(logdir):
+    """(updates, those of each stage) at the end of every learning phase."""
+    rows = [row for row in read_metrics(logdir / "metrics.jsonl") if "time/learn" in row]
+    return [[row[name] for name in ("updates", "learn/vision/updates", "learn/memory/updates")] for row in rows]
+
+
+def test_a_two_stage_agent_trains_is_resumed_and_logs_each_stage(main, tmp_path):
+    status, printed = main("--logdir", str(tmp_path / "run"), "--env-steps", "600")
+    assert status == 0, printed
+    assert "vision loss" in printed and "memory loss" in printed
+    status, printed = main("--logdir", str(tmp_path / "run"), "--env-steps", "1000")
+    assert status == 0 and "resumed at 600 env_steps" in printed, printed
+    assert main("--logdir", str(tmp_path / "whole"), "--env-steps", "1000")[0] == 0
+    fields = lambda row: {k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))}  # noqa: E731
+    resumed, whole = ([fields(row) for row in read_metrics(tmp_path / x / "metrics.jsonl")] for x in ("run", "whole"))
+    assert all(row in resumed for row in whole)  # the other one was evaluated at 600, too
+    # Four steps of the schedule per episode: vision at 0, 2, 4, ..., memory twice at 2, 3, 4, ...
+    assert learned(tmp_path / "whole") == [[2 * n + 8 * n - 4, 2 * n, 8 * n - 4] for n in range(1, 5)]
+    assert {"learn/vision/kl", "learn/memory/loss"} <= {name for row in whole for name in row}
+    assert evaluate.main(["--logdir", str(tmp_path / "run"), "--episodes", "1"]) == 0
+    assert report.write_report((tmp_path / "run",), tmp_path / "page").is_file()
+
+
+def test_stages_are_settings_like_others(main, tmp_path):
+    status, printed = main("--logdir", str(tmp_path), "--env-steps", "400", "--stages.1.times", "1")
+    assert status == 0, printed
+    assert learned(tmp_path)[0] == [4, 2, 2]
+
+
+def test_a_stage_that_the_agent_does_not_have_is_refused(main, tmp_path):
+    status, printed = main("--logdir", str(tmp_path / "run"), "--stages.0.update", "sight")
+    assert status == 2 and "expected each of the agent's updates (vision, memory)" in printed
+    assert not (tmp_path / "run").exists()
