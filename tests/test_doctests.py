@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def modules_with_examples() -> list[str]:
 
 def test_what_is_left_out_exists():
     assert set(modules_with_examples()) >= NOT_RUN
+
+
+def test_examples_have_the_heading_that_the_site_knows():
+    assert not [
+        str(path) for path in LIBRARY.rglob("*.py") if re.search(r"^ *Example:$", path.read_text(), re.MULTILINE)
+    ]
 
 
 @pytest.mark.parametrize("name", [name for name in modules_with_examples() if name not in NOT_RUN])

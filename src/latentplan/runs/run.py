@@ -42,7 +42,7 @@ def load_run(logdir: str | Path) -> "Run":
     Raises:
         ValueError: the folder holds no run, or its config cannot be read.
 
-    Example:
+    Examples:
         >>> run = load_run("runs/walker_walk-planet-cpu-pixels-seed0")  # doctest: +SKIP
         >>> params = run.params()  # doctest: +SKIP
         >>> plan = run.planner(params, run.model.initial(()), jax.random.key(0))  # doctest: +SKIP

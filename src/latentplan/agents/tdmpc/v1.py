@@ -1,5 +1,6 @@
 """TD-MPC: plan with MPPI and a terminal value in a task-oriented latent space (Hansen, Wang and Su 2022)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -235,7 +236,9 @@ def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: E
     return plan
 
 
-def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
+def make_model_loss(
+    config: TDMPCConfig, model: DecoderFreeModel
+) -> Callable[..., tuple[Array, tuple[Metrics, Array, Array]]]:
     """Consistency, rewards and values along a latent rollout (TD-MPC eq. 6 to 10).
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared difference of z_{t+1} and the target encoder's
@@ -286,7 +289,7 @@ def make_model_loss(config: TDMPCConfig, model: DecoderFreeModel):
     return model_loss
 
 
-def make_policy_loss(config: TDMPCConfig, model: DecoderFreeModel):
+def make_policy_loss(config: TDMPCConfig, model: DecoderFreeModel) -> Callable[..., Array]:
     """-sum_t rho^t min of the Q-functions at the policy's action (TD-MPC eq. 11).
 
     Args:

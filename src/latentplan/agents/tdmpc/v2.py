@@ -1,5 +1,6 @@
 """TD-MPC2: plan with MPPI and a value function in a latent space without decoder (Hansen, Su and Wang 2024)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -245,7 +246,9 @@ def make_optimizers(config: TDMPC2OptimizerConfig) -> ModelAndPolicy:
     return ModelAndPolicy(model, policy)
 
 
-def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: float):
+def make_model_loss(
+    config: TDMPC2Config, model: DecoderFreeModel, discount: float
+) -> Callable[..., tuple[Array, tuple[Metrics, Array, Array]]]:
     """Consistency, rewards, values and terminations along a latent rollout (TD-MPC2 eq. 3).
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared error of z_{t+1} and h(o_{t+1}), the
@@ -294,7 +297,9 @@ def make_model_loss(config: TDMPC2Config, model: DecoderFreeModel, discount: flo
     return model_loss
 
 
-def make_policy_loss(config: TDMPC2Config, model: DecoderFreeModel):
+def make_policy_loss(
+    config: TDMPC2Config, model: DecoderFreeModel
+) -> Callable[..., tuple[Array, tuple[Metrics, Array]]]:
     """-(scaled mean of two Q-functions + entropy), along the rollout's latent states (TD-MPC2 eq. 6 and its code).
 
     The entropy is that of the Gaussian before tanh, times the number of action dimensions, as the released code has it.
