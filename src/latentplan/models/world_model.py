@@ -19,7 +19,7 @@ from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repe
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
-from latentplan.nets.network import Activation, Network, Norm
+from latentplan.nets.network import Activation, Network, Norm, Style
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
@@ -64,6 +64,11 @@ class WorldModelConfig(DynamicsConfig):
     vector_std: PositiveFloat = 0.1
     """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
 
+    @property
+    def conv_style(self) -> Style:
+        """How the layers of the convolutions are built."""
+        return replace(self.style, activation=self.conv_activation, norm=self.conv_norm)
+
 
 class _Observations(NamedTuple):
     """How one kind of observation enters and leaves the model."""
@@ -77,20 +82,8 @@ class _Observations(NamedTuple):
 
 
 def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
-    size, width, channels = shape
-    depth = config.conv_depth
-    style = replace(config.style, activation=config.conv_activation, norm=config.conv_norm)
-    if config.conv == "dreamer_v3":
-        if size != width or size % SIDE:
-            raise ValueError(
-                f"observation_shape: expected square images of a multiple of {SIDE} pixels, got {shape}; "
-                "render or resize them to 64"
-            )
-        for field, factor in {"conv_depth": 2, "deter": 8}.items():
-            whole = not getattr(config, field) % factor
-            config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 has 64 and 8192")
-    else:
-        check_image_shape(shape)
+    make = {"world_models": _world_models_convolutions, "dreamer_v3": _dreamer_v3_convolutions}[config.conv]
+    encoder, decoder, embed = make(config, shape, feature_size)
 
     def preprocess(image: Array, key: Key) -> Array:
         if config.image_bits:
@@ -102,18 +95,39 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     def postprocess(flat: Array) -> Array:
         return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
 
-    if config.conv == "dreamer_v3":
-        stoch = config.stoch_size
-        encoder = make_pooled_encoder(size, channels, depth=depth, style=style)
-        decoder = make_repeating_decoder(
-            stoch, feature_size - stoch, size, channels, depth=depth, hidden=config.vector_hidden, style=style
-        )
-        embed = pooled_size(size, depth)
-    else:
-        encoder = make_conv_encoder(size, channels, depth=depth, style=style)
-        decoder = make_conv_decoder(feature_size, size, channels, depth=depth, style=style)
-        embed = embed_size(size, depth)
     return _Observations(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
+
+
+def _world_models_convolutions(
+    config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
+) -> tuple[Network, Network, int]:
+    """Encoder, decoder, and the encoder's output size."""
+    check_image_shape(shape)
+    size, _, channels = shape
+    encoder = make_conv_encoder(size, channels, depth=config.conv_depth, style=config.conv_style)
+    decoder = make_conv_decoder(feature_size, size, channels, depth=config.conv_depth, style=config.conv_style)
+    return encoder, decoder, embed_size(size, config.conv_depth)
+
+
+def _dreamer_v3_convolutions(
+    config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
+) -> tuple[Network, Network, int]:
+    """Encoder, decoder, and the encoder's output size."""
+    size, width, channels = shape
+    if size != width or size % SIDE:
+        raise ValueError(
+            f"observation_shape: expected square images of a multiple of {SIDE} pixels, got {shape}; "
+            "render or resize them to 64"
+        )
+    for field, factor in {"conv_depth": 2, "deter": 8}.items():
+        whole = not getattr(config, field) % factor
+        config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 has 64 and 8192")
+    depth, stoch, style = config.conv_depth, config.stoch_size, config.conv_style
+    encoder = make_pooled_encoder(size, channels, depth=depth, style=style)
+    decoder = make_repeating_decoder(
+        stoch, feature_size - stoch, size, channels, depth=depth, hidden=config.vector_hidden, style=style
+    )
+    return encoder, decoder, pooled_size(size, depth)
 
 
 def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
