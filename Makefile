@@ -28,7 +28,7 @@ lint: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
-docs: EXTRAS += --group docs
+docs: override EXTRAS += --group docs
 docs: setup
 	@sh scripts/docs.sh
 
