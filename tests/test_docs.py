@@ -18,6 +18,7 @@ from latentplan.cli import results
 from latentplan.diagnostics import DIAGNOSTICS
 from latentplan.envs import SUITES
 from latentplan.envs.env import EnvConfig, make_env
+from latentplan.presets import PRESETS
 from latentplan.types import Evidence
 
 ROOT = Path(__file__).parents[1]
@@ -75,6 +76,7 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
         entry = AGENTS["one_loss"]
     finally:
         AGENTS.pop("one_loss", None)
+        PRESETS.pop("one_loss", None)
     parts = small("dreamer_v1", units=8, horizon=3)
     config = entry.config(model=parts.model, actor=parts.actor, behaviour=parts.behaviour, learning_rate=1e-2)
     agent = entry.make(config, SPEC)

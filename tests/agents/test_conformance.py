@@ -543,7 +543,7 @@ def test_a_wrong_config_names_the_field(make_config, field):
 
 
 @pytest.mark.parametrize("obs", ["pixels", "state"])
-@pytest.mark.parametrize(("agent", "preset"), [(x, y) for x, each in presets.PRESETS.items() for y in each])
+@pytest.mark.parametrize(("agent", "preset"), [(x, y) for x, each in presets.PRESETS.items() for y in each.all])
 def test_every_preset_builds(agent, preset, obs):
     """Traced at full size, computed not at all."""
     env = "ALE/Pong-v5" if preset == "dreamer-v2-atari" else "cartpole_swingup"

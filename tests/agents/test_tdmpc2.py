@@ -257,7 +257,7 @@ def test_the_papers_figures():
     assert presets.make_preset("paper", "Pendulum-v1", "state", agent="tdmpc2").agent_config.model.predict_terminal
 
 
-@pytest.mark.parametrize("size", presets.SIZES["tdmpc2"])
+@pytest.mark.parametrize("size", presets.PRESETS["tdmpc2"].sizes)
 def test_sizes_are_what_they_are_called(size):
     config = presets.make_preset("paper", "walker_walk", "state", agent="tdmpc2", size=size).agent_config
     model = make_decoder_free(config.model, SPEC._replace(observation_shape=(24,), action_size=6))

@@ -26,7 +26,7 @@ def test_every_planner_fits_every_agent_and_small_presets_plan_little(agent, pre
     own = presets.make_preset(preset, "walker_walk", "state", agent=agent).agent_config.planner
     config = experiment.agent_config.planner
     assert experiment.planner == planner and config.horizon <= max(own.horizon, 12)
-    assert config.evaluations <= {"paper": 12_000, "cpu": 700, "debug": 60}[preset]
+    assert config.evaluations <= {"paper": 12_000, "cpu": 700, "debug": 100}[preset]
     if agent != "planet":
         assert config.horizon == own.horizon and 0 < config.policy_candidates < config.num_candidates / 4
 
@@ -60,7 +60,7 @@ def test_folders_tell_what_was_chosen(choices, folder):
             {"agent": "dreamer"},
             "agent: expected planet, dreamer_v1, dreamer_v2, dreamer_v3, tdmpc, tdmpc2, got 'dreamer'",
         ),
-        ({"size": "1M"}, "size: expected no --size, as planet has only one, got '1M'"),
+        ({"size": "1M"}, "Experiment.size: expected none, as the agent has only one, got '1M'"),
         ({"agent": "tdmpc2", "size": "2M"}, "size: expected 1M, 5M, 19M, 48M, 317M, got '2M'"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_debug_run_is_short_whatever_the_environment():
     assert game.run.env_steps < 20_000 and game.environment.action_repeat is None  # the game's own, 4 frames
 
 
-@pytest.mark.parametrize(("protocol", "agent"), presets.PROTOCOLS.items())
+@pytest.mark.parametrize(("protocol", "agent"), presets.protocols().items())
 def test_a_protocols_name_chooses_its_agent(protocol, agent):
     env = "ALE/Pong-v5" if protocol == "dreamer-v2-atari" else "walker_walk"
     experiment = parse(["--env", env, "--preset", protocol], Console(quiet=True))
@@ -88,7 +88,7 @@ def test_every_preset_is_a_choice_of_the_command_line(capsys):
     with pytest.raises(SystemExit):
         parse(["--help"], Console(quiet=True))
     printed = re.sub(r"[\s│]", "", capsys.readouterr().out)
-    names = dict.fromkeys(name for each in presets.PRESETS.values() for name in each)
+    names = dict.fromkeys(name for each in presets.PRESETS.values() for name in each.all)
     assert f"--preset{{auto,{','.join(names)}}}" in printed
     assert f"--agent{{{','.join(AGENTS)}}}" in printed
 
@@ -96,7 +96,7 @@ def test_every_preset_is_a_choice_of_the_command_line(capsys):
 def test_dreamers_protocols_are_the_published_ones():
     """danijar/dreamer, danijar/dreamerv2 and danijar/dreamerv3, each with its action repeat, replay ratio and sizes."""
     make = lambda name, obs="pixels": presets.make_preset(  # noqa: E731
-        name, "walker_walk", obs, agent=presets.PROTOCOLS[name]
+        name, "walker_walk", obs, agent=presets.protocols()[name]
     )
     v1 = make("dreamer-v1")
     config = v1.agent_config
@@ -164,8 +164,11 @@ def test_dreamers_protocols_are_the_published_ones():
     [("dreamer-v2-dmc", "ALE/Pong-v5"), ("dreamer-v2-atari", "walker_walk"), ("dreamerv3-arxiv2", "CartPole-v1")],
 )
 def test_a_protocol_is_refused_where_it_was_not_published(protocol, env):
-    with pytest.raises(ValueError, match=f"preset: {protocol} is a protocol for .*, got {env}"):
-        presets.make_preset(protocol, env, "pixels", agent=presets.PROTOCOLS[protocol])
+    with pytest.raises(
+        ValueError,
+        match=f"Experiment.preset: expected one for environments such as {env}, got {protocol}, which is for ",
+    ):
+        presets.make_preset(protocol, env, "pixels", agent=presets.protocols()[protocol])
 
 
 def test_a_presets_own_size_changes_nothing():
@@ -185,11 +188,11 @@ def test_dreamer_v2_learns_atari_on_cpu_as_published():
 
 def test_quadrupeds_are_seen_by_camera_2():
     for agent, each in presets.PRESETS.items():
-        for name in each.keys() & {"paper", "cpu", "debug"}:
+        for name in each.presets.keys() & {"paper", "cpu", "debug"}:
             assert presets.make_preset(name, "quadruped_run", "pixels", agent=agent).environment.camera == 2
 
 
-@pytest.mark.parametrize("size", presets.SIZES["dreamer_v3"])
+@pytest.mark.parametrize("size", presets.PRESETS["dreamer_v3"].sizes)
 def test_dreamer_v3s_sizes_have_about_their_names_parameters(size):
     """From pixels; the names are rounded, and count what the paper's larger decoder has besides."""
     experiment = presets.make_preset("paper", "walker_walk", "pixels", agent="dreamer_v3", size=size)

@@ -19,19 +19,21 @@ class AgentEntry(NamedTuple):
     Attributes:
         config: its config dataclass.
         make: (config, spec) -> Agent.
+        has_policy: whether it learns a policy, which can act by itself and propose candidates to planners.
     """
 
     config: type[AgentConfig]
     make: Callable[[Any, Any], Agent]
+    has_policy: bool = False
 
 
 AGENTS: dict[str, AgentEntry] = {
-    "dreamer_v1": AgentEntry(DreamerV1Config, make_dreamer_v1),
-    "dreamer_v2": AgentEntry(DreamerV2Config, make_dreamer_v2),
-    "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3),
+    "dreamer_v1": AgentEntry(DreamerV1Config, make_dreamer_v1, has_policy=True),
+    "dreamer_v2": AgentEntry(DreamerV2Config, make_dreamer_v2, has_policy=True),
+    "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3, has_policy=True),
     "planet": AgentEntry(PlaNetConfig, make_planet),
-    "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc),
-    "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2),
+    "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc, has_policy=True),
+    "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2, has_policy=True),
 }
 
 

@@ -72,7 +72,8 @@ class LossConfig(Config):
     overshooting_reward_scale: NonNegativeFloat = 0.0
     """Weight of the reward predicted from 2 to D steps before. PlaNet's first release had 100."""
     observation_overshooting_distance: NonNegativeInt | None = None
-    """Decode observations and rewards predicted 1 to this many steps before; None is 1 for the rnn, else 0 (off)."""
+    """Decode observations and rewards predicted 1 to this many steps before; None is 0 (off), and 1
+    for dynamics without a KL, whose prior nothing else would teach."""
 
     def check(self) -> None:
         """Rules between fields."""
@@ -187,7 +188,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         Loss.
     """
     losses = config.loss
-    default_distance = 1 if config.model.kind == "rnn" else 0
+    default_distance = 0 if config.model.dynamics.has_kl else 1
     decoded = losses.observation_overshooting_distance
     decoded = default_distance if decoded is None else decoded
     distance = max(losses.overshooting_distance, decoded)

@@ -67,19 +67,20 @@ def main(argv: list[str]) -> int:
 def _evaluate(options: Evaluation) -> None:
     from latentplan.driver import compilation
     from latentplan.envs.workers import Workers
-    from latentplan.planners import planner_name
+    from latentplan.planners import PLANNERS, planner_name
     from latentplan.runs import load_run
 
     if options.planner and options.act and "planner" not in options.act:
-        raise ValueError(f"planner: expected none with --act policy, got {options.planner}; add --act planner")
+        raise ValueError(f"--planner: expected none with --act policy, got {options.planner}; add --act planner")
     compilation.configure()
     run = load_run(options.logdir)
     experiment, found = run.config, {}
     own = planner_name(experiment.agent_config.planner)
-    plans = options.planner or ("cem" if own == "policy" else own)
+    by_policy, by_search = (next(x for x in PLANNERS if PLANNERS[x].needs_policy == needs) for needs in (True, False))
+    plans = options.planner or (by_search if PLANNERS[own].needs_policy else own)
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         for act in dict.fromkeys(options.act or ("",)):
-            name = {"": options.planner, "policy": "policy", "planner": plans}[act]
+            name = {"": options.planner, "policy": by_policy, "planner": plans}[act]
             found[name] = _act(options, run, workers, name)
     if options.act:
         _keep(run.logdir / "acting.json", found, options)
@@ -91,14 +92,17 @@ def acting_by(run: "Run", planner: str) -> "Agent":
     Raises:
         ValueError: the agent has no policy to act by, or cannot be planned for so.
     """
-    from latentplan.planners import planner_name
+    from latentplan.agents import AGENTS
+    from latentplan.planners import PLANNERS, planner_name
     from latentplan.presets import make_preset
 
     own = run.config
-    if planner == "policy" and own.agent == "planet":
-        raise ValueError("act: expected an agent with a policy of its own, got planet, which plans; leave --act out")
     if not planner or planner == planner_name(own.agent_config.planner):
         return run.agent
+    if PLANNERS[planner].needs_policy and not AGENTS[own.agent].has_policy:
+        raise ValueError(
+            f"--act: expected an agent with a policy of its own, got {own.agent}, which plans; leave it out"
+        )
     chosen = make_preset(own.preset, own.env, own.environment.obs, planner, own.agent, own.size)
     return run.with_planner(chosen.agent_config.planner)
 

@@ -92,7 +92,7 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
 def parse(argv: list[str], console):
     """The experiment a command line asks for: its preset, changed by its flags."""
     from latentplan.cli import options
-    from latentplan.presets import PROTOCOLS, make_preset, resolve_preset
+    from latentplan.presets import Experiment, make_preset, protocols, resolve_preset
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--env", default="walker_walk")
@@ -104,8 +104,9 @@ def parse(argv: list[str], console):
     known, _ = early.parse_known_args(argv)
     preset, why = resolve_preset(known.preset)
     console.print(why, highlight=False, soft_wrap=True)
-    agent = known.agent or PROTOCOLS.get(preset, "planet")
-    default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
+    agent = known.agent or protocols().get(preset, Experiment.agent)
+    with options.naming_options(Experiment):
+        default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
     default = dataclasses.replace(default, preset=known.preset)
     try:
         experiment = options.parse(default, argv, __doc__)

@@ -1,8 +1,9 @@
-"""What the three latent dynamics share: their record, their sizes, and the reset at an episode's start."""
+"""What all latent dynamics share: their record, their sizes, and the reset at an episode's start."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 
@@ -15,8 +16,6 @@ from latentplan.types import AnyLatent, Array, Belief, ImagineStep, Key, Observe
 class DynamicsConfig(Config):
     """Sizes of the latent dynamics. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
-    kind: Literal["rssm", "ssm", "rnn"] = "rssm"
-    """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
     deter: PositiveInt = 200
     """Size of the GRU, in units."""
     stoch: PositiveInt = 30
@@ -51,9 +50,6 @@ class DynamicsConfig(Config):
         self.require(self.classes != 1, "classes", "0 (Gaussian) or at least 2", "Dreamer V2 has 32")
         whole = self.cell != "block" or not self.deter % self.blocks
         self.require(whole, "deter", f"a multiple of blocks = {self.blocks}", "Dreamer V3 has 8 blocks")
-        for field, plain in {"classes": 0, "cell": "gru"}.items():
-            plain_ = getattr(self, field) == plain
-            self.require(self.kind == "rssm" or plain_, field, f"{plain} with kind {self.kind}", "use kind rssm")
 
     @property
     def stoch_size(self) -> int:
@@ -82,6 +78,25 @@ class Dynamics(NamedTuple):
     observe_step: ObserveStep
     imagine_step: ImagineStep
     divergence: Callable[[AnyLatent, AnyLatent], Array]
+
+
+class DynamicsEntry(NamedTuple):
+    """Latent dynamics to choose from: how they are built, and what others have to know of them.
+
+    Attributes:
+        make: (config, embed_size, action_size) -> Dynamics.
+        has_kl: whether their divergence is a KL between distributions, which teaches the prior. Where it is none, an
+            agent has to teach the prior by what is decoded from it.
+        deter_size: (config) -> width of `Belief.deter`.
+        stoch_size: (config) -> width of `Belief.stoch`. What heads read is as wide as both together.
+        only: settings that have to keep these values, since the dynamics know nothing else.
+    """
+
+    make: Callable[[DynamicsConfig, int, int], Dynamics]
+    has_kl: bool = True
+    deter_size: Callable[[DynamicsConfig], int] = lambda config: config.deter
+    stoch_size: Callable[[DynamicsConfig], int] = lambda config: config.stoch_size
+    only: Mapping[str, Any] = MappingProxyType({})
 
 
 def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:

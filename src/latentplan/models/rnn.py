@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from latentplan.distributions import Gaussian
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, DynamicsEntry, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.recurrent import make_recurrent_step
 from latentplan.types import Array, Belief, Key, Params
@@ -60,3 +60,6 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         return jnp.zeros(shape[:-1])
 
     return Dynamics(init, zeros_belief(config.deter, config.stoch), observe_step, imagine_step, divergence)
+
+
+RNN = DynamicsEntry(make_rnn, has_kl=False, only={"classes": 0, "cell": "gru"})

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.distributions import Gaussian, OneHot
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, DynamicsEntry, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp, make_one_hot_mlp
 from latentplan.nets.network import Network
 from latentplan.nets.recurrent import make_recurrent_step
@@ -76,3 +76,6 @@ def _make_latent(config: DynamicsConfig, input_size: int, layers: int) -> Networ
     return make_one_hot_mlp(
         input_size, config.stoch, config.classes, hidden=hidden, layers=layers, style=style, unimix=config.unimix
     )
+
+
+RSSM = DynamicsEntry(make_rssm)

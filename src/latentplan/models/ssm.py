@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.distributions import Gaussian
-from latentplan.models.dynamics import Dynamics, DynamicsConfig, reset_at_first, zeros_belief
+from latentplan.models.dynamics import Dynamics, DynamicsConfig, DynamicsEntry, reset_at_first, zeros_belief
 from latentplan.nets.mlp import make_gaussian_mlp
 from latentplan.nets.network import Network
 from latentplan.types import Array, Belief, Key, Params
@@ -57,3 +57,6 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         return Belief(belief.deter, distributions.sample(posterior, key)), (posterior, prior)
 
     return Dynamics(init, zeros_belief(0, config.stoch), observe_step, imagine_step, distributions.kl_divergence)
+
+
+SSM = DynamicsEntry(make_ssm, deter_size=lambda config: 0, only={"classes": 0, "cell": "gru"})

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from latentplan import transforms
-from latentplan.config import Bound, NonNegativeInt, PositiveFloat, PositiveInt
+from latentplan.config import Bound, NonNegativeInt, OneOf, PositiveFloat, PositiveInt
 from latentplan.distributions import Gaussian, TwoHot
-from latentplan.models.dynamics import Dynamics, DynamicsConfig
+from latentplan.models.dynamics import DynamicsConfig, DynamicsEntry
 from latentplan.models.heads import make_scalar_head
-from latentplan.models.rnn import make_rnn
-from latentplan.models.rssm import make_rssm
-from latentplan.models.ssm import make_ssm
+from latentplan.models.rnn import RNN
+from latentplan.models.rssm import RSSM
+from latentplan.models.ssm import SSM
 from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repeating_decoder
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
@@ -22,17 +22,16 @@ from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Activation, Network, Norm, Style
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
-DYNAMICS: dict[str, Callable[[DynamicsConfig, int, int], Dynamics]] = {
-    "rssm": make_rssm,
-    "ssm": make_ssm,
-    "rnn": make_rnn,
-}
+DYNAMICS: dict[str, DynamicsEntry] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN}
+"""Latent dynamics by name. New ones are one file and one line here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldModelConfig(DynamicsConfig):
     """The whole model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
 
+    kind: Annotated[str, OneOf(DYNAMICS)] = "rssm"
+    """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
     """Convolutions: of World Models, as PlaNet, Dreamer V1 and V2 have them, or of Dreamer V3."""
     conv_depth: PositiveInt = 32
@@ -63,6 +62,23 @@ class WorldModelConfig(DynamicsConfig):
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
     vector_std: PositiveFloat = 0.1
     """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
+
+    def check(self) -> None:
+        """Rules between fields."""
+        super().check()
+        for field, value in self.dynamics.only.items():
+            known = getattr(self, field) == value
+            self.require(known, field, f"{value} with kind {self.kind}, which knows nothing else", "change the kind")
+
+    @property
+    def dynamics(self) -> DynamicsEntry:
+        """What `kind` names."""
+        return DYNAMICS[self.kind]
+
+    @property
+    def feature_size(self) -> int:
+        """F, width of what every head reads."""
+        return self.dynamics.stoch_size(self) + self.dynamics.deter_size(self)
 
     @property
     def conv_style(self) -> Style:
@@ -122,7 +138,7 @@ def _dreamer_v3_convolutions(
     for field, factor in {"conv_depth": 2, "deter": 8}.items():
         whole = not getattr(config, field) % factor
         config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 has 64 and 8192")
-    depth, stoch, style = config.conv_depth, config.stoch_size, config.conv_style
+    depth, stoch, style = config.conv_depth, config.dynamics.stoch_size(config), config.conv_style
     encoder = make_pooled_encoder(size, channels, depth=depth, style=style)
     decoder = make_repeating_decoder(
         stoch, feature_size - stoch, size, channels, depth=depth, hidden=config.vector_hidden, style=style
@@ -169,10 +185,10 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         >>> model.reward(params, model.initial((3,))).mean.shape
         (3, 1)
     """
-    feature_size = config.stoch_size + (config.deter if config.kind != "ssm" else 0)
+    feature_size = config.feature_size
     build = _pixels if spec.is_pixels else _vectors
     observations = build(config, spec.observation_shape, feature_size)
-    dynamics = DYNAMICS[config.kind](config, observations.embed_size, spec.action_size)
+    dynamics = config.dynamics.make(config, observations.embed_size, spec.action_size)
     hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
     reward_head = make_scalar_head(feature_size, config.reward, hidden=hidden, layers=layers, style=style)
     terminal_net = make_mlp(feature_size, 1, hidden=hidden, layers=layers, style=style)

@@ -1,6 +1,7 @@
 """Planners: pure functions that are given a model's functions and never import one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import jax
@@ -24,19 +25,23 @@ class PlannerEntry(NamedTuple):
         config: its config dataclass.
         make: (config, action_size, evaluate, *, discrete=False, propose=None) -> Planner; see
             `objectives.Evaluate` and `sampling.Propose`.
+        needs_policy: whether it plans by nothing but the agent's policy.
+        small: settings for two cores, where those of a CEM of 4 rounds of 150 candidates do not suit it.
     """
 
     config: type[PlannerConfig]
     make: Callable[..., Planner]
+    needs_policy: bool = False
+    small: Mapping[str, Any] = MappingProxyType({})
 
 
 PLANNERS: dict[str, PlannerEntry] = {
     "cem": PlannerEntry(CEMConfig, make_cem),
-    "icem": PlannerEntry(ICEMConfig, make_icem),
+    "icem": PlannerEntry(ICEMConfig, make_icem, small={"num_iterations": 3, "num_candidates": 40, "num_elites": 10}),
     "mppi": PlannerEntry(MPPIConfig, make_mppi),
-    "gradient": PlannerEntry(GradientConfig, make_gradient),
-    "shooting": PlannerEntry(ShootingConfig, make_shooting),
-    "policy": PlannerEntry(PolicyConfig, make_policy_planner),
+    "gradient": PlannerEntry(GradientConfig, make_gradient, small={"num_iterations": 12, "num_candidates": 24}),
+    "shooting": PlannerEntry(ShootingConfig, make_shooting, small={"num_candidates": 600}),
+    "policy": PlannerEntry(PolicyConfig, make_policy_planner, needs_policy=True),
 }
 
 

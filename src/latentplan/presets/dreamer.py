@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from latentplan.agents.dreamer.v1 import DreamerV1Config
@@ -10,7 +11,8 @@ from latentplan.agents.dreamer.v3 import DreamerV3Config, LaPropConfig
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_name, suite_of
 from latentplan.planners.policy import PolicyConfig
-from latentplan.presets.experiment import Experiment, eval_every, published_for, published_repeat
+from latentplan.presets.entry import AgentPresets, Preset
+from latentplan.presets.experiment import Experiment, eval_every, published_repeat
 from latentplan.presets.planet import planet_cpu, planet_debug
 from latentplan.replay.ring import ReplayConfig
 
@@ -100,11 +102,14 @@ def dreamer_v2_atari(bare: Experiment) -> Experiment:
     )  # fmt: skip
 
 
+V2_ATARI = Preset(dreamer_v2_atari, suites=("atari",))
+
+
 def dreamer_v2_cpu(bare: Experiment) -> Experiment:
     """For two cores: like Dreamer V1's cpu preset, with 16 x 16 classes; on Atari with what was published for it."""
     v1, config = dreamer_v1_cpu(bare), DreamerV2Config()
     first: Any = v1.agent_config
-    if published_for("dreamer-v2-atari", bare.env):
+    if V2_ATARI.fits(bare.env):
         published = dreamer_v2_atari(bare)
         own: Any = published.agent_config
         v1 = replace(v1, environment=replace(v1.environment, grayscale=published.environment.grayscale))
@@ -225,3 +230,30 @@ def sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
         actor=replace(config.actor, hidden=model["hidden"]),
         critic=replace(config.critic, hidden=model["hidden"]),
     )
+
+
+CONTROL = ("dm_control",)
+DREAMER_V1 = AgentPresets(
+    {
+        "paper": Preset(dreamer_v1_paper),
+        "cpu": Preset(dreamer_v1_cpu),
+        "debug": Preset(dreamer_debug(dreamer_v1_cpu)),
+    },
+    protocols={"dreamer-v1": Preset(dreamer_v1_paper, suites=CONTROL)},
+)
+DREAMER_V2 = AgentPresets(
+    {"paper": Preset(dreamer_v2_dmc), "cpu": Preset(dreamer_v2_cpu), "debug": Preset(dreamer_debug(dreamer_v2_cpu))},
+    protocols={"dreamer-v2-dmc": Preset(dreamer_v2_dmc, suites=CONTROL), "dreamer-v2-atari": V2_ATARI},
+)
+DREAMER_V3 = AgentPresets(
+    {
+        "paper": Preset(dreamer_v3_nature),
+        "cpu": Preset(dreamer_v3_cpu),
+        "debug": Preset(dreamer_debug(dreamer_v3_cpu)),
+    },
+    protocols={
+        "dreamerv3-nature": Preset(dreamer_v3_nature, suites=(*CONTROL, "atari")),
+        "dreamerv3-arxiv2": Preset(dreamer_v3_arxiv2, suites=CONTROL),
+    },
+    sizes={size: partial(sized, size=size) for size in DREAMER_V3_SIZES},
+)

@@ -9,7 +9,7 @@ from latentplan.agents import AGENTS, AgentConfig
 from latentplan.agents.planet import PlaNetConfig
 from latentplan.config import Config, ConfigOf, OneOf
 from latentplan.driver.schedule import RunConfig
-from latentplan.envs import suite_name, suite_of
+from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
 from latentplan.planners import PLANNERS, planner_name
 from latentplan.replay.ring import ReplayConfig
@@ -21,7 +21,7 @@ FLAT = tyro.conf.arg(name="")
 def _presets() -> list[str]:
     from latentplan.presets import PRESETS  # which is made of functions that build experiments
 
-    return ["auto", *dict.fromkeys(name for each in PRESETS.values() for name in each)]
+    return ["auto", *dict.fromkeys(name for each in PRESETS.values() for name in each.all)]
 
 
 def eval_every(env: str) -> int:
@@ -32,15 +32,6 @@ def eval_every(env: str) -> int:
 def published_repeat(env: str, action_repeat: int) -> int | None:
     """A protocol's action repeat, on suites where protocols choose it; elsewhere None, the task's own."""
     return action_repeat if suite_of(env).protocols_choose_repeat else None
-
-
-PROTOCOL_SUITES = {"dreamer-v2-atari": ("atari",), "dreamerv3-nature": ("dm_control", "atari")}
-"""A protocol's name -> the suites it was published for; dm_control alone where nothing is said."""
-
-
-def published_for(protocol: str, env: str) -> bool:
-    """Whether a protocol was published for the suite that an environment belongs to."""
-    return suite_name(env) in PROTOCOL_SUITES.get(protocol, ("dm_control",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +47,7 @@ class Experiment(Config):
     """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: everything once;
     auto: paper or cpu. A protocol's name chooses the agent, too."""
     size: str = ""
-    """Named size of the model, over the preset's: tdmpc2 has 1M, 5M, 19M, 48M and 317M, dreamer_v3 1M, 12M, 25M,
-    50M, 100M, 200M and 400M, the others none."""
+    """Named size of the model, over the preset's, of an agent that has some; an unknown name is answered with them."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
     environment: Annotated[EnvConfig, FLAT] = field(default_factory=EnvConfig)
@@ -67,7 +57,7 @@ class Experiment(Config):
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """Replay memory."""
     planner: Annotated[str, OneOf(PLANNERS)] = "cem"
-    """What plans. Its own settings are --planner.NAME; which there are depends on it."""
+    """What plans. Which settings it has depends on it."""
     agent_config: Annotated[AgentConfig, ConfigOf(AGENTS), FLAT] = field(default_factory=PlaNetConfig)
     """The agent's parts."""
 

@@ -8,6 +8,7 @@ from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_of
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
+from latentplan.presets.entry import AgentPresets, Preset
 from latentplan.presets.experiment import Experiment, eval_every
 from latentplan.replay.ring import ReplayConfig
 
@@ -88,3 +89,12 @@ def planet_debug(bare: Experiment) -> Experiment:
             planner=CEMConfig(horizon=4, num_iterations=2, num_candidates=20, num_elites=4),
         ),
     )
+
+
+PLANET = AgentPresets(
+    {
+        "paper": Preset(planet_paper),
+        "cpu": Preset(planet_cpu, kept=("horizon", "init_std")),  # which suit the environment
+        "debug": Preset(planet_debug),
+    }
+)

@@ -1,6 +1,7 @@
 """The presets of TD-MPC and TD-MPC2."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from latentplan.agents.tdmpc.v1 import ScheduleConfig, TDMPCConfig
@@ -10,6 +11,7 @@ from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
 from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.planners.mppi import MPPIConfig
+from latentplan.presets.entry import AgentPresets, Preset
 from latentplan.presets.experiment import Experiment, eval_every, published_repeat
 from latentplan.presets.planet import planet_debug
 from latentplan.replay.ring import ReplayConfig
@@ -119,7 +121,7 @@ def tdmpc_debug(bare: Experiment) -> Experiment:
 def tdmpc2_paper(bare: Experiment) -> Experiment:
     """TD-MPC2, single task, 5M parameters (arXiv 2310.16828, table 8; config.yaml and online_trainer.py).
 
-    Its code goes on to 10M decisions (--env-steps 20000000); it evaluates as often as here, every 50,000.
+    Its code goes on to 10M decisions (20M env_steps); it evaluates as often as here, every 50,000.
     """
     return replace(
         bare,
@@ -173,3 +175,14 @@ def tdmpc2_debug(bare: Experiment) -> Experiment:
             planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=20, num_elites=4, policy_candidates=4),
         ),
     )
+
+
+def _sized(config: TDMPC2Config, size: str) -> TDMPC2Config:
+    return replace(config, model=replace(config.model, **TDMPC2_SIZES[size]))
+
+
+TDMPC = AgentPresets({"paper": Preset(tdmpc_paper), "cpu": Preset(tdmpc_cpu), "debug": Preset(tdmpc_debug)})
+TDMPC2 = AgentPresets(
+    {"paper": Preset(tdmpc2_paper), "cpu": Preset(tdmpc2_cpu), "debug": Preset(tdmpc2_debug)},
+    sizes={size: partial(_sized, size=size) for size in TDMPC2_SIZES},
+)

@@ -50,7 +50,7 @@ def check_model(model: WorldModelConfig) -> None:
         ConfigError: naming the setting.
     """
     advice = "nothing but PlaNet's observation overshooting would teach its predictions"
-    model.require(model.kind != "rnn", "kind", "rssm or ssm", advice)
+    model.require(model.dynamics.has_kl, "kind", "dynamics with a KL", advice)
 
 
 def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float) -> WorldLoss:

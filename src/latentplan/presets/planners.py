@@ -1,0 +1,39 @@
+"""How much another planner than the agent's own plans, by preset."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from latentplan.config import field_hints
+from latentplan.planners import PLANNERS, PlannerConfig
+from latentplan.presets.entry import Preset
+
+SIZES: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "warm_start": True},
+    "debug": {"num_iterations": 2, "num_candidates": 20, "num_elites": 4},
+}
+"""A preset's name -> settings of every planner that has them: on cpu, some 600 evaluated sequences a plan."""
+POLICY_CANDIDATES = 24  # as TD-MPC2 has, of 512
+
+
+def other_planner(name: str, own: PlannerConfig, preset: str, kept: Preset, *, has_policy: bool) -> PlannerConfig:
+    """A planner's config in the place of the agent's own one.
+
+    Args:
+        name: in `PLANNERS`.
+        own: the agent's, as its preset has it.
+        preset: the preset's name.
+        kept: the preset, which says what of `own` stays.
+        has_policy: whether the agent has a policy that proposes candidates.
+
+    Returns:
+        The config. Settings that the planner does not have are left out.
+    """
+    entry = PLANNERS[name]
+    fields = field_hints(entry.config).keys()
+    settings = dict(SIZES.get(preset, {})) | dict(entry.small if preset == "cpu" else {})
+    settings |= {field: getattr(own, field) for field in kept.kept if hasattr(own, field)}
+    config: Any = entry.config(**{field: value for field, value in settings.items() if field in fields})
+    if has_policy and "policy_candidates" in fields:
+        config = replace(config, policy_candidates=min(POLICY_CANDIDATES, config.num_candidates // 8))
+    return config
