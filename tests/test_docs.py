@@ -128,6 +128,15 @@ def test_episodes_from_elsewhere_are_written_read_and_learned_from(tmp_path, mon
     assert metrics["finite"] == 1.0
 
 
+def test_documents_that_are_named_exist():
+    places = [ROOT / name for name in ("src", "tests", "benchmarks", "experiments", "docs", "scripts")]
+    files = [file for place in places for file in place.rglob("*") if file.suffix in (".py", ".md", ".sh")]
+    for file in [*files, README, ROOT / "CONTRIBUTING.md"]:
+        if "docs/results" not in str(file):
+            for name in re.findall(r"\bdocs/[\w/]+\.md\b", file.read_text()):
+                assert (ROOT / name).is_file(), f"{file}: {name}"
+
+
 def test_readme():
     text = README.read_text()
     assert python_blocks(text) and len(text.splitlines()) <= 150

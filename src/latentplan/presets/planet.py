@@ -24,7 +24,7 @@ PIXEL_LOSS: dict[str, Any] = {"dynamics_scale": 5.0, "observation_start": 0.25, 
 
 
 def planet_cpu(bare: Experiment) -> Experiment:
-    """For two cores: smaller networks and batches, less planning. Why: docs/learning_notes.md and docs/design.md."""
+    """For two cores: smaller networks and batches, less planning. Why: docs/notes/planet.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
     pixels = bare.environment.obs == "pixels"
     # Longer plans, wider from the start: where decisions last 0.02 to 0.05 s, and for models learned from pixels, whose

@@ -136,7 +136,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
     """For two cores: the 1M model, smaller batches, a fifth of the planning, PlaNet's action repeats.
 
     From pixels, PlaNet's cpu preset's images and convolutions, at their step size: with the published ones the encoder
-    takes all pictures for the same for thousands of updates (docs/learning_notes.md).
+    takes all pictures for the same for thousands of updates (docs/notes/tdmpc.md).
     """
     paper = tdmpc2_paper(bare)
     environment = replace(_stacked(bare), render_quality="fast")
