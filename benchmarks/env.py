@@ -159,7 +159,7 @@ def film(name: str, config: EnvConfig) -> np.ndarray:
     env.reset(seed=0)
     actions = rng.uniform(-1.0, 1.0, (PICTURE_DECISIONS, *env.action_space.shape))
     with contextlib.closing(env):
-        return np.stack([env.step(action)[0] for action in actions]).astype(int)
+        return np.stack([env.step(action)[0]["image"] for action in actions]).astype(int)
 
 
 if __name__ == "__main__":

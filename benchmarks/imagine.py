@@ -28,7 +28,7 @@ from latentplan.models.world_model import feature, make_world_model
 from latentplan.presets import make_preset
 from latentplan.types import Array, EnvSpec
 
-SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)
+SPEC = EnvSpec.single((24,), action_size=6, action_repeat=1, max_decisions=None)
 SIZES = ["dreamer_v1", "dreamer_v2", "dreamer_v3-1M", "dreamer_v3-12M"]
 
 

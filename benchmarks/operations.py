@@ -80,7 +80,7 @@ def _imagine_step(model: WorldModelConfig, action_size: int) -> float:
 
 
 def _observe_step(model: WorldModelConfig, spec: EnvSpec) -> float:
-    embed = 32 * model.conv_depth if spec.is_pixels else model.vector_hidden
+    embed = 32 * model.conv_depth if spec.images else model.vector_hidden
     posterior = _dense(model.deter + embed, *[model.hidden] * model.layers, 2 * model.stoch)
     return _imagine_step(model, spec.action_size) + sum(posterior)
 
@@ -90,18 +90,19 @@ def _reward(model: WorldModelConfig) -> float:
 
 
 def _encoder(model: WorldModelConfig, spec: EnvSpec) -> list[float]:
-    hidden = [model.vector_hidden] * model.vector_layers
-    if not spec.is_pixels:
-        return _dense(*spec.observation_shape, *hidden, model.vector_hidden)
-    channels = [spec.observation_shape[-1], *(scale * model.conv_depth for _, _, scale in ENCODER)]
+    (space,), hidden = spec.observations.values(), [model.vector_hidden] * model.vector_layers
+    if not space.is_image:
+        return _dense(*space.shape, *hidden, model.vector_hidden)
+    channels = [space.shape[-1], *(scale * model.conv_depth for _, _, scale in ENCODER)]
     return [_conv(*layer[:2], *ends) for layer, ends in zip(ENCODER, pairwise(channels), strict=True)]
 
 
 def _decoder(model: WorldModelConfig, spec: EnvSpec) -> list[float]:
     feature, hidden = model.stoch + model.deter, [model.vector_hidden] * model.vector_layers
-    if not spec.is_pixels:
-        return _dense(feature, *hidden, *spec.observation_shape)
-    image = spec.observation_shape[-1]
+    (space,) = spec.observations.values()
+    if not space.is_image:
+        return _dense(feature, *hidden, *space.shape)
+    image = space.shape[-1]
     channels = [32 * model.conv_depth, *(scale * model.conv_depth if scale else image for _, _, scale in DECODER)]
     convs = [_conv(*layer[:2], *ends) for layer, ends in zip(DECODER, pairwise(channels), strict=True)]
     return [*_dense(feature, channels[0]), *convs]

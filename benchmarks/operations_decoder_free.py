@@ -40,10 +40,11 @@ def of_update(model: DecoderFreeConfig, spec: EnvSpec, *, batch_size: int, batch
     Returns:
         2 x multiply-adds of `targets`, `model` and `policy`; their sum is the update.
     """
-    if spec.is_pixels:
+    (space,) = spec.observations.values()
+    if space.is_image:
         raise ValueError("obs: expected state, the only one whose operations are counted for TD-MPC2, got pixels")
     cost, steps, size = _networks(model, spec.action_size), batch_length - 1, batch_size
-    encoder = _dense(*spec.observation_shape, *[model.encoder_hidden] * model.encoder_layers, model.latent)
+    encoder = _dense(*space.shape, *[model.encoder_hidden] * model.encoder_layers, model.latent)
     first_policy_layer = _dense(model.latent, model.hidden)[0]
     return {
         "targets": size * steps * (sum(encoder) + cost["policy"] + 2 * (cost["q"] + cost["mean"])),

@@ -71,13 +71,14 @@ class WorldModel(nn.Module):
         super().__init__()
         hidden, feature = [config.hidden] * config.layers, config.stoch + config.deter
         vector = [config.vector_hidden] * config.vector_layers
-        self.config, self.is_pixels = config, spec.is_pixels
-        if spec.is_pixels:
+        (space,) = spec.observations.values()
+        self.config, self.is_pixels = config, space.is_image
+        if space.is_image:
             self.encoder, self.decoder = conv_encoder(config.conv_depth), conv_decoder(feature, config.conv_depth)
             embed = 32 * config.conv_depth
         else:
-            self.encoder = mlp(*spec.observation_shape, *vector, config.vector_hidden)
-            self.decoder = mlp(feature, *vector, *spec.observation_shape)
+            self.encoder = mlp(*space.shape, *vector, config.vector_hidden)
+            self.decoder = mlp(feature, *vector, *space.shape)
             embed = config.vector_hidden
         inputs = [config.stoch + spec.action_size, *hidden]
         self.inputs = nn.Sequential(mlp(*inputs), nn.ReLU()) if hidden else nn.Identity()
@@ -198,7 +199,9 @@ def make_update(model: WorldModel, config: PlaNetConfig, loss: Callable) -> Call
 
 def to_torch(batch: Batch, device: str) -> dict[str, torch.Tensor]:
     """A batch of NumPy arrays [T, B, ...] as tensors [B, T, ...]; images become [B, T, channels, height, width]."""
-    arrays = {name: torch.from_numpy(value).to(device) for name, value in batch._asdict().items()}
+    (observation,) = batch.observation.values()
+    fields = batch._asdict() | {"observation": observation}
+    arrays = {name: torch.from_numpy(value).to(device) for name, value in fields.items()}
     tensors = {name: x.transpose(0, 1).contiguous() for name, x in arrays.items()}
     if tensors["observation"].dtype == torch.uint8:
         tensors["observation"] = tensors["observation"].movedim(-1, 2).contiguous()

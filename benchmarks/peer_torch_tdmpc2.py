@@ -78,7 +78,8 @@ class Model(nn.Module):
         super().__init__()
         sizes, hidden = config.model, [config.model.hidden] * 2
         both = sizes.latent + spec.action_size
-        encoder = [*spec.observation_shape, *[sizes.encoder_hidden] * sizes.encoder_layers, sizes.latent]
+        (space,) = spec.observations.values()
+        encoder = [*space.shape, *[sizes.encoder_hidden] * sizes.encoder_layers, sizes.latent]
         self.config, self.action_size = config, spec.action_size
         self.encoder = normed_mlp(encoder, SimNorm(sizes.simplex))
         self.dynamics = normed_mlp([both, *hidden, sizes.latent], SimNorm(sizes.simplex))
@@ -253,7 +254,8 @@ def update_calls(
 ) -> dict[str, Callable[[], Any]]:
     """One update, by implementation; compiled are both losses."""
     device = DEVICE[backend]
-    tensors = [torch.from_numpy(x).to(device) for x in (batch.observation, batch.action, batch.reward)]
+    (observation,) = batch.observation.values()
+    tensors = [torch.from_numpy(x).to(device) for x in (observation, batch.action, batch.reward)]
     observation, action, reward = tensors[0], tensors[1][1:], tensors[2][1:]
 
     def call(compiled: bool) -> Callable[[], Any]:

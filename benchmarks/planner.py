@@ -31,7 +31,7 @@ from latentplan.planners.objectives import model_returns
 from latentplan.presets import make_preset
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
-SPEC = EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation
+SPEC = EnvSpec.single((24,), action_size=6, action_repeat=1, max_decisions=None)  # a plan sees no observation
 BELIEFS = {"paper": [1, 4], "cpu": [1, 4, 16], "tdmpc2-5M": [1, 4]}  # so many that 2 cores are done in a minute or two
 WITHOUT_POLICY = [name for name in PLANNERS if name != "policy"]  # PlaNet has none
 PEERED = (("cem", "paper"), ("cem", "cpu"), ("mppi", "tdmpc2-5M"))  # what the peer plans, too

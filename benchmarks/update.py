@@ -31,11 +31,11 @@ from latentplan.driver.compilation import compiled
 from latentplan.models.rollout import observe
 from latentplan.models.world_model import WorldModelConfig, make_world_model
 from latentplan.presets import make_preset
-from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Params, Sample
+from latentplan.types import Agent, Array, ArraySpec, Batch, Belief, EnvSpec, Params, Sample
 
 SPECS = {
-    "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
-    "state": EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None),
+    "pixels": EnvSpec.single((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
+    "state": EnvSpec.single((24,), action_size=6, action_repeat=1, max_decisions=None),
 }
 
 
@@ -127,12 +127,14 @@ def dreamer_cases(options: Namespace, sizes: str) -> Iterator[Case]:
 def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
     """[T, B], a batch of random NumPy arrays without episode starts."""
     rng, shape = np.random.default_rng(0), (length, size)
-    if spec.is_pixels:
-        observation = rng.integers(0, 256, (*shape, *spec.observation_shape), np.uint8)
-    else:
-        observation = rng.normal(size=(*shape, *spec.observation_shape)).astype(np.float32)
+
+    def draw(space: ArraySpec) -> np.ndarray:
+        if space.is_image:
+            return rng.integers(0, 256, (*shape, *space.shape), np.uint8)
+        return rng.normal(size=(*shape, *space.shape)).astype(np.float32)
+
     return Batch(
-        observation=observation,
+        observation={name: draw(space) for name, space in spec.observations.items()},
         action=rng.uniform(-1, 1, (*shape, spec.action_size)).astype(np.float32),
         reward=rng.uniform(0, 1, shape).astype(np.float32),
         is_first=np.zeros(shape, bool),
@@ -173,7 +175,8 @@ def part_calls(config: WorldModelConfig, spec: EnvSpec, batch: Batch) -> dict[st
 
     def decoder(part: Params, beliefs: Belief) -> Array:
         assert model.decode is not None
-        return model.decode(params | {"decoder": part}, beliefs).mean - seen
+        (name,) = seen
+        return model.decode(params | {"decoder": part}, beliefs)[name].mean - seen[name]
 
     embeds = compiled(encoder)(params["encoder"])
     beliefs, _ = compiled(filtered)(params["dynamics"], embeds)

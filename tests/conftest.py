@@ -60,8 +60,8 @@ def tiny_model_config() -> Callable[..., WorldModelConfig]:
 def tiny_specs() -> dict[str, EnvSpec]:
     """One environment of pixels and one of state vectors, both with two actions."""
     return {
-        "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
-        "state": EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=10),
+        "pixels": EnvSpec.single((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
+        "state": EnvSpec.single((5,), action_size=2, action_repeat=2, max_decisions=10),
     }
 
 

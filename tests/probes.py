@@ -13,7 +13,7 @@ import numpy as np
 from latentplan.types import Batch, EnvSpec
 
 LENGTH = 6  # records per episode: 5 decisions
-SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=1, max_decisions=LENGTH - 1)
+SPEC = EnvSpec.single((2,), action_size=1, action_repeat=1, max_decisions=LENGTH - 1)
 
 
 class Probe(NamedTuple):
@@ -78,7 +78,7 @@ def play(probe: Probe, actions: np.ndarray, cue: np.ndarray) -> Batch:
     time = np.broadcast_to(np.arange(actions.shape[1]), actions.shape)
     is_first, is_last = time == 0, time == LENGTH - 1
     return Batch(
-        observation=probe.observe(cue, actions).astype(np.float32),
+        observation={"state": probe.observe(cue, actions).astype(np.float32)},
         action=actions[..., None].astype(np.float32),
         reward=np.where(is_first, 0.0, probe.reward(cue, actions)).astype(np.float32),
         is_first=is_first,

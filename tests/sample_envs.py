@@ -129,6 +129,27 @@ class FloatFrames(Counter):
         return np.ones((8, 8, 3))
 
 
+class Both(Counter):
+    """Observes an image and a vector, as much as the control steps so far; the best action is the middle one."""
+
+    observation_space = Dict(
+        {"camera": Box(0, 255, (20, 10, 3), np.uint8), "joints": Dict({"a": Box(-1.0, 1.0, (2,)), "b": Discrete(3)})}
+    )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self._observation(), {}
+
+    def step(self, action):
+        _, *_ = super().step(action)
+        return self._observation(), 1.0 - float(np.abs(action).mean()), False, False, {}
+
+    def _observation(self):
+        share = self.count / 100
+        joints = {"a": np.full(2, share, np.float32), "b": self.count % 3}
+        return {"camera": np.full((20, 10, 3), 255 * share, np.uint8), "joints": joints}
+
+
 for name, entry_point, options in [
     ("Counter-v0", Counter, {}),
     ("Ends5-v0", Counter, {"kwargs": {"ends_after": 5}}),
@@ -146,6 +167,7 @@ for name, entry_point, options in [
     ("GreyPicture-v0", Picture, {"kwargs": {"shape": (20, 10, 1)}}),
     ("BarePicture-v0", BarePicture, {}),
     ("FloatFrames-v0", FloatFrames, {}),
+    ("Both-v0", Both, {"max_episode_steps": 50}),
     ("Endless-v0", Shapes, {"kwargs": {"endless": True}}),
 ]:
     gymnasium.register(name, entry_point, **options)

@@ -88,7 +88,12 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     assert metrics["finite"] == 1.0 and losses[-1] < losses[0]
     assert set(state.params) >= {"actor", "critic", "encoder", "reward"}
     action, *_ = agent.act(
-        state.params, agent.initial(2), np.ones((2, 3), "f"), np.ones(2, bool), jax.random.key(0), mode="eval"
+        state.params,
+        agent.initial(2),
+        {"state": np.ones((2, 3), "f")},
+        np.ones(2, bool),
+        jax.random.key(0),
+        mode="eval",
     )
     assert action.shape == (2, 2) and np.abs(action).max() <= 1
 
@@ -99,7 +104,7 @@ def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_nam
         run(file.read_text(), str(file))
         env = make_env("point_hold", EnvConfig(obs="state"))
         observation, _ = env.reset(seed=0)
-        assert observation.shape == (2,) and env.get_wrapper_attr("action_repeat") == 2
+        assert observation["state"].shape == (2,) and env.get_wrapper_attr("action_repeat") == 2
         with pytest.raises(ValueError, match="point_"):
             make_env("point_hold_on", EnvConfig(obs="state"))
     finally:

@@ -80,7 +80,7 @@ def test_a_version_is_given():
 
 
 def test_a_model_is_planned_over_with_public_names_alone(tiny_model_config):
-    spec = lp.EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+    spec = lp.EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
     model = lp.make_world_model(tiny_model_config(), spec)
     config = lp.CEMConfig(horizon=3, num_candidates=20, num_elites=4, num_iterations=2)
     planner = lp.make_planner(config, spec.action_size, lp.model_returns(model))
@@ -95,7 +95,7 @@ def test_a_model_is_planned_over_with_public_names_alone(tiny_model_config):
 
 def test_model_returns_counts_steps_by_the_predicted_probability_of_reaching_them(tiny_model_config, numpy_params):
     """Against a loop over the steps, for a deterministic model with and without a termination head."""
-    spec = lp.EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+    spec = lp.EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
     for predicts in (False, True):
         model = lp.make_world_model(tiny_model_config(kind="rnn", predict_terminal=predicts), spec)
         params, key = numpy_params(model.init), jax.random.key(3)

@@ -1,5 +1,7 @@
 """Distributions as records of arrays. The only file that imports distrax."""
 
+import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import distrax
@@ -163,6 +165,19 @@ def log_prob(distribution: Distribution | Prediction, value: Array) -> Array:
         case TwoHot(logits, bins):
             return jnp.sum(two_hot(value[..., 0], bins) * jax.nn.log_softmax(logits, -1), -1)
     return _distrax(distribution).log_prob(value)
+
+
+def joint_log_prob(distributions: Mapping[str, Prediction], values: Mapping[str, Array]) -> Array:
+    """Log density of several independent values: the sum over names of `log_prob`.
+
+    Args:
+        distributions: by name, over [..., S].
+        values: by the same names, [..., S].
+
+    Returns:
+        [...], in nats.
+    """
+    return functools.reduce(jnp.add, [log_prob(one, values[name]) for name, one in distributions.items()])
 
 
 def entropy(distribution: Gaussian | OneHot | TruncatedGaussian) -> Array:

@@ -4,6 +4,7 @@ Axis letters: T time, B batch, H horizon, N candidates, A action, D deter, S sto
 `[...]` stands for any leading batch shape.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -22,29 +23,118 @@ Metrics = dict[str, Array]
 BeliefT = TypeVar("BeliefT")  # where a function gives back the kind of belief that it was given
 
 
+class ArraySpec(NamedTuple):
+    """The space of one observation or one action.
+
+    Attributes:
+        shape: of an image [height, width, channels], of a vector (n,).
+        dtype: "uint8" for images, "float32" for vectors and actions.
+        num_choices: of an action: above 0, it is a choice of so many, as a one-hot vector; 0, it is continuous.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    num_choices: int = 0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image [height, width, channels]."""
+        return len(self.shape) == 3
+
+
 class EnvSpec(NamedTuple):
     """What an agent has to know about an environment.
 
     Attributes:
-        observation_shape: (64, 64, 3) for pixels, (n,) for a state vector.
-        observation_dtype: "uint8" for pixels, "float32" for state vectors.
-        action_size: number of action dimensions or choices A; every action lies in [-1, 1].
+        observations: name -> space of one observation, an image or a vector, in the order in which models read them.
+        actions: name -> space of one action. They lie side by side in the flat action [A], in [-1, 1].
         action_repeat: simulator control steps per decision.
         max_decisions: the time limit of an episode in decisions; None where there is none.
-        discrete: whether an action is one of A choices, as a one-hot vector.
     """
 
-    observation_shape: tuple[int, ...]
-    observation_dtype: str
-    action_size: int
-    action_repeat: int
-    max_decisions: int | None
-    discrete: bool = False
+    observations: Mapping[str, ArraySpec]
+    actions: Mapping[str, ArraySpec]
+    action_repeat: int = 1
+    max_decisions: int | None = None
+
+    @classmethod
+    def single(
+        cls,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        *,
+        action_size: int,
+        action_repeat: int = 1,
+        max_decisions: int | None = None,
+        discrete: bool = False,
+    ) -> "EnvSpec":
+        """An environment with one observation, named "image" or "state", and one action, named "action".
+
+        Args:
+            shape: of the observation.
+            dtype: of the observation.
+            action_size: A, dimensions or choices.
+            action_repeat: control steps per decision.
+            max_decisions: the time limit of an episode.
+            discrete: whether an action is one of A choices.
+
+        Returns:
+            EnvSpec.
+
+        Example:
+            >>> EnvSpec.single((24,), action_size=6).observations
+            {'state': ArraySpec(shape=(24,), dtype='float32', num_choices=0)}
+        """
+        observation = ArraySpec(tuple(shape), dtype)
+        action = ArraySpec((action_size,), "float32", action_size if discrete else 0)
+        name = "image" if observation.is_image else "state"
+        return cls({name: observation}, {"action": action}, action_repeat, max_decisions)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "EnvSpec":
+        """The spec that `to_fields` took apart."""
+        spaces = {
+            kind: {
+                name: ArraySpec(tuple(space["shape"]), space["dtype"], space["num_choices"])
+                for name, space in x.items()
+            }
+            for kind, x in fields.items()
+            if kind in ("observations", "actions")
+        }
+        return cls(**{**fields, **spaces})
+
+    def to_fields(self) -> dict[str, Any]:
+        """The fields as plain values that JSON gives back as they are."""
+
+        def plain(spaces: Mapping[str, ArraySpec]) -> dict[str, Any]:
+            return {name: space._asdict() | {"shape": list(space.shape)} for name, space in spaces.items()}
+
+        return self._asdict() | {"observations": plain(self.observations), "actions": plain(self.actions)}
 
     @property
-    def is_pixels(self) -> bool:
-        """Whether observations are images [height, width, channels]."""
-        return len(self.observation_shape) == 3
+    def action_size(self) -> int:
+        """A, the numbers of the flat action."""
+        return sum(math.prod(action.shape) for action in self.actions.values())
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the action is one choice, as a one-hot vector.
+
+        Raises:
+            ValueError: there are several actions and choices among them, which planners and policies here cannot draw.
+        """
+        choices = [name for name, action in self.actions.items() if action.num_choices]
+        if choices and len(self.actions) > 1:
+            raise ValueError(
+                f"actions: expected one choice or continuous actions, got the choices {', '.join(choices)} among "
+                f"{len(self.actions)} actions; make one choice of their combinations"
+            )
+        return bool(choices)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The names of the observations that are images."""
+        return tuple(name for name, space in self.observations.items() if space.is_image)
 
 
 class Batch(NamedTuple):
@@ -54,7 +144,8 @@ class Batch(NamedTuple):
     holds the final observation, so no reward and no final step is lost.
 
     Attributes:
-        observation: [..., *observation_shape], as the environment gave it (uint8 pixels or float32).
+        observation: by the names of `EnvSpec.observations`, each [..., *shape], as the environment gave it (uint8
+            images or float32 vectors).
         action: [..., A], the action that led to this observation, in [-1, 1]; zero where `is_first`.
         reward: [...], the sum over the repeated control steps that led to this observation.
         is_first: [...] bool, the observation was given by a reset.
@@ -164,34 +255,37 @@ class WorldModel(NamedTuple):
     """A latent world model as pure functions; never holds arrays.
 
     Its beliefs are `Belief`, or any other pytree of arrays, as in `models.decoder_free`; nobody outside looks into
-    them. O is the number of values in one observation, prod(observation_shape).
+    them. Observations are dictionaries by the names of `EnvSpec.observations`; O is the number of values in one of
+    them, prod(shape).
 
     Attributes:
         init: (key) -> params.
         initial: (batch_shape) -> Belief, the belief before anything was seen.
-        preprocess: (observation [..., *shape], key) -> [..., O] float32: pixels reduced in bit depth,
-            dequantised and centred; state vectors through symlog. What `encode` reads and `decode` predicts.
-        postprocess: ([..., O]) -> [..., *shape] float32: back to pixels in [0, 1], or to the state's units.
-        encode: (params, preprocessed [..., O]) -> embed [..., E].
+        preprocess: (observations by name [..., *shape], key) -> by name [..., O] float32: images reduced in bit depth,
+            dequantised and centred; vectors through symlog. What `encode` reads and `decode` predicts.
+        postprocess: (by name [..., O]) -> by name [..., *shape] float32: back to pixels in [0, 1], or to the vector's
+            units.
+        encode: (params, preprocessed by name [..., O]) -> embed [..., E].
         observe_step: (params, belief, action [..., A], embed [..., E], is_first [...], key) ->
             (belief, (posterior, prior)): one step of filtering. `is_first` wipes belief and action.
         imagine_step: (params, belief, action [..., A], key) -> (belief, prior): one step of prediction.
         divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model, and without a decoder
             the mean squared difference of latent states.
-        decode: (params, belief) -> Gaussian over the preprocessed observation [..., O]; None without a decoder.
+        decode: (params, belief) -> by name, a Gaussian over the preprocessed observation [..., O]; None without a
+            decoder.
         reward: (params, belief) -> Gaussian or TwoHot over the reward [..., 1].
         terminal: (params, belief) -> [...], the logit of a termination at this belief; None where none is predicted.
     """
 
     init: Callable[[Key], Params]
     initial: Callable[[tuple[int, ...]], AnyBelief]
-    preprocess: Callable[[Array, Key], Array]
-    postprocess: Callable[[Array], Array]
-    encode: Callable[[Params, Array], Array]
+    preprocess: Callable[[Mapping[str, Array], Key], dict[str, Array]]
+    postprocess: Callable[[Mapping[str, Array]], dict[str, Array]]
+    encode: Callable[[Params, Mapping[str, Array]], Array]
     observe_step: ObserveStep
     imagine_step: ImagineStep
     divergence: Callable[[AnyLatent, AnyLatent], Array]
-    decode: Predict | None
+    decode: Callable[[Params, AnyBelief], Mapping[str, Prediction]] | None
     reward: Predict
     terminal: Callable[[Params, AnyBelief], Array] | None = None
 
@@ -275,7 +369,7 @@ class Agent(NamedTuple):
     Attributes:
         init: (key) -> TrainState.
         initial: (num_envs) -> Carry.
-        act: (params, carry, observation [num_envs, *shape], is_first [num_envs], key, *, mode) ->
+        act: (params, carry, observations by name [num_envs, *shape], is_first [num_envs], key, *, mode) ->
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
             the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
         updates: by name. An agent whose parts are all trained together has one, "joint"; one that is trained in stages,
@@ -363,13 +457,13 @@ class OpenLoop(NamedTuple):
     """An open-loop prediction beside the truth, in the environment's units.
 
     Attributes:
-        true_observation, predicted_observation: [T, B, *shape]; pixels as float32 in [0, 1]. The prediction is None
-            where a model has no decoder.
+        true_observation, predicted_observation: by name [T, B, *shape]; pixels as float32 in [0, 1]. The prediction is
+            None where a model has no decoder.
         true_reward, predicted_reward: [T, B].
     """
 
-    true_observation: Array
-    predicted_observation: Array | None
+    true_observation: dict[str, Array]
+    predicted_observation: dict[str, Array] | None
     true_reward: Array
     predicted_reward: Array
 
@@ -378,9 +472,9 @@ class ImaginedTrajectory(NamedTuple):
     """What a model expects while an actor acts in it, in the environment's units.
 
     Attributes:
-        observation: [T, B, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
+        observation: by name [T, B, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
         reward: [T, B].
     """
 
-    observation: Array | None
+    observation: dict[str, Array] | None
     reward: Array

@@ -24,12 +24,15 @@ from latentplan.models.decoder_free import DecoderFreeConfig
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.planners.mppi import MPPIConfig
-from latentplan.types import Batch, Belief, Carry, EnvSpec, Evidence, Sample
+from latentplan.types import ArraySpec, Batch, Belief, Carry, EnvSpec, Evidence, Sample
 
 SPECS = {
-    "pixels": EnvSpec((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
-    "state": EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=10),
-    "choices": EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=10, discrete=True),
+    "pixels": EnvSpec.single((64, 64, 3), "uint8", action_size=2, action_repeat=2, max_decisions=10),
+    "state": EnvSpec.single((3,), action_size=2, action_repeat=2, max_decisions=10),
+    "image and vector": EnvSpec(
+        {"camera": ArraySpec((16, 16, 3), "uint8"), "joints": ArraySpec((3,))}, {"action": ArraySpec((2,))}, 2, 10
+    ),
+    "choices": EnvSpec.single((3,), action_size=2, action_repeat=2, max_decisions=10, discrete=True),
 }
 ENVS, B, T, CONTEXT = 3, 2, 5, 2
 
@@ -53,9 +56,9 @@ OVERSHOOTING = LossConfig(
 )
 
 
-def tdmpc():
+def tdmpc(**options):
     return TDMPCConfig(
-        model=replace(TDMPCConfig().model, latent=8, hidden=8, encoder_hidden=8, conv_depth=4),
+        model=replace(TDMPCConfig().model, latent=8, hidden=8, encoder_hidden=8, conv_depth=4, **options),
         planner=MPPIConfig(horizon=3, num_iterations=2, num_candidates=16, num_elites=4, policy_candidates=4),
     )
 
@@ -92,19 +95,29 @@ VARIANTS = {
             "dreamer_v3", units=8, horizon=3, planner=replace(planet("rssm").planner, policy_candidates=4)
         ),
     },
-    "tdmpc": {"told": tdmpc()},
-    "tdmpc2": {"told": tdmpc2(), "terminal": tdmpc2(predict_terminal=True)},
+    "tdmpc": {"told": tdmpc(), "small images": tdmpc(conv="world_models")},
+    "tdmpc2": {
+        "told": tdmpc2(),
+        "terminal": tdmpc2(predict_terminal=True),
+        "small images": tdmpc2(conv="world_models"),
+    },
     "two_stage": {"rssm": TwoStageConfig(**vars(planet("rssm")))},
 }
 MEMBERS = AGENTS | {"two_stage": TWO_STAGE}  # a throw-away agent: several updates promise what one does
 PIXELS = {"planet": "rssm", "dreamer_v3": "block", "tdmpc": "told", "tdmpc2": "told"}
+SEVERAL = {
+    "planet": "overshooting", "dreamer_v1": "gaussian", "dreamer_v2": "both", "dreamer_v3": "block",
+    "tdmpc": "small images", "tdmpc2": "small images",
+}  # fmt: skip
 # The dynamics do not know what is observed, so pixels, slow to compile, are tried with one of them.
 CASES = [
     (agent, variant, "choices" if variant == "choices" else "state")
     for agent, variants in VARIANTS.items()
     for variant in variants
+    if variant != "small images"
 ]
 CASES += [(agent, variant, "pixels") for agent, variant in PIXELS.items()]
+CASES += [(agent, variant, "image and vector") for agent, variant in SEVERAL.items()]
 
 
 class Case:
@@ -140,10 +153,22 @@ class Case:
 
     def observation(self, *batch_shape, seed=0):
         generator = np.random.default_rng(seed)
-        shape = (*batch_shape, *self.spec.observation_shape)
-        if self.spec.is_pixels:
-            return generator.integers(0, 256, shape, np.uint8)
-        return generator.normal(size=shape).astype(np.float32)
+
+        def draw(space):
+            shape = (*batch_shape, *space.shape)
+            return generator.integers(0, 256, shape, np.uint8) if space.is_image else generator.normal(size=shape)
+
+        return {name: draw(space).astype(space.dtype) for name, space in self.spec.observations.items()}
+
+    def mixed(self, observation, where, constant=None):
+        """Other observations [T, B] at the steps where `where(time)`: drawn, or all of one value."""
+        other = self.batch(seed=21).observation
+        if constant is not None:
+            other = {name: np.full_like(x, constant) for name, x in other.items()}
+        steps = where(np.arange(T))
+        return {
+            name: np.where(steps.reshape(T, *[1] * (x.ndim - 1)), other[name], x) for name, x in observation.items()
+        }
 
     def batch(self, seed=0):
         """[T, B]."""
@@ -211,7 +236,7 @@ def case(request):
 def test_every_agent_and_every_kind_of_model_is_in_the_battery():
     from latentplan.models.world_model import DYNAMICS
 
-    assert VARIANTS.keys() == MEMBERS.keys()
+    assert VARIANTS.keys() == MEMBERS.keys() and SEVERAL.keys() == AGENTS.keys()
     assert DYNAMICS.keys() <= VARIANTS["planet"].keys()
     for name, variants in VARIANTS.items():
         assert all(isinstance(config, MEMBERS[name].config) for config in variants.values())
@@ -290,7 +315,8 @@ def test_environments_do_not_see_each_other(case):
     carry, key = case.carry(), jax.random.key(8)
     observation = case.observation(ENVS)
     before = case.act(case.state.params, carry, observation, NOT_FIRST, key, mode="explore")
-    observation = np.concatenate([observation[:1], case.observation(ENVS, seed=3)[1:]])
+    other = case.observation(ENVS, seed=3)
+    observation = {name: np.concatenate([x[:1], other[name][1:]]) for name, x in observation.items()}
     carry = jax.tree.map(lambda x: x.at[1:].set(0.3), carry)
     is_first = np.array([False, True, False])
     after = case.act(case.state.params, carry, observation, is_first, key, mode="explore")
@@ -371,22 +397,25 @@ def test_metrics_tell_whether_the_update_was_finite(case):
 def test_open_loop_shapes_and_units(case):
     batch = case.batch()
     numbers, prediction = case.measure("open_loop", jax.random.key(16))
-    shape = (T, B, *case.spec.observation_shape)
+    shapes = {name: (T, B, *space.shape) for name, space in case.spec.observations.items()}
     decodes = prediction.predicted_observation is not None
     assert decodes == (not case.name.startswith("tdmpc"))
-    assert prediction.true_observation.shape == shape
-    assert not decodes or prediction.predicted_observation.shape == shape
+    assert jax.tree.map(jnp.shape, prediction.true_observation) == shapes
+    assert not decodes or jax.tree.map(jnp.shape, prediction.predicted_observation) == shapes
     assert prediction.true_reward.shape == prediction.predicted_reward.shape == (T, B)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(prediction))
     chex.assert_tree_all_finite((numbers, prediction))
     assert numbers.keys() == ({"reward_mae", "observation_mse"} if decodes else {"reward_mae"})
     np.testing.assert_array_equal(prediction.true_reward, batch.reward)
-    if case.spec.is_pixels:
-        np.testing.assert_allclose(prediction.true_observation, batch.observation / 256, atol=2**-5)
+    for name, space in case.spec.observations.items():
+        true, recorded = prediction.true_observation[name], batch.observation[name]
+        if not space.is_image:
+            np.testing.assert_allclose(true, recorded, atol=1e-5)
+            continue
+        np.testing.assert_allclose(true, recorded / 256, atol=2**-5)
         if decodes:
-            assert prediction.predicted_observation.min() >= 0 and prediction.predicted_observation.max() <= 1
-    else:
-        np.testing.assert_allclose(prediction.true_observation, batch.observation, atol=1e-5)
+            predicted = prediction.predicted_observation[name]
+            assert predicted.min() >= 0 and predicted.max() <= 1
 
 
 def test_an_actors_imagined_trajectories_see_the_context_only(case):
@@ -397,12 +426,12 @@ def test_an_actors_imagined_trajectories_see_the_context_only(case):
     sees = lambda batch: case.measure("imagination", jax.random.key(18), batch).picture  # noqa: E731
     base = sees(batch)
     several = B * SIDE_BY_SIDE
-    assert base.observation.shape == (CONTEXT + 4, several, *case.spec.observation_shape)
+    for name, space in case.spec.observations.items():
+        assert base.observation[name].shape == (CONTEXT + 4, several, *space.shape)
     assert base.reward.shape == (CONTEXT + 4, several)
     chex.assert_tree_all_finite(base)
-    other = case.batch(seed=21).observation
     later = batch._replace(
-        observation=np.concatenate([batch.observation[:CONTEXT], other[CONTEXT:]]),
+        observation=case.mixed(batch.observation, lambda time: time >= CONTEXT),
         action=np.where(np.arange(T)[:, None, None] >= CONTEXT, np.float32(0.5), batch.action),
     )
     chex.assert_trees_all_equal(sees(later), base)
@@ -415,16 +444,16 @@ def test_open_loop_sees_the_context_only_and_follows_the_actions(case):
         prediction = case.measure("open_loop", key, batch).picture
         predicted = prediction.predicted_observation
         reward = np.asarray(prediction.predicted_reward)
-        return (reward if predicted is None else np.asarray(predicted)), reward
+        flat = [np.asarray(x).reshape(T, B, -1) for x in jax.tree.leaves(predicted)]
+        return (np.concatenate(flat, -1) if flat else reward), reward
 
     base = predict(batch)
-    other = case.batch(seed=21).observation
-    later = batch._replace(observation=np.concatenate([batch.observation[:CONTEXT], other[CONTEXT:]]))
+    later = batch._replace(observation=case.mixed(batch.observation, lambda time: time >= CONTEXT))
     chex.assert_trees_all_equal(predict(later), base)
 
-    if case.name == "dreamer_v3" and case.spec.is_pixels:
-        other = np.full_like(other, 200)  # far enough from noise to draw other classes
-    earlier = batch._replace(observation=np.concatenate([other[:CONTEXT], batch.observation[CONTEXT:]]))
+    # For Dreamer V3 far enough from noise to draw other classes.
+    constant = 200 if case.name == "dreamer_v3" and case.spec.images else None
+    earlier = batch._replace(observation=case.mixed(batch.observation, lambda time: time < CONTEXT, constant))
     assert not np.allclose(predict(earlier)[0][CONTEXT:], base[0][CONTEXT:], atol=1e-6)
 
     action = batch.action.copy()
@@ -550,7 +579,7 @@ def test_every_preset_builds(agent, preset, obs):
     experiment = presets.make_preset(preset, env, obs, agent=agent)
     assert (experiment.agent, experiment.preset, experiment.environment.obs) == (agent, preset, obs)
     shape, dtype = ((64, 64, 3), "uint8") if obs == "pixels" else ((5,), "float32")
-    spec = EnvSpec(shape, dtype, action_size=1, action_repeat=8, max_decisions=125)
+    spec = EnvSpec.single(shape, dtype, action_size=1, action_repeat=8, max_decisions=125)
     assert presets.PRESETS.keys() == AGENTS.keys()
     trace_everything(agent, experiment.agent_config, spec, experiment.replay.batch_size, experiment.replay.batch_length)
 
@@ -562,7 +591,7 @@ def trace_everything(name, config, spec, b, t):
     state = jax.eval_shape(agent.init, key)
     flags = jnp.zeros((t, b), bool)
     batch = Batch(
-        jnp.zeros((t, b, *spec.observation_shape), spec.observation_dtype),
+        {name: jnp.zeros((t, b, *space.shape), space.dtype) for name, space in spec.observations.items()},
         jnp.zeros((t, b, 1)),
         jnp.zeros((t, b)),
         flags,
@@ -576,7 +605,8 @@ def trace_everything(name, config, spec, b, t):
         assert metrics["loss"].shape == ()
     carry = jax.eval_shape(lambda: agent.initial(2))
     act = lambda *args: agent.act(*args, mode="explore")  # noqa: E731
-    action, again, _ = jax.eval_shape(act, state.params, carry, batch.observation[0, :2], flags[0, :2], key)
+    now = jax.tree.map(lambda x: x[0, :2], (batch.observation, flags))
+    action, again, _ = jax.eval_shape(act, state.params, carry, *now, key)
     assert action.shape == (2, 1)
     chex.assert_trees_all_equal_shapes_and_dtypes(carry, again)
 
@@ -605,7 +635,7 @@ def test_the_paper_preset_is_the_paper():
 
 
 def test_the_paper_presets_parameters_have_the_papers_sizes():
-    spec = EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=2, max_decisions=500)
+    spec = EnvSpec.single((64, 64, 3), "uint8", action_size=6, action_repeat=2, max_decisions=500)
     agent = make_planet(presets.make_preset("paper", "walker_walk", "pixels").agent_config, spec)
     params = jax.eval_shape(agent.init, jax.random.key(0)).params
     shapes = [leaf.shape for leaf in jax.tree.leaves(params["encoder"]) if len(leaf.shape) == 4]

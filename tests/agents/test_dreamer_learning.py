@@ -76,7 +76,7 @@ def act_through(version, params, name, cue):
     agent, act, _ = built_for(version, name)
     carry, actions = agent.initial(len(cue)), np.zeros((len(cue), LENGTH))
     for t in range(LENGTH - 1):
-        observation = play(PROBES[name], actions, cue).observation[:, t]
+        observation = {"state": play(PROBES[name], actions, cue).observation["state"][:, t]}
         key = jax.random.fold_in(jax.random.key(4), t)
         action, carry, _ = act(params, carry, observation, np.full(len(cue), t == 0), key, mode="eval")
         actions[:, t + 1] = action[:, 0]
@@ -130,7 +130,7 @@ def test_evaluation_takes_the_likeliest_action_and_v3_draws(version):
     act = jax.jit(agent.act, static_argnames="mode")
     params = jax.jit(agent.init)(jax.random.key(0)).params
     params = params | {"actor": jax.tree.map(np.zeros_like, params["actor"])}  # the same distribution in every state
-    observation = play(PROBES["constant_reward"], np.zeros((64, LENGTH)), np.tile(CUES, 4)).observation[:, 0]
+    observation = play(PROBES["constant_reward"], np.zeros((64, LENGTH)), np.tile(CUES, 4)).observation["state"][:, 0]
     action, *_ = act(params, agent.initial(64), observation, np.ones(64, bool), jax.random.key(1), mode="eval")
     spread = np.std(action)
     assert spread > 0.1 if version == "dreamer_v3" else spread == 0.0

@@ -285,7 +285,7 @@ def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
         encode=lambda params, observation: None,
         observe_step=None,
         imagine_step=None,
-        decode=lambda params, belief: Gaussian(belief * params[0], jnp.float32(STD)),
+        decode=lambda params, belief: {"state": Gaussian(belief * params[0], jnp.float32(STD))},
         reward=lambda params, belief: Gaussian((belief @ params[1])[..., None], jnp.float32(STD)),
         divergence=distributions.kl_divergence,
         terminal=(lambda params, belief: belief @ params[2]) if terminal else None,
@@ -295,11 +295,12 @@ def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
         free_nats_averaged=averaged, rewards=rewards,
     )  # fmt: skip
     batch = jax.tree.map(lambda x: jnp.asarray(x[:, :windows]), make_batch(length=steps))
-    batch = batch._replace(observation=batch.observation[..., :F], reward=batch.reward / 20)
+    seen = batch.observation["state"][..., :F]
+    batch = batch._replace(observation={"state": seen}, reward=batch.reward / 20)
     found, (metrics, _) = make_model_loss(config, model, 0.9)(weights, batch, jax.random.key(0))
 
     learned = {"raw": lambda x: x, "tanh": np.tanh, "sign": np.sign}[rewards](np.asarray(batch.reward))
-    observed = stats.norm.logpdf(batch.observation, beliefs * weights[0], STD).sum(-1)
+    observed = stats.norm.logpdf(seen, beliefs * weights[0], STD).sum(-1)
     rewarded = stats.norm.logpdf(learned, beliefs @ weights[1], STD)
     (m, n), (s, q) = means, stds
     kl = (np.log(q / s) + (s**2 + (m - n) ** 2) / (2 * q**2) - 0.5).sum(-1)

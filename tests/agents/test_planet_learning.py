@@ -55,7 +55,7 @@ def test_one_batch_can_be_learned_by_heart(kind):
     observation = np.sin(0.9 * time[None, :, None] + phase).astype(np.float32)
     is_first = np.broadcast_to(time == 0, (b, t))
     batch = Batch(
-        observation=observation,
+        observation={"state": observation},
         action=np.where(is_first[..., None], 0, generator.uniform(-1, 1, (b, t, 2))).astype(np.float32),
         reward=(observation[..., 0] * observation[..., 1]).astype(np.float32),
         is_first=is_first,
@@ -63,7 +63,7 @@ def test_one_batch_can_be_learned_by_heart(kind):
         is_terminal=np.zeros((b, t), bool),
     )
     config = tiny(kind)
-    agent = make_planet(config, EnvSpec((n,), "float32", action_size=2, action_repeat=1, max_decisions=None))
+    agent = make_planet(config, EnvSpec.single((n,), action_size=2, action_repeat=1, max_decisions=None))
     batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), time_first(batch))
     state, metrics = make_train(agent)(jax.jit(agent.init)(jax.random.key(0)), batches, jax.random.key(1))
 
@@ -105,7 +105,7 @@ def act_through(name, cue):
     """Whole episodes under the planner: actions [B, T], the first of them zero."""
     carry, actions = AGENT.initial(len(cue)), np.zeros((len(cue), LENGTH))
     for t in range(LENGTH - 1):
-        observation = play(PROBES[name], actions, cue).observation[:, t]
+        observation = {"state": play(PROBES[name], actions, cue).observation["state"][:, t]}
         is_first = np.full(len(cue), t == 0)
         key = jax.random.fold_in(jax.random.key(4), t)
         action, carry, _ = ACT(trained(name), carry, observation, is_first, key, mode="eval")

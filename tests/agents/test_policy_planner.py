@@ -11,14 +11,14 @@ from latentplan.agents import AGENTS
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import EnvSpec
 
-SPEC = EnvSpec((3,), "float32", action_size=2, action_repeat=2, max_decisions=50)
+SPEC = EnvSpec.single((3,), action_size=2, action_repeat=2, max_decisions=50)
 
 
 @pytest.mark.parametrize(("name", "config"), [("tdmpc", tdmpc()), ("tdmpc2", tdmpc2())])
 def test_only_exploration_is_random(name, config):
     agent = AGENTS[name].make(replace(config, planner=PolicyConfig(horizon=3)), SPEC)
     params = agent.init(jax.random.key(0)).params
-    observation, is_first = np.ones((4, 3), np.float32), np.ones(4, bool)
+    observation, is_first = {"state": np.ones((4, 3), np.float32)}, np.ones(4, bool)
     act = jax.jit(agent.act, static_argnames="mode")
 
     def actions(seed, mode):

@@ -27,7 +27,10 @@ def test_update_act_and_predictions_without_rank_promotion(kind, obs, tiny_model
     rng = np.random.default_rng(0)
     shape, first = (4, 2), np.zeros((4, 2), bool)
     first[0] = first[2, 0] = True
-    observation = (rng.uniform(0, 255, (*shape, *spec.observation_shape))).astype(spec.observation_dtype)
+    observation = {
+        name: rng.uniform(0, 255, (*shape, *space.shape)).astype(space.dtype)
+        for name, space in spec.observations.items()
+    }
     batch = Batch(observation, rng.uniform(-1, 1, (*shape, 2)), rng.normal(size=shape), first, first, first)
     batch = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32) if x.dtype == np.float64 else jnp.asarray(x), batch)
     key = jax.random.key(0)
@@ -37,7 +40,9 @@ def test_update_act_and_predictions_without_rank_promotion(kind, obs, tiny_model
         state = jax.eval_shape(agent.init, key)
         act = partial(agent.act, mode="explore")
         carry = agent.initial(2)
-        action, _, _ = jax.eval_shape(act, state.params, carry, batch.observation[0], batch.is_first[0], key)
+        action, _, _ = jax.eval_shape(
+            act, state.params, carry, *jax.tree.map(lambda x: x[0], (batch.observation, batch.is_first)), key
+        )
         evidence = Evidence(batch, context=2)
         measured = {name: jax.eval_shape(x.measure, state.params, evidence, key) for name, x in diagnostics.items()}
         after, _ = jax.eval_shape(agent.updates["joint"], state, Sample.uniform(batch), key)

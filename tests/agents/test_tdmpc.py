@@ -63,7 +63,7 @@ def setup():
 def test_the_models_losses_are_numpys(setup):
     _, _, _, params, target, (loss, (metrics, latents, valid)) = setup
     batch = make_batch()
-    observation, action, reward = (x.astype(np.float64) for x in batch[:3])
+    observation, action, reward = (x.astype(np.float64) for x in (batch.observation["state"], *batch[1:3]))
     np.testing.assert_array_equal(valid, VALID)
     ahead = mlp(params["encoder"], observation[1:])
     values = q_values(target["q"], ahead, np.tanh(mlp(params["policy"], ahead)[..., :2])).min(0)
@@ -199,7 +199,7 @@ def test_the_papers_figures_from_pixels():
     assert experiment.run.env_steps == replay.capacity == 100_000
     assert presets.make_preset("paper", "quadruped_run", "pixels", agent="tdmpc").environment.camera == 2
     model = make_decoder_free(
-        config.model, EnvSpec((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125)
+        config.model, EnvSpec.single((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125)
     )
     shapes = jax.tree.map(jnp.shape, jax.eval_shape(model.world.init, jax.random.key(0))["encoder"])
     kernels = [shapes[f"_Conv_{i}"]["kernel"] for i in range(4)]
@@ -208,12 +208,12 @@ def test_the_papers_figures_from_pixels():
 
 
 def test_pixels_go_from_0_to_1():
-    spec = EnvSpec((40, 40, 3), "uint8", action_size=1, action_repeat=1, max_decisions=None)
+    spec = EnvSpec.single((40, 40, 3), "uint8", action_size=1, action_repeat=1, max_decisions=None)
     world = make_decoder_free(CONFIG.model, spec).world
     image = np.linspace(0, 255, 40 * 40 * 3).astype(np.uint8).reshape(40, 40, 3)
-    seen = world.preprocess(image, jax.random.key(0))
-    np.testing.assert_allclose(seen, image.reshape(-1) / 255, rtol=1e-6)
-    np.testing.assert_allclose(world.postprocess(seen), image / 255, rtol=1e-6)
+    seen = world.preprocess({"image": image}, jax.random.key(0))
+    np.testing.assert_allclose(seen["image"], image.reshape(-1) / 255, rtol=1e-6)
+    np.testing.assert_allclose(world.postprocess(seen)["image"], image / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -203,14 +203,18 @@ def test_targets_move_slowly_and_learn_nothing():
         np.testing.assert_allclose(target, before + 0.01 * (online - before), atol=1e-6)
 
 
+def of_images(height, width):
+    return EnvSpec.single((height, width, 3), "uint8", action_size=2)
+
+
 def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
-    model = make_decoder_free(DEEP, SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
+    model = make_decoder_free(DEEP, of_images(16, 16))
     params = noisy(model.world.init(jax.random.key(0)))
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
-    flat = model.world.preprocess(images, jax.random.key(1))
+    flat = model.world.preprocess({"image": images}, jax.random.key(1))
     encoder = params["encoder"]
     conv = make_conv_encoder(16, 3, depth=4, style=Style(activation="mish", norm="layer"))
-    features = np.asarray(conv.apply(encoder["first"], flat), np.float64)
+    features = np.asarray(conv.apply(encoder["first"], flat["image"]), np.float64)
     head = jax.tree.map(lambda x: np.asarray(x, np.float64), encoder["second"])
     expected = NumpyModel.mlp(head, features, simplex=True)
     np.testing.assert_allclose(model.world.encode(params, flat), expected, rtol=1e-4, atol=1e-6)
@@ -260,7 +264,7 @@ def test_the_papers_figures():
 @pytest.mark.parametrize("size", presets.PRESETS["tdmpc2"].sizes)
 def test_sizes_are_what_they_are_called(size):
     config = presets.make_preset("paper", "walker_walk", "state", agent="tdmpc2", size=size).agent_config
-    model = make_decoder_free(config.model, SPEC._replace(observation_shape=(24,), action_size=6))
+    model = make_decoder_free(config.model, EnvSpec.single((24,), action_size=6))
     millions = sum(x.size for x in jax.tree.leaves(jax.eval_shape(model.world.init, jax.random.key(0)))) / 1e6
     assert float(size[:-1]) == pytest.approx(millions, rel=0.25)
 
@@ -280,12 +284,16 @@ def test_sizes_are_what_they_are_called(size):
         (lambda: TDMPC2OptimizerConfig(target_rate=0.0), "TDMPC2OptimizerConfig.target_rate"),
         (lambda: make_decoder_free(DecoderFreeConfig(), SPEC._replace(discrete=True)), "discrete"),
         (
-            lambda: make_decoder_free(DecoderFreeConfig(), SPEC._replace(observation_shape=(32, 32, 3))),
-            "observation_shape",
+            lambda: make_decoder_free(DecoderFreeConfig(), EnvSpec.single((3,), action_size=2, discrete=True)),
+            "discrete",
+        ),
+        (
+            lambda: make_decoder_free(DecoderFreeConfig(), of_images(32, 32)),
+            "observations: expected",
         ),
         (lambda: DecoderFreeConfig(conv="deep"), "DecoderFreeConfig.conv"),
-        (lambda: make_decoder_free(DEEP, SPEC._replace(observation_shape=(48, 48, 3))), "16, 32, 64, 128"),
-        (lambda: make_decoder_free(DEEP, SPEC._replace(observation_shape=(32, 16, 3))), "16, 32, 64, 128"),
+        (lambda: make_decoder_free(DEEP, of_images(48, 48)), "16, 32, 64, 128"),
+        (lambda: make_decoder_free(DEEP, of_images(32, 16)), "16, 32, 64, 128"),
     ],
 )
 def test_mistakes_name_the_field(make_config, field):

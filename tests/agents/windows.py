@@ -6,7 +6,7 @@ import numpy as np
 
 from latentplan.types import Batch, EnvSpec, Sample
 
-SPEC = EnvSpec((3,), "float32", action_size=2, action_repeat=1, max_decisions=100)
+SPEC = EnvSpec.single((3,), action_size=2, action_repeat=1, max_decisions=100)
 RHO = 0.5
 
 
@@ -32,7 +32,7 @@ def make_batch(seed=0, size=3, length=4):
     is_first = np.zeros((size, length), bool)
     is_first[0, 0] = is_first[1, 2] = True  # row 1: an episode ends after one transition
     batch = Batch(
-        observation=rng.normal(size=(size, length, 3)).astype("f"),
+        observation={"state": rng.normal(size=(size, length, 3)).astype("f")},
         action=np.where(is_first[..., None], 0, rng.uniform(-1, 1, (size, length, 2))).astype("f"),
         reward=(20 * rng.normal(size=(size, length))).astype("f"),
         is_first=is_first,

@@ -18,8 +18,8 @@ from latentplan.planners.objectives import model_returns
 from latentplan.types import Batch, EnvSpec, Sample
 
 SPECS = {
-    "pixels": EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
-    "state": EnvSpec((24,), "float32", action_size=6, action_repeat=1, max_decisions=None),
+    "pixels": EnvSpec.single((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=None),
+    "state": EnvSpec.single((24,), action_size=6, action_repeat=1, max_decisions=None),
 }
 CONFIGS = {"paper": WorldModelConfig(), "small": WorldModelConfig(conv_depth=16, layers=1, deter=64, reward_layers=3)}
 
@@ -65,7 +65,10 @@ def test_update(name, obs):
     agent = make_planet(PlaNetConfig(model=CONFIGS[name]), spec)
     flags = jax.ShapeDtypeStruct((length, size), bool)
     batch = Batch(
-        observation=jax.ShapeDtypeStruct((length, size, *spec.observation_shape), spec.observation_dtype),
+        observation={
+            name: jax.ShapeDtypeStruct((length, size, *space.shape), space.dtype)
+            for name, space in spec.observations.items()
+        },
         action=jax.ShapeDtypeStruct((length, size, 6), jnp.float32),
         reward=jax.ShapeDtypeStruct((length, size), jnp.float32),
         is_first=flags,
@@ -92,9 +95,9 @@ def test_told(model):
     spec, config, shape = SPECS["state"], TDMPC2Config(model=model), (4, 5)
     agent = make_tdmpc2(config, spec)
     flags = jax.ShapeDtypeStruct(shape, bool)
-    numbers = [jax.ShapeDtypeStruct((*shape, *size), jnp.float32) for size in (spec.observation_shape, (6,), ())]
+    seen, *numbers = (jax.ShapeDtypeStruct((*shape, *size), jnp.float32) for size in ((24,), (6,), ()))
     state = jax.eval_shape(agent.init, jax.random.key(0))
-    sample = jax.eval_shape(Sample.uniform, Batch(*numbers, flags, flags, flags))
+    sample = jax.eval_shape(Sample.uniform, Batch({"state": seen}, *numbers, flags, flags, flags))
     expected = traced_operations(agent.updates["joint"], state, sample, jax.random.key(0))
     counted = operations_decoder_free.of_update(model, spec, batch_size=shape[1], batch_length=shape[0])
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-3)

@@ -14,7 +14,7 @@ from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_objective, make_tdmpc2
 from latentplan.models.decoder_free import DecoderFreeConfig, Latent, make_decoder_free  # noqa: E402
 from latentplan.types import EnvSpec, Sample  # noqa: E402
 
-SPEC = EnvSpec((5,), "float32", action_size=2, action_repeat=2, max_decisions=500)
+SPEC = EnvSpec.single((5,), action_size=2, action_repeat=2, max_decisions=500)
 CONFIG = TDMPC2Config(  # two Q-functions, no dropout and a policy of little spread: hardly anything random
     model=DecoderFreeConfig(
         latent=16, hidden=24, encoder_hidden=12, num_q=2, num_bins=21, dropout=0.0, min_log_std=-9.0, max_log_std=-8.9
@@ -63,7 +63,7 @@ def test_values_of_action_sequences(both):
     rng = np.random.default_rng(1)
     observation = rng.normal(size=5).astype("f")
     actions = rng.uniform(-1, 1, (3, 7, 2)).astype("f")
-    z = told.world.encode(state.params, observation)
+    z = told.world.encode(state.params, {"state": observation})
     belief = Latent(z, z, jnp.zeros(2))
     expected = jax.jit(make_objective(told, model.discount))(
         state.params, belief, jnp.asarray(actions), jax.random.key(0)
@@ -78,7 +78,7 @@ def test_an_update_moves_parameters_the_same_way(both):
     agent, state, model = both
     batch = update.random_batch(SPEC, 6, 4)
     after, metrics = jax.jit(agent.updates["joint"])(state, Sample.uniform(batch), jax.random.key(2))
-    observation, action, reward = (torch.tensor(x) for x in batch[:3])
+    observation, action, reward = (torch.tensor(x) for x in (batch.observation["state"], *batch[1:3]))
     loss = peer.make_update(model, CONFIG, compiled=False)(observation, action[1:], reward[1:])
     np.testing.assert_allclose(float(loss), metrics["loss"], rtol=2e-3)
     for name, module in (("dynamics", model.dynamics), ("encoder", model.encoder), ("policy", model.policy)):

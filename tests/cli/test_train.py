@@ -96,7 +96,7 @@ def test_whole_run_from_pixels_leaves_everything(straight):
     assert len(list((logdir / "checkpoints").iterdir())) == 2
     assert len(list((logdir / "videos").glob("open_loop_*.png"))) == len(list((logdir / "videos").glob("eval*.mp4")))
     episode = read_episode(logdir / "episodes" / "000000.npz")
-    assert episode.observation.shape == (21, 64, 64, 3)
+    assert episode.observation["image"].shape == (21, 64, 64, 3)
     assert episode.is_last[-1] and not episode.is_terminal[-1]  # a time limit, not a termination
 
 
@@ -143,7 +143,7 @@ def test_a_game_in_grey_runs(main, tmp_path):
     arguments += ["--action-repeat", "60", "--env-steps", "8000", "--atari.noops", "5"]  # short episodes
     status, printed = main([*arguments, "--logdir", str(logdir)])
     assert status == 0, printed
-    assert "ALE/Pong-v5: observation (16, 16, 1) uint8, 6 actions, action repeat 60" in printed
+    assert "ALE/Pong-v5: observation image (16, 16, 1) uint8; 6 actions, action repeat 60" in printed
     rows = [row for row in read_metrics(logdir / "metrics.jsonl") if "collect/return" in row]
     decisions = [len(read_episode(file).reward) - 1 for file in sorted((logdir / "episodes").glob("*.npz"))]
     assert [row["env_steps"] for row in rows] == (60 * np.cumsum(decisions)).tolist()
@@ -313,3 +313,16 @@ def test_preset_is_announced(main, tmp_path):
 def test_evaluate_without_a_run_is_explained(tmp_path, capsys):
     assert evaluate.main(["--logdir", str(tmp_path)]) == 2
     assert "config.json" in capsys.readouterr().err
+
+
+def test_an_image_and_a_vector_together_are_learned_from(tmp_path, capsys):
+    """A throw-away environment that observes a dictionary, through the command line: train, resume, evaluate."""
+    logdir = tmp_path / "both"
+    arguments = ["--env", "sample_envs:Both-v0", "--preset", "debug", "--image-size", "16", "--logdir", str(logdir)]
+    assert run.main([*arguments, "--env-steps", "300"]) == 0
+    assert "observation camera (16, 16, 3) uint8, joints (5,) float32; 2 actions" in capsys.readouterr().out
+    episode = read_episode(episode_path(logdir / "episodes", 0))
+    assert {name: x.shape[1:] for name, x in episode.observation.items()} == {"camera": (16, 16, 3), "joints": (5,)}
+    names = {path.name.rpartition("_")[2] for path in (logdir / "videos").iterdir()}
+    assert {"camera.mp4", "camera.png", "joints.png"} <= names
+    assert evaluate.main(["--logdir", str(logdir), "--episodes", "1"]) == 0

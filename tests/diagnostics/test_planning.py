@@ -17,7 +17,7 @@ def episodes(*rewards) -> Batch:
     for i, values in enumerate(rewards):
         reward[1 : len(values) + 1, i], last[len(values), i] = values, True
     first = np.broadcast_to(np.arange(steps)[:, None] == 0, last.shape)
-    return Batch(reward[..., None], reward[..., None], reward, first, last, np.zeros_like(last))
+    return Batch({"state": reward[..., None]}, reward[..., None], reward, first, last, np.zeros_like(last))
 
 
 def measured(evidence):

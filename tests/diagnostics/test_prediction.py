@@ -36,12 +36,12 @@ def counting_model() -> WorldModel:
         init=lambda key: {},
         initial=lambda shape: Belief(jnp.full((*shape, 1), 100.0), jnp.zeros((*shape, 0))),
         preprocess=lambda observation, key: observation,
-        postprocess=lambda flat: UNITS * flat,
-        encode=lambda params, observation: observation,
+        postprocess=lambda flat: {"state": UNITS * flat["state"]},
+        encode=lambda params, observation: observation["state"],
         observe_step=observe_step,
         imagine_step=imagine_step,
         divergence=distributions.kl_divergence,
-        decode=lambda params, belief: unit(belief.deter),
+        decode=lambda params, belief: {"state": unit(belief.deter)},
         reward=lambda params, belief: unit(belief.deter / 2),
     )
 
@@ -51,7 +51,7 @@ def recorded(starts: list[int], length: int) -> Batch:
     rng = np.random.default_rng(0)
     is_first = np.isin(np.arange(length), starts)[:, None].repeat(2, 1)
     return Batch(
-        observation=rng.normal(size=(length, 2, 1)).astype(np.float32),
+        observation={"state": rng.normal(size=(length, 2, 1)).astype(np.float32)},
         action=rng.normal(size=(length, 2, 1)).astype(np.float32),
         reward=rng.normal(size=(length, 2)).astype(np.float32),
         is_first=is_first,
@@ -70,13 +70,15 @@ def test_open_loop_is_what_was_seen_and_then_what_the_actions_do():
     batch = recorded([0], 7)
     predict = jax.jit(partial(predict_open_loop, counting_model(), context=3))
     predicted = predict({}, batch, jax.random.key(0))
-    counts = np.concatenate([batch.observation[:3], batch.observation[2] + np.cumsum(batch.action[3:], 0)])
-    np.testing.assert_allclose(predicted.predicted_observation, UNITS * counts, rtol=1e-5)
-    np.testing.assert_allclose(predicted.true_observation, UNITS * batch.observation, rtol=1e-5)
+    counts = np.concatenate(
+        [batch.observation["state"][:3], batch.observation["state"][2] + np.cumsum(batch.action[3:], 0)]
+    )
+    np.testing.assert_allclose(predicted.predicted_observation["state"], UNITS * counts, rtol=1e-5)
+    np.testing.assert_allclose(predicted.true_observation["state"], UNITS * batch.observation["state"], rtol=1e-5)
     np.testing.assert_allclose(predicted.predicted_reward, counts[..., 0] / 2, rtol=1e-5)
     errors = open_loop_errors(predicted, context=3)
     np.testing.assert_allclose(errors["reward_mae"], np.abs(counts[3:, :, 0] / 2 - batch.reward[3:]).mean(), rtol=1e-5)
-    off = UNITS * (counts - batch.observation)[3:]
+    off = UNITS * (counts - batch.observation["state"])[3:]
     np.testing.assert_allclose(errors["observation_mse"], (off**2).mean(), rtol=1e-5)
 
 
@@ -85,9 +87,9 @@ def test_an_imagined_trajectory_is_what_was_seen_and_then_what_the_policy_does()
     policy = lambda params, belief, key: jnp.where(belief.deter > 1e3, 9.0, 0.25)  # noqa: E731
     imagine = jax.jit(partial(imagine_trajectory, counting_model(), policy, context=3, horizon=5))
     imagined = imagine({}, batch, jax.random.key(0))
-    last = batch.observation[2:3, :, 0] + 0.25 * np.arange(1, 6)[:, None]
-    counts = np.concatenate([batch.observation[:3, :, 0], last])
-    np.testing.assert_allclose(imagined.observation[..., 0], UNITS * counts, rtol=1e-5)
+    last = batch.observation["state"][2:3, :, 0] + 0.25 * np.arange(1, 6)[:, None]
+    counts = np.concatenate([batch.observation["state"][:3, :, 0], last])
+    np.testing.assert_allclose(imagined.observation["state"][..., 0], UNITS * counts, rtol=1e-5)
     np.testing.assert_allclose(imagined.reward, counts / 2, rtol=1e-5)
 
 
@@ -106,8 +108,8 @@ def test_errors_ahead_are_those_of_a_loop_over_starts_and_distances(starts):
             for t in range(d, 7):
                 if batch.is_first[t - d + 1 : t + 1, row].any():
                     continue  # another episode, which no prediction reaches
-                predicted = batch.observation[t - d, row, 0] + batch.action[t - d + 1 : t + 1, row, 0].sum()
-                off = predicted - batch.observation[t, row, 0]
+                predicted = batch.observation["state"][t - d, row, 0] + batch.action[t - d + 1 : t + 1, row, 0].sum()
+                off = predicted - batch.observation["state"][t, row, 0]
                 found.append((off**2 / 2, (UNITS * off) ** 2, abs(predicted / 2 - batch.reward[t, row])))
         expected[:, d - 1] = np.mean(found, 0)
     errors = jax.jit(partial(multi_step_errors, counting_model(), distance=distance))({}, batch, jax.random.key(0))
@@ -184,7 +186,7 @@ def test_at_evaluation_a_plan_comes_with_the_rewards_the_model_promises():
         return PlanOutput(plan[0], plan, plan, {"told": jnp.float32(7)})
 
     act = make_act(counting_model(), planner, gaussian_noise(0.0))
-    model, observation = counting_model(), jnp.array([[2.0], [4.0]])
+    model, observation = counting_model(), {"state": jnp.array([[2.0], [4.0]])}
     carry = Carry(model.initial((2,)), jnp.zeros((2, 1)), jnp.zeros((2, 3, 1)))
     arguments = ({}, carry, observation, jnp.array([True, True]), jax.random.key(0))
     _, _, info = act(*arguments, mode="eval")

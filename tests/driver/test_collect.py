@@ -30,7 +30,7 @@ class FakeWorkers:
 
     def __init__(self, lengths, terminal=(), max_decisions=20):
         self.num_envs, self.lengths = len(lengths), lengths
-        self.spec = EnvSpec((2,), "float32", action_size=3, action_repeat=2, max_decisions=max_decisions)
+        self.spec = EnvSpec.single((2,), action_size=3, action_repeat=2, max_decisions=max_decisions)
         self.terminal = np.isin(np.arange(self.num_envs), terminal)
         self.calls, self.actions, self.seeds = [], [], []
 
@@ -54,7 +54,7 @@ class FakeWorkers:
         return self.count >= [np.inf if length is None else length for length in self.lengths]
 
     def _observation(self):
-        return np.stack([np.array(self.seeds[-1]), self.count], 1).astype(np.float32)
+        return {"state": np.stack([np.array(self.seeds[-1]), self.count], 1).astype(np.float32)}
 
 
 def counting_policy(seen=None):
@@ -62,8 +62,8 @@ def counting_policy(seen=None):
 
     def act(carry, observation, is_first, key, decision):
         if seen is not None:
-            seen.append((carry, np.array(observation), np.array(is_first), key, int(decision)))
-        return jnp.full((len(observation), 3), decision / 100), carry + 1, {"seen": jnp.asarray(observation)}
+            seen.append((carry, np.array(observation["state"]), np.array(is_first), key, int(decision)))
+        return jnp.full((len(is_first), 3), decision / 100), carry + 1, {"seen": jnp.asarray(observation["state"])}
 
     return Policy(lambda num_envs: 0, act)
 
@@ -90,9 +90,9 @@ def test_every_episode_is_cut_at_its_own_end():
     episodes = batches(run_episodes, FakeWorkers([3, 5, 1]), counting_policy(), [10, 20, 30], KEY)
     assert [len(episode.reward) for episode in episodes] == [4, 6, 2]
     for episode, length, seed in zip(episodes, (3, 5, 1), (10, 20, 30), strict=True):
-        assert all(len(field) == length + 1 for field in episode)
-        np.testing.assert_array_equal(episode.observation[:, 0], seed)
-        np.testing.assert_array_equal(episode.observation[:, 1], np.arange(length + 1))
+        assert all(len(field) == length + 1 for field in jax.tree.leaves(episode))
+        np.testing.assert_array_equal(episode.observation["state"][:, 0], seed)
+        np.testing.assert_array_equal(episode.observation["state"][:, 1], np.arange(length + 1))
         np.testing.assert_array_equal(episode.reward, np.arange(length + 1))
         assert episode_return(episode) == length * (length + 1) / 2
 
@@ -115,8 +115,9 @@ def test_flags():
 
 def test_dtypes():
     (episode,) = batches(run_episodes, FakeWorkers([2]), counting_policy(), [1], KEY)
-    assert all(isinstance(field, np.ndarray) for field in episode)
-    assert [field.dtype for field in episode] == [np.float32] * 3 + [bool] * 3
+    fields = jax.tree.leaves(episode)
+    assert all(isinstance(field, np.ndarray) for field in fields)
+    assert [field.dtype for field in fields] == [np.float32] * 3 + [bool] * 3
 
 
 def test_an_environment_that_does_not_end_is_cut_at_the_limit():
@@ -150,7 +151,7 @@ def test_on_decision_can_stop_a_phase_before_the_next_step():
 def test_evaluation_runs_one_episode_per_seed_when_they_do_not_divide():
     workers = FakeWorkers([2, 3])
     episodes = batches(evaluate, workers, counting_policy(), [10, 11, 12, 13, 14], KEY)
-    assert [episode.observation[0, 0] for episode in episodes] == [10, 11, 12, 13, 14]
+    assert [episode.observation["state"][0, 0] for episode in episodes] == [10, 11, 12, 13, 14]
     assert [len(episode.reward) for episode in episodes] == [3, 4, 3, 4, 3]
     assert workers.calls.count("reset") == 3
     assert workers.seeds[-1][0] == 14 and len(workers.seeds[-1]) == 2
@@ -160,7 +161,7 @@ def test_what_the_policy_reports_is_kept_for_every_decision_of_each_episode():
     trajectories = evaluate(FakeWorkers([2, 3]), counting_policy(), [10, 11, 12], KEY)
     assert [len(one.infos["seen"]) for one in trajectories] == [2, 3, 2]
     for batch, infos in trajectories:
-        np.testing.assert_array_equal(infos["seen"], batch.observation[:-1])
+        np.testing.assert_array_equal(infos["seen"], batch.observation["state"][:-1])
 
 
 def test_what_an_agent_reports_is_kept_at_evaluation_alone():
@@ -174,7 +175,7 @@ def test_what_an_agent_reports_is_kept_at_evaluation_alone():
 
 def test_evaluation_with_more_environments_than_episodes():
     episodes = batches(evaluate, FakeWorkers([2, 2, 2]), counting_policy(), [5], KEY)
-    assert [episode.observation[0, 0] for episode in episodes] == [5]
+    assert [episode.observation["state"][0, 0] for episode in episodes] == [5]
 
 
 def test_evaluation_rounds_have_keys_of_their_own_and_repeat():
@@ -189,20 +190,20 @@ def test_evaluation_rounds_have_keys_of_their_own_and_repeat():
 
 def test_random_actions_fill_the_range_and_repeat():
     policy = random_policy(FakeWorkers([1]).spec)
-    observation = np.zeros((1000, 2), np.float32)
+    observation, is_first = {"state": np.zeros((1000, 2), np.float32)}, np.zeros(1000, bool)
     carry = policy.initial(1000)
-    action, _, _ = policy.act(carry, observation, None, KEY, jnp.int32(3))
+    action, _, _ = policy.act(carry, observation, is_first, KEY, jnp.int32(3))
     assert action.shape == (1000, 3) and action.dtype == jnp.float32
     assert np.abs(action).max() <= 1 and action.min() < -0.99 and action.max() > 0.99
     np.testing.assert_allclose(action.mean(), 0, atol=5 * 3**-0.5 / 3000**0.5)
-    np.testing.assert_array_equal(action, policy.act(carry, observation, None, KEY, jnp.int32(3))[0])
-    assert not np.array_equal(action, policy.act(carry, observation, None, KEY, jnp.int32(4))[0])
+    np.testing.assert_array_equal(action, policy.act(carry, observation, is_first, KEY, jnp.int32(3))[0])
+    assert not np.array_equal(action, policy.act(carry, observation, is_first, KEY, jnp.int32(4))[0])
 
 
 def test_random_choices_are_one_hot_and_all_are_taken():
-    spec = FakeWorkers([1]).spec._replace(discrete=True)
+    spec = EnvSpec.single((2,), action_size=3, discrete=True)
     policy = random_policy(spec)
-    action, _, _ = policy.act(None, np.zeros((3000, 2), np.float32), None, KEY, jnp.int32(3))
+    action, _, _ = policy.act(None, {}, np.zeros(3000, bool), KEY, jnp.int32(3))
     assert set(np.unique(action)) == {0.0, 1.0} and (action.sum(-1) == 1).all()
     np.testing.assert_allclose(action.mean(0), 1 / 3, atol=5 * (2 / 9 / 3000) ** 0.5)
 
@@ -213,7 +214,7 @@ def fake_agent(traces):
     def act(params, carry, observation, is_first, key, *, mode):
         traces.append(mode)
         carry = jnp.where(is_first, 0, carry) + 1
-        action = jnp.full((len(observation), 3), params) + 0.01 * carry[:, None]
+        action = jnp.full((len(is_first), 3), params) + 0.01 * carry[:, None]
         if mode == "explore":
             action = action + 0.1 * jax.random.normal(key, action.shape)
         return action, carry, {}

@@ -19,12 +19,14 @@ def trajectory(records, level):
     number = np.full(records, level, np.float32)
     flags = np.zeros(records, bool)
     last = np.arange(records) == records - 1
-    return Trajectory(Batch(number[:, None], number[:, None], number, ~flags, last, flags), {"info": number[1:]})
+    return Trajectory(
+        Batch({"state": number[:, None]}, number[:, None], number, ~flags, last, flags), {"info": number[1:]}
+    )
 
 
 def test_episodes_stand_side_by_side_padded_to_few_lengths():
     evidence = gather_evidence([trajectory(3, 1), trajectory(7, 2)], max_decisions=None, context=2, length=6)
-    assert evidence.batch.observation.shape == (50, 2, 1) and (evidence.context, evidence.length) == (2, 6)
+    assert evidence.batch.observation["state"].shape == (50, 2, 1) and (evidence.context, evidence.length) == (2, 6)
     np.testing.assert_array_equal(evidence.batch.reward.sum(0), [3, 14])
     np.testing.assert_array_equal(evidence.infos["info"].sum(0), [2, 12])
     gather = lambda records, limit: gather_evidence([trajectory(records, 1)], max_decisions=limit, context=2, length=6)  # noqa: E731

@@ -46,7 +46,7 @@ from latentplan.replay.episodes import read_episode
 from latentplan.replay.ring import ReplayConfig
 from latentplan.types import Agent, Batch, Diagnostic, EnvSpec, Measurement, OpenLoop, TrainState
 
-SPEC = EnvSpec((2,), "float32", action_size=1, action_repeat=3, max_decisions=4)
+SPEC = EnvSpec.single((2,), action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
 CONFIG = RunConfig(
     env_steps=72,  # 6 episodes of 4 decisions of 3 control steps
@@ -82,7 +82,7 @@ class FakeWorkers:
         return StepResult(self._observation(), np.asarray(actions)[:, 0], last, np.zeros(self.num_envs, bool))
 
     def _observation(self):
-        return np.stack([self.seeds, np.full(self.num_envs, self.count)], 1).astype(np.float32)
+        return {"state": np.stack([self.seeds, np.full(self.num_envs, self.count)], 1).astype(np.float32)}
 
     def close(self):
         self.closed = True
@@ -93,7 +93,7 @@ def fake_agent(nan_after: int | None = None) -> Agent:
 
     def update(state, sample, key):
         batch = sample.batch
-        drift = jnp.mean(batch.observation) * 1e-3 + jnp.mean(batch.reward) + jax.random.normal(key)
+        drift = jnp.mean(batch.observation["state"]) * 1e-3 + jnp.mean(batch.reward) + jax.random.normal(key)
         value = 0.9 * state.params + drift
         if nan_after is not None:
             value = jnp.where(state.updates + 1 >= nan_after, jnp.nan, value)
@@ -110,7 +110,8 @@ def fake_agent(nan_after: int | None = None) -> Agent:
 
     def open_loop(params, evidence, key):
         batch = evidence.batch
-        predicted = OpenLoop(batch.observation, batch.observation + params, batch.reward, batch.reward)
+        model = {name: x + params for name, x in batch.observation.items()}
+        predicted = OpenLoop(batch.observation, model, batch.reward, batch.reward)
         return Measurement({"reward_mae": jnp.abs(params)}, predicted)
 
     return Agent(
@@ -228,7 +229,7 @@ def test_schedule_counts_and_units(straight):
 
 def test_evaluation_has_no_noise_and_seeds_of_its_own(straight):
     logdir, _ = straight
-    seeds = {read_episode(logdir / "episodes" / f"{i:06d}.npz").observation[0, 0] for i in range(6)}
+    seeds = {read_episode(logdir / "episodes" / f"{i:06d}.npz").observation["state"][0, 0] for i in range(6)}
     assert len(seeds) == 6
     rows = [r for r in timeless(logdir) if "evaluation/return" in r]
     assert rows[0]["evaluation/return_std"] == pytest.approx(0.0, abs=1e-9)  # deterministic: reward is the action
@@ -542,8 +543,8 @@ def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
 
 
 def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
-    pixels = job(tmp_path)._replace(spec=SPEC._replace(observation_shape=(16, 16, 3), observation_dtype="uint8"))
-    short = Batch(np.zeros((2, 16, 16, 3), np.uint8), np.zeros((2, 1)), *np.zeros((4, 2)))
+    pixels = job(tmp_path)._replace(spec=EnvSpec.single((16, 16, 3), "uint8", action_size=1))
+    short = Batch({"image": np.zeros((2, 16, 16, 3), np.uint8)}, np.zeros((2, 1)), *np.zeros((4, 2)))
     reporter = Reporter(quiet)
     evaluator = Evaluator(pixels, RestartingWorkers(pixels, reporter), reporter)
     evaluator.write_pictures(short, {}, "first")

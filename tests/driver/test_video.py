@@ -9,6 +9,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 
+from latentplan.diagnostics.open_loop import open_loop_errors
 from latentplan.driver.drawings import (
     imagined_trajectory_video,
     newest_frame,
@@ -17,7 +18,7 @@ from latentplan.driver.drawings import (
     open_loop_video,
 )
 from latentplan.driver.encoder import write_png, write_video
-from latentplan.driver.pictures import write_imagined_trajectory
+from latentplan.driver.pictures import write_imagined_trajectory, write_open_loop
 from latentplan.files import DiskFull
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
@@ -27,7 +28,8 @@ BLUE, ORANGE = (66, 133, 244), (244, 146, 32)
 def make_open_loop(steps: int = 12, shape: tuple = (8, 8, 3)) -> OpenLoop:
     true = np.full((steps, 2, *shape), 0.25, np.float32)
     true[:, 1] = 0.75
-    return OpenLoop(true, true + 0.2, np.zeros((steps, 2), np.float32), np.ones((steps, 2), np.float32))
+    reward = np.zeros((steps, 2), np.float32)
+    return OpenLoop({"seen": true}, {"seen": true + 0.2}, reward, reward + 1)
 
 
 def play(path, height: int, width: int) -> tuple[np.ndarray, str]:
@@ -127,7 +129,7 @@ def test_the_film_shows_every_step_in_rows():
 
 
 def test_predictions_outside_the_range_are_clipped():
-    wild = make_open_loop()._replace(predicted_observation=np.full((12, 2, 8, 8, 3), 9.0, np.float32))
+    wild = make_open_loop()._replace(predicted_observation={"seen": np.full((12, 2, 8, 8, 3), 9.0, np.float32)})
     film = open_loop_video(wild, context=3)
     np.testing.assert_array_equal(film[0, 6::12, 6, 0], [64, 255, 223])
 
@@ -169,7 +171,7 @@ def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
 
 def test_imagined_trajectories_stand_side_by_side_and_mark_the_context():
     frames = np.stack([np.full((12, 8, 8, 3), level, np.float32) for level in (0.0, 0.5, 7.0)], 1)
-    film = imagined_trajectory_video(ImaginedTrajectory(frames, np.zeros((12, 3), np.float32)), context=3)
+    film = imagined_trajectory_video(ImaginedTrajectory({"image": frames}, np.zeros((12, 3), np.float32)), context=3)
     assert film.shape == (12, 12, 36, 3)
     np.testing.assert_array_equal(film[2, 0, ::12], [BLUE] * 3)
     np.testing.assert_array_equal(film[3, 0, ::12], [ORANGE] * 3)
@@ -180,9 +182,29 @@ def test_imagined_trajectories_are_written_as_a_film_or_a_plot(tmp_path):
     pytest.importorskip("matplotlib")
     for name, shape in (("pixels", (8, 8, 3)), ("state", (5,))):
         numbers = np.random.default_rng(0).random((12, 4, *shape), np.float32)
-        imagined = ImaginedTrajectory(numbers, numbers.reshape(12, 4, -1)[..., 0])
+        imagined = ImaginedTrajectory({"seen": numbers}, numbers.reshape(12, 4, -1)[..., 0])
         write_imagined_trajectory(tmp_path, name, imagined, context=3, fps=10, report=print)
     assert sorted(os.listdir(tmp_path)) == ["dream_pixels.mp4", "dream_state.png"]
     shown, _ = play(tmp_path / "dream_pixels.mp4", 264, 1056)
     assert len(shown) == 12
     assert len(np.unique(imageio.imread(tmp_path / "dream_state.png").reshape(-1, 3), axis=0)) > 10
+
+
+def test_several_observations_have_a_picture_each(tmp_path):
+    pytest.importorskip("matplotlib")
+    image, vector = make_open_loop(), make_open_loop(shape=(2,))
+    both = image._replace(
+        true_observation={"camera": image.true_observation["seen"], "joints": vector.true_observation["seen"]},
+        predicted_observation={
+            "camera": image.predicted_observation["seen"], "joints": vector.predicted_observation["seen"] + 0.2
+        },
+    )  # fmt: skip
+    write_open_loop(tmp_path, "a", both, context=3, fps=10, report=print)
+    imagined = ImaginedTrajectory(both.true_observation, both.true_reward)
+    write_imagined_trajectory(tmp_path, "a", imagined, context=3, fps=10, report=print)
+    assert sorted(os.listdir(tmp_path)) == [
+        "dream_a_camera.mp4", "dream_a_joints.png", "open_loop_a_camera.mp4", "open_loop_a_camera.png",
+        "open_loop_a_joints.png",
+    ]  # fmt: skip
+    errors = open_loop_errors(both, context=3)
+    np.testing.assert_allclose(errors["observation_mse"], (0.2**2 + 0.4**2) / 2, rtol=1e-5)

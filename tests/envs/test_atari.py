@@ -6,11 +6,12 @@ import sys
 import gymnasium
 import numpy as np
 import pytest
+from envs.single import env_spec, make_single
 from gymnasium.spaces import Box
 
 from latentplan.envs import atari, suite_name, suite_of
 from latentplan.envs.atari import AtariConfig, MaxOfTwoFrames
-from latentplan.envs.env import EnvConfig, env_spec, make_env
+from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import Workers
 from latentplan.types import EnvSpec
 
@@ -37,7 +38,7 @@ def test_a_missing_package_is_told_with_the_extra_that_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ale_py", None)
     assert suite_name(PONG) == "atari"
     with pytest.raises(ValueError, match=r"env: ALE/Pong-v5 needs the package ale-py.*'latentplan\[atari\]'"):
-        make_env(PONG, EnvConfig())
+        make_single(PONG, EnvConfig())
 
 
 @pytest.mark.parametrize(
@@ -59,10 +60,10 @@ def test_a_config_checks_itself(fields, message):
 def test_names(games):
     for name in (PONG, f"ale_py:{PONG}"):
         assert suite_name(name) == "atari" and suite_of(name).action_repeat(name) == 4
-        make_env(name, EnvConfig(obs="state")).close()
+        make_single(name, EnvConfig(obs="state")).close()
     assert not atari.has("Pong-v4") and not atari.has("Pendulum-v1")
     with pytest.raises(ValueError, match="unknown environment 'ALE/Pnog-v5'.*ALE/Pong-v5"):
-        make_env("ALE/Pnog-v5", EnvConfig())
+        make_single("ALE/Pnog-v5", EnvConfig())
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,10 @@ def test_names(games):
     ],
 )
 def test_what_an_agent_is_told_of_a_game(games, config, shape, dtype, actions):
-    env = make_env(PONG, config)
-    assert env_spec(env) == EnvSpec(shape, dtype, actions, 4, 27_000, True)
+    env = make_single(PONG, config)
+    assert env_spec(env) == EnvSpec.single(
+        shape, dtype, action_size=actions, action_repeat=4, max_decisions=27_000, discrete=True
+    )
     assert emulator(env).getFloat("repeat_action_probability") == 0.25
     observation, _ = env.reset(seed=0)
     assert env.observation_space.contains(observation)
@@ -84,7 +87,7 @@ def test_what_an_agent_is_told_of_a_game(games, config, shape, dtype, actions):
 
 @pytest.mark.parametrize(("action_repeat", "frames"), [(None, 4), (2, 2)])
 def test_a_decision_is_so_many_frames(games, action_repeat, frames):
-    env = make_env(PONG, EnvConfig(action_repeat=action_repeat))
+    env = make_single(PONG, EnvConfig(action_repeat=action_repeat))
     env.reset(seed=0)
     before = emulator(env).getEpisodeFrameNumber()
     for _ in range(5):
@@ -124,7 +127,7 @@ def test_frames_of_the_last_episode_are_forgotten():
 
 @pytest.mark.parametrize("noops", [0, 3, 30])
 def test_an_episode_begins_with_some_frames_of_doing_nothing(games, noops):
-    env = make_env(PONG, EnvConfig(atari=AtariConfig(noops=noops)))
+    env = make_single(PONG, EnvConfig(atari=AtariConfig(noops=noops)))
     begins = []
     for seed in range(5 + noops):
         env.reset(seed=seed)
@@ -136,7 +139,7 @@ def test_an_episode_begins_with_some_frames_of_doing_nothing(games, noops):
 
 @pytest.mark.parametrize("all_actions", [False, True])
 def test_a_game_that_cannot_do_nothing_begins_at_once(games, all_actions):
-    env = make_env("ALE/Backgammon-v5", EnvConfig(obs="state", atari=AtariConfig(all_actions=all_actions)))
+    env = make_single("ALE/Backgammon-v5", EnvConfig(obs="state", atari=AtariConfig(all_actions=all_actions)))
     begins = []
     for seed in range(8):
         env.reset(seed=seed)
@@ -146,7 +149,7 @@ def test_a_game_that_cannot_do_nothing_begins_at_once(games, all_actions):
 
 def test_the_frame_limit_is_no_termination_and_leaves_out_the_noops(games, monkeypatch):
     monkeypatch.setattr(atari, "FRAME_LIMIT", 10)
-    env = make_env(PONG, EnvConfig())
+    env = make_single(PONG, EnvConfig())
     assert env_spec(env).max_decisions == 3
     for seed in range(4):
         env.reset(seed=seed)
@@ -159,7 +162,7 @@ def test_the_emulators_own_limit_is_off(games):
 
 
 def test_a_lost_life_ends_nothing_and_the_last_one_does(games):
-    env = make_env("ALE/Breakout-v5", EnvConfig(image_size=16))
+    env = make_single("ALE/Breakout-v5", EnvConfig(image_size=16))
     env.reset(seed=0)
     lives = [emulator(env).lives()]
     while lives[-1]:
@@ -171,7 +174,7 @@ def test_a_lost_life_ends_nothing_and_the_last_one_does(games):
 
 
 def test_rewards_are_the_games_points(games):
-    env = make_env("ALE/MsPacman-v5", EnvConfig(obs="state", atari=BARE))
+    env = make_single("ALE/MsPacman-v5", EnvConfig(obs="state", atari=BARE))
     env.reset(seed=0)
     rewards = {choose(env, 3)[1] for _ in range(100)}  # to the left, where the pills are
     assert max(rewards) >= 10.0
@@ -185,14 +188,14 @@ def test_the_same_seed_gives_the_same_game_whatever_came_before(games, obs):
         return np.stack([first, *(choose(env, choice)[0] for choice in choices)])
 
     config = EnvConfig(obs=obs, image_size=32)
-    env = make_env(PONG, config)
+    env = make_single(PONG, config)
     game, other = play(env, 2**32 - 1), play(env, 2)
     np.testing.assert_array_equal(play(env, 2**32 - 1), game)
-    np.testing.assert_array_equal(play(make_env(PONG, config), 2**32 - 1), game)
+    np.testing.assert_array_equal(play(make_single(PONG, config), 2**32 - 1), game)
     assert np.any(game != other)
     if obs == "pixels":
         with Workers(PONG, config, num_envs=1) as workers:
-            np.testing.assert_array_equal(workers.reset([2])[0], other[0])
+            np.testing.assert_array_equal(workers.reset([2])["image"][0], other[0])
 
 
 def test_worker_processes_stay_light_and_quiet(games):

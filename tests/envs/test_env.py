@@ -11,15 +11,17 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from envs.single import env_spec, make_single
 from gymnasium.error import ResetNeeded
 from gymnasium.spaces import Box
 from PIL import Image
 
 from latentplan.envs import gl
-from latentplan.envs.env import EnvConfig, env_spec, make_env
+from latentplan.envs.env import EnvConfig, make_env
+from latentplan.envs.env import env_spec as env_spec_of
 from latentplan.envs.workers import WorkerDied, Workers
 from latentplan.envs.wrappers import ActionRepeat
-from latentplan.types import EnvSpec
+from latentplan.types import ArraySpec, EnvSpec
 
 STATE = EnvConfig(obs="state")
 
@@ -31,7 +33,7 @@ def sample_envs_importable(monkeypatch):
 
 
 def sample(name, **fields):
-    return make_env(f"sample_envs:{name}", EnvConfig(obs="state", **fields))
+    return make_single(f"sample_envs:{name}", EnvConfig(obs="state", **fields))
 
 
 def actions(seed, decisions, size):
@@ -79,8 +81,10 @@ def test_a_config_checks_itself(fields, message):
 
 @pytest.mark.parametrize(("name", "action_size", "decisions"), [("walker_walk", 6, 500), ("cartpole_swingup", 1, 125)])
 def test_dm_control_pixels(name, action_size, decisions):
-    env = make_env(name, EnvConfig())
-    assert env_spec(env) == EnvSpec((64, 64, 3), "uint8", action_size, 1000 // decisions, decisions)
+    env = make_single(name, EnvConfig())
+    assert env_spec(env) == EnvSpec.single(
+        (64, 64, 3), "uint8", action_size=action_size, action_repeat=1000 // decisions, max_decisions=decisions
+    )
     first, _ = env.reset(seed=0)
     assert env.observation_space.contains(first)
     assert first.std() > 10, "a blank frame"
@@ -92,7 +96,7 @@ def test_dm_control_pixels(name, action_size, decisions):
 
 
 def test_the_camera_and_the_size_are_the_configs():
-    frames = [make_env("cartpole_balance", EnvConfig(camera=c, image_size=32)).reset(seed=0)[0] for c in (0, 1)]
+    frames = [make_single("cartpole_balance", EnvConfig(camera=c, image_size=32)).reset(seed=0)[0] for c in (0, 1)]
     assert frames[0].shape == (32, 32, 3)
     assert np.any(frames[0] != frames[1])
 
@@ -100,7 +104,7 @@ def test_the_camera_and_the_size_are_the_configs():
 def test_full_frames_are_dm_controls_own():
     from dm_control import suite
 
-    episode = play(make_env("walker_walk", EnvConfig()), seed=3, decisions=2)
+    episode = play(make_single("walker_walk", EnvConfig()), seed=3, decisions=2)
     raw = suite.load("walker", "walk", task_kwargs={"random": np.random.RandomState(3)})
     raw.reset()
     expected = [raw.physics.render(64, 64, camera_id=0)]
@@ -113,7 +117,7 @@ def test_full_frames_are_dm_controls_own():
 
 @pytest.mark.parametrize("name", ["walker_walk", "quadruped_escape", "Walker2d-v5"])
 def test_fast_frames_show_the_same_scene_with_less_detail(name):
-    full, fast = (make_env(name, EnvConfig(render_quality=quality)) for quality in ("full", "fast"))
+    full, fast = (make_single(name, EnvConfig(render_quality=quality)) for quality in ("full", "fast"))
     first, reduced = play(full, seed=1, decisions=1), play(fast, seed=1, decisions=1)
     for index in (0, 1):
         assert reduced[index].dtype == np.uint8
@@ -125,7 +129,7 @@ def test_fast_frames_show_the_same_scene_with_less_detail(name):
 
 def test_supersampled_frames_are_larger_ones_averaged_down():
     large, small = (
-        make_env("cartpole_swingup", EnvConfig(image_size=size, supersample=factor)).reset(seed=0)[0]
+        make_single("cartpole_swingup", EnvConfig(image_size=size, supersample=factor)).reset(seed=0)[0]
         for size, factor in ((64, 1), (32, 2))
     )
     assert small.shape == (32, 32, 3)
@@ -134,7 +138,7 @@ def test_supersampled_frames_are_larger_ones_averaged_down():
 
 
 def test_frames_are_not_drawn_over_each_other():
-    env = make_env("walker_walk", EnvConfig(render_quality="fast"))
+    env = make_single("walker_walk", EnvConfig(render_quality="fast"))
     first, _ = env.reset(seed=0)
     before = first.copy()
     env.step(np.ones(6))
@@ -142,7 +146,7 @@ def test_frames_are_not_drawn_over_each_other():
 
 
 def test_stacked_frames_are_the_newest_ones_and_the_first_repeated():
-    plain, stacked = (make_env("cartpole_balance", EnvConfig(image_size=16, frame_stack=n)) for n in (1, 3))
+    plain, stacked = (make_single("cartpole_balance", EnvConfig(image_size=16, frame_stack=n)) for n in (1, 3))
     frames = [plain.reset(seed=0)[0]]
     observation = stacked.reset(seed=0)[0]
     assert stacked.observation_space.shape == observation.shape == (16, 16, 9) and observation.dtype == np.uint8
@@ -155,8 +159,8 @@ def test_stacked_frames_are_the_newest_ones_and_the_first_repeated():
 
 
 def test_gymnasium_pixels_are_resized():
-    env = make_env("Pendulum-v1", EnvConfig())
-    assert env_spec(env) == EnvSpec((64, 64, 3), "uint8", 1, 1, 200)
+    env = make_single("Pendulum-v1", EnvConfig())
+    assert env_spec(env) == EnvSpec.single((64, 64, 3), "uint8", action_size=1, max_decisions=200)
     frame, _ = env.reset(seed=0)
     assert env.observation_space.contains(frame)
     assert frame.std() > 10
@@ -164,35 +168,50 @@ def test_gymnasium_pixels_are_resized():
 
 def test_an_observed_picture_is_taken_and_not_rendered():
     for name in ("Picture-v0", "BarePicture-v0"):
-        env = make_env(f"sample_envs:{name}", EnvConfig(image_size=16, action_repeat=2))
-        assert env_spec(env) == EnvSpec((16, 16, 3), "uint8", 2, 2, None)
+        env = make_single(f"sample_envs:{name}", EnvConfig(image_size=16, action_repeat=2))
+        assert env_spec(env) == EnvSpec.single((16, 16, 3), "uint8", action_size=2, action_repeat=2)
         seen = [env.reset(seed=0)[0], env.step(np.zeros(2))[0]]
         assert [np.unique(frame.reshape(-1, 3), axis=0).tolist() for frame in seen] == [[[0, 0, 0]], [[20, 0, 0]]]
-    assert env_spec(make_env("sample_envs:GreyPicture-v0", EnvConfig())).observation_shape == (64, 64, 1)
-    assert env_spec(make_env("sample_envs:Picture-v0", STATE)).observation_shape == (600,)
+    assert env_spec(make_single("sample_envs:GreyPicture-v0", EnvConfig())).observations["image"].shape == (64, 64, 1)
+    assert env_spec(make_single("sample_envs:Picture-v0", STATE)).observations["state"].shape == (600,)
 
 
 @pytest.mark.parametrize("name", ["cartpole_balance", "Pendulum-v1", "sample_envs:Picture-v0"])
 def test_grey_frames_are_the_brightness_of_coloured_ones(name):
-    colour, grey = (make_env(name, EnvConfig(image_size=32, grayscale=g)) for g in (False, True))
-    assert env_spec(grey).observation_shape == (32, 32, 1)
+    colour, grey = (make_single(name, EnvConfig(image_size=32, grayscale=g)) for g in (False, True))
+    assert env_spec(grey).observations["image"].shape == (32, 32, 1)
     for left, right in zip(play(colour, 0, 2)[::2], play(grey, 0, 2)[::2], strict=True):
         if left.ndim == 3:
             np.testing.assert_allclose(right[..., 0], left @ [0.299, 0.587, 0.114], atol=0.6)
-    stacked = make_env(name, EnvConfig(image_size=32, grayscale=True, frame_stack=2))
+    stacked = make_single(name, EnvConfig(image_size=32, grayscale=True, frame_stack=2))
     np.testing.assert_array_equal(stacked.reset(seed=0)[0], np.repeat(grey.reset(seed=0)[0], 2, -1))
+
+
+def test_an_observed_dictionary_with_a_picture_gives_every_entry_by_name():
+    env = make_env("sample_envs:Both-v0", EnvConfig(image_size=16, frame_stack=2))
+    spec = env_spec_of(env)
+    assert spec.observations == {"camera": ArraySpec((16, 16, 6), "uint8"), "joints": ArraySpec((5,))}
+    assert (spec.images, spec.action_size, spec.max_decisions) == (("camera",), 2, 50)
+    env.reset(seed=0)
+    seen = env.step(np.zeros(2))[0]
+    assert env.observation_space.contains(seen)
+    np.testing.assert_allclose(seen["joints"], [0.01, 0.01, 0, 1, 0])
+    assert [seen["camera"][..., :3].max(), seen["camera"][..., 3:].max()] == [0, 2]
+    with Workers("sample_envs:Both-v0", EnvConfig(image_size=16), num_envs=2) as workers:
+        first = workers.reset(seeds=[0, 1])
+    assert (first["camera"].shape, first["joints"].shape) == ((2, 16, 16, 3), (2, 5))
 
 
 def test_frames_that_are_no_pictures_are_refused():
     with pytest.raises(
         ValueError, match=r"obs: sample_envs:FloatFrames-v0 renders float64 \[8, 8, 3\]; expected frames uint8"
     ):
-        make_env("sample_envs:FloatFrames-v0", EnvConfig())
+        make_single("sample_envs:FloatFrames-v0", EnvConfig())
 
 
 def test_dm_control_state_is_one_float32_vector():
-    env = make_env("walker_walk", STATE)
-    assert env_spec(env) == EnvSpec((24,), "float32", 6, 2, 500)
+    env = make_single("walker_walk", STATE)
+    assert env_spec(env) == EnvSpec.single((24,), action_size=6, action_repeat=2, max_decisions=500)
     observation, _ = env.reset(seed=0)
     assert env.observation_space.contains(observation)
     raw = env.unwrapped._env
@@ -203,7 +222,7 @@ def test_dm_control_state_is_one_float32_vector():
 def test_action_repeat_sums_the_raw_environments_rewards():
     from dm_control import suite
 
-    env = make_env("cheetah_run", STATE)
+    env = make_single("cheetah_run", STATE)
     raw = suite.load("cheetah", "run", task_kwargs={"random": np.random.RandomState(3)})
     env.reset(seed=3)
     raw.reset()
@@ -227,7 +246,7 @@ def test_a_repeated_action_is_the_same_where_the_environment_changes_it():
 
 
 def test_an_episode_of_walker_is_500_decisions_and_ends_by_the_time_limit():
-    env = make_env("walker_walk", STATE)
+    env = make_single("walker_walk", STATE)
     env.reset(seed=0)
     flags = [env.step(np.zeros(6))[2:4] for _ in range(500)]
     assert flags[:-1] == [(False, False)] * 499
@@ -266,16 +285,16 @@ def test_after_the_end_nothing_changes():
 
 @pytest.mark.parametrize("name", ["walker_walk", "quadruped_fetch", "Pendulum-v1"])
 def test_the_same_seed_gives_the_same_episode_whatever_came_before(name):
-    env = make_env(name, STATE)
+    env = make_single(name, STATE)
     first = play(env, seed=1)
     other = play(env, seed=2)
     assert_same(play(env, seed=1), first)
-    assert_same(play(make_env(name, STATE), seed=1), first)
+    assert_same(play(make_single(name, STATE), seed=1), first)
     assert np.any(first[0] != other[0])
 
 
 def test_the_same_seed_gives_the_same_pixels():
-    env = make_env("walker_walk", EnvConfig())
+    env = make_single("walker_walk", EnvConfig())
     first = play(env, seed=1, decisions=3)
     play(env, seed=2, decisions=3)
     assert_same(play(env, seed=1, decisions=3), first)
@@ -283,7 +302,7 @@ def test_the_same_seed_gives_the_same_pixels():
 
 @pytest.mark.parametrize(("action", "torque"), [(-1.0, -2.0), (0.0, 0.0), (0.5, 1.0), (1.0, 2.0)])
 def test_actions_are_scaled_to_the_environments_bounds(action, torque):
-    env = make_env("Pendulum-v1", STATE)
+    env = make_single("Pendulum-v1", STATE)
     env.reset(seed=0)
     env.step([action])
     assert env.unwrapped.last_u == torque
@@ -291,7 +310,7 @@ def test_actions_are_scaled_to_the_environments_bounds(action, torque):
 
 def test_actions_and_observations_of_any_shape_become_vectors():
     env = sample("Shapes-v0")
-    assert env_spec(env) == EnvSpec((5,), "float32", 4, 1, None)
+    assert env_spec(env) == EnvSpec.single((5,), action_size=4)
     assert env.reset(seed=0)[0].tolist() == [-3.0, 1.0, 1.0, 1.0, 1.0]
     env.step([-1.0, 0.0, 0.5, 1.0])
     np.testing.assert_array_equal(env.unwrapped.seen, [[0.0, 2.0], [3.0, 4.0]])
@@ -315,7 +334,7 @@ def test_bad_actions_are_refused(action, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sample_envs:Many-v0", r"has the action space MultiDiscrete\(\[2 3\]\); expected a Box of floats or Discrete"),
+        ("sample_envs:Many-v0", r"has several choices at once, MultiDiscrete\(\[2 3\]\); expected one.*one Discrete"),
         ("sample_envs:Unbounded-v0", r"unbounded action space Box\(-inf, inf.*finite bounds"),
         ("sample_envs:Endless-v0", "observation space Sequence.*no fixed number of numbers"),
         ("walker_wlak", "unknown environment 'walker_wlak'.*walker_walk"),
@@ -323,11 +342,11 @@ def test_bad_actions_are_refused(action, message):
 )
 def test_an_environment_that_cannot_be_used_is_refused(name, message):
     with pytest.raises(ValueError, match=message):
-        make_env(name, STATE)
+        make_single(name, STATE)
 
 
 def test_discrete_actions_are_one_hot_choices():
-    env = make_env("CartPole-v1", STATE)
+    env = make_single("CartPole-v1", STATE)
     spec = env_spec(env)
     assert spec.discrete and spec.action_size == 2
     pushes = []
@@ -337,7 +356,7 @@ def test_discrete_actions_are_one_hot_choices():
             observation, *_ = env.step(np.eye(2, dtype=np.float32)[choice])
         pushes.append(observation[1])  # the cart's velocity
     assert pushes[0] < -0.3 and pushes[1] > 0.3
-    assert not env_spec(make_env("Pendulum-v1", STATE)).discrete
+    assert not env_spec(make_single("Pendulum-v1", STATE)).discrete
 
 
 def test_numbers_that_are_not_finite_stop_the_episode():
@@ -345,24 +364,26 @@ def test_numbers_that_are_not_finite_stop_the_episode():
     env.reset(seed=0)
     for _ in range(2):
         env.step(np.zeros(2))
-    with pytest.raises(RuntimeError, match="sample_envs:Nan-v0: 1 of 1 numbers of the observation are not finite"):
+    with pytest.raises(
+        RuntimeError, match="sample_envs:Nan-v0: 1 of 1 numbers of the observation 'state' are not finite"
+    ):
         env.step(np.zeros(2))
 
 
 def test_workers_give_what_single_environments_give():
     config = EnvConfig(image_size=16)
     with Workers("walker_walk", config, num_envs=2) as workers:
-        single = make_env("walker_walk", config)
+        single = make_single("walker_walk", config)
         assert workers.spec == env_spec(single)
         for _ in range(2):  # the second time after another episode
-            observation = workers.reset(seeds=[7, 8])
+            observation = workers.reset(seeds=[7, 8])["image"]
             assert observation.shape == (2, 16, 16, 3)
             results = [workers.step(np.tile(action, (2, 1))) for action in actions(7, 3, 6)]
         expected = play(single, seed=7, decisions=3)
         for result, seen, (reward, *_) in zip(results, expected[1::2], expected[2::2], strict=True):
-            np.testing.assert_array_equal(result.observation[0], seen)
+            np.testing.assert_array_equal(result.observation["image"][0], seen)
             assert result.reward[0] == np.float32(reward)
-        assert np.any(results[-1].observation[0] != results[-1].observation[1])
+        assert np.any(np.diff(results[-1].observation["image"], axis=0))
 
 
 def test_workers_tell_ends_apart_and_wait_for_each_other():
@@ -382,7 +403,7 @@ def test_worker_processes_are_light_and_leave_ctrl_c_alone():
     import jax  # noqa: F401, this process has it
 
     with Workers("sample_envs:Process-v0", STATE, num_envs=1) as workers:
-        has_jax, ignores_sigint = workers.reset(seeds=[0])[0]
+        has_jax, ignores_sigint = workers.reset(seeds=[0])["state"][0]
         os.kill(workers._processes[0].pid, signal.SIGINT)
         workers.reset(seeds=[0])
     assert not has_jax

@@ -15,14 +15,17 @@ class Shows(gymnasium.Env):
 
     def __init__(self, *pictures):
         self.pictures = pictures
-        self.observation_space = Box(0, 255, pictures[0].shape, np.uint8)
+        self.observation_space = Dict({"image": Box(0, 255, pictures[0].shape, np.uint8), "other": Box(0, 1, (2,))})
 
     def reset(self, *, seed=None, options=None):
         self.rest = iter(self.pictures)
-        return next(self.rest), {}
+        return self._observation(), {}
 
     def step(self, action):
-        return next(self.rest), 0.0, False, False, {}
+        return self._observation(), 0.0, False, False, {}
+
+    def _observation(self):
+        return {"image": next(self.rest), "other": np.ones(2, np.float32)}
 
 
 def noise(*shape):
@@ -59,8 +62,10 @@ def test_what_is_an_image(space, expected):
 def test_a_picture_is_resized_as_a_whole_by_tents(height, width, size):
     picture = noise(height, width, 3)
     env = fit(Shows(picture), size)
-    frame = env.reset()[0]
-    assert env.observation_space == Box(0, 255, (size, size, 3), np.uint8) and env.observation_space.contains(frame)
+    seen = env.reset()[0]
+    frame = seen["image"]
+    assert env.observation_space["image"] == Box(0, 255, (size, size, 3), np.uint8)
+    assert env.observation_space.contains(seen)
     expected = np.einsum("ih,jw,hwc->ijc", triangles(height, size), triangles(width, size), picture)
     assert np.abs(frame - expected).max() < 1.5  # rounded twice
 
@@ -70,8 +75,8 @@ def test_grey_is_the_luma_of_the_colours():
     colours[0, :, 0] = colours[1, :, 1] = colours[2, :, 2] = 255
     colours[3] = 100
     env = fit(Shows(colours), 4, grayscale=True)
-    frame = env.reset()[0]
-    assert env.observation_space.shape == frame.shape == (4, 4, 1)
+    frame = env.reset()[0]["image"]
+    assert env.observation_space["image"].shape == frame.shape == (4, 4, 1)
     assert frame[:, 0, 0].tolist() == [76, 150, 29, 100]  # 255 x 0.299, 0.587, 0.114
 
 
@@ -79,7 +84,7 @@ def test_grey_is_the_luma_of_the_colours():
 def test_pictures_without_colour_have_one_channel(shape, grayscale):
     picture = np.full(shape, 7, np.uint8)
     picture[10:] = 90
-    frame = fit(Shows(picture), 16, grayscale=grayscale).reset()[0]
+    frame = fit(Shows(picture), 16, grayscale=grayscale).reset()[0]["image"]
     assert frame.shape == (16, 16, 1) and frame.dtype == np.uint8
     assert frame[[0, -1], [0, -1], 0].tolist() == [7, 90]
 
@@ -95,6 +100,7 @@ def test_a_picture_that_fits_is_left_alone():
 def test_stacked_grey_frames_are_the_newest_ones():
     pictures = [np.full((4, 4, 3), 10 * i, np.uint8) for i in range(4)]
     env = stack(fit(Shows(*pictures), 4, grayscale=True), 3)
-    assert env.observation_space.shape == (4, 4, 3)
+    assert env.observation_space["image"].shape == (4, 4, 3)
     seen = [env.reset()[0], *(env.step(np.zeros(1))[0] for _ in range(3))]
-    assert [frame[0, 0].tolist() for frame in seen] == [[0, 0, 0], [0, 0, 10], [0, 10, 20], [10, 20, 30]]
+    assert [frame["image"][0, 0].tolist() for frame in seen] == [[0, 0, 0], [0, 0, 10], [0, 10, 20], [10, 20, 30]]
+    assert all(frame["other"].tolist() == [1, 1] for frame in seen)

@@ -4,9 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+from envs.single import env_spec, make_single
 
 from latentplan.envs import minatar, suite_name
-from latentplan.envs.env import EnvConfig, env_spec, make_env
+from latentplan.envs.env import EnvConfig
 
 BREAKOUT = "MinAtarPixels/Breakout-v0"
 
@@ -27,11 +28,11 @@ def play(env, seed: int, decisions: int = 60) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("name", minatar.GAMES)
 def test_games_are_played_from_seeds(games, name):
-    env = make_env(name, EnvConfig(image_size=16))
+    env = make_single(name, EnvConfig(image_size=16))
     spec = env_spec(env)
-    assert (spec.observation_shape, spec.discrete, spec.max_decisions) == ((16, 16, 3), True, 1000)
+    assert (spec.observations["image"].shape, spec.discrete, spec.max_decisions) == ((16, 16, 3), True, 1000)
     first, other = play(env, 1), play(env, 2)
-    for again in (play(env, 1), play(make_env(name, EnvConfig(image_size=16)), 1)):
+    for again in (play(env, 1), play(make_single(name, EnvConfig(image_size=16)), 1)):
         for a, b in zip(first, again, strict=True):
             np.testing.assert_array_equal(a, b)
     assert any(np.any(a != b) for a, b in zip(first, other, strict=True))
@@ -50,14 +51,14 @@ def test_a_cell_has_the_colour_of_what_is_in_it(games):
 
 def test_names_of_version_0_1_mean_the_same_game(games):
     assert suite_name(f"minatar_games:{BREAKOUT}") == "minatar"
-    old, new = (make_env(name, EnvConfig(image_size=16)) for name in (f"minatar_games:{BREAKOUT}", BREAKOUT))
+    old, new = (make_single(name, EnvConfig(image_size=16)) for name in (f"minatar_games:{BREAKOUT}", BREAKOUT))
     for a, b in zip(play(old, 1), play(new, 1), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_missing_package_or_game_is_told(monkeypatch):
     with pytest.raises(ValueError, match="unknown environment 'MinAtarPixels/Brekout-v0'.*MinAtarPixels/Breakout-v0"):
-        make_env("MinAtarPixels/Brekout-v0", EnvConfig())
+        make_single("MinAtarPixels/Brekout-v0", EnvConfig())
     monkeypatch.setitem(sys.modules, "minatar", None)
     with pytest.raises(ValueError, match=r"env: MinAtarPixels.* needs the package minatar.*'latentplan\[minatar\]'"):
-        make_env(BREAKOUT, EnvConfig())
+        make_single(BREAKOUT, EnvConfig())

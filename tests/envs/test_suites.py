@@ -95,7 +95,7 @@ def test_state_vectors_come_without_opengl():
 from latentplan.envs import env, gl
 gl._loads = lambda library: False
 walker = env.make_env("walker_walk", env.EnvConfig(obs="state"))
-assert walker.reset(seed=0)[0].shape == (24,)
+assert walker.reset(seed=0)[0]["state"].shape == (24,)
 try:
     env.make_env("walker_walk", env.EnvConfig())
 except gl.GLUnavailable as error:

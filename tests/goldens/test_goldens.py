@@ -69,10 +69,12 @@ def test_planet_loss_with_every_term(inject):
     inject([*stored["filter_noise"], *stored["overshoot_noise"]])
     heads = {"reward_hidden": make.HIDDEN, "reward_layers": 1, "vector_hidden": make.HIDDEN, "vector_layers": 1}
     config = WorldModelConfig(**SIZES, **heads, vector_std=make.VECTOR_STD)
-    model = make_world_model(config, EnvSpec((make.OBSERVATION,), "float32", make.ACTION, 1, None))
+    model = make_world_model(config, EnvSpec.single((make.OBSERVATION,), action_size=make.ACTION))
     loss = make_loss(PlaNetConfig(model=config, loss=LossConfig(**make.LOSS)), model)
-    fields = (x[name] for name in ("observation", "action", "reward", "is_first"))
-    batch = Batch(*fields, is_last=jnp.zeros((make.STEPS, make.BATCH), bool), is_terminal=None)
+    fields = (x[name] for name in ("action", "reward", "is_first"))
+    batch = Batch(
+        {"state": x["observation"]}, *fields, is_last=jnp.zeros((make.STEPS, make.BATCH), bool), is_terminal=None
+    )
     total, metrics = loss(x["params"], batch, jax.random.key(0), jnp.int32(0))
     np.testing.assert_allclose(total, stored["expected_loss"], rtol=1e-5)
     assert 0 < metrics["kl_free_share"] < 1  # both sides of the free nats are in it

@@ -131,7 +131,7 @@ def learner(request, tiny_model_config, tiny_specs, numpy_params):
 
     def both(params):
         initial = model.initial((BATCH,))
-        embeds = model.encode(params, observation)
+        embeds = model.encode(params, {"state": observation})
         beliefs, (posteriors, priors) = observe(model, params, initial, actions, embeds, first, jax.random.key(2))
         masked = jnp.where(first[..., None], 0.0, actions)
         previous = previous_beliefs(initial, beliefs, first)
@@ -250,18 +250,18 @@ def noiseless_model() -> WorldModel:
         initial=lambda shape: belief_of(jnp.zeros((*shape, 1))),
         preprocess=lambda observation, key: observation,
         postprocess=None,
-        encode=lambda params, observation: observation,
+        encode=lambda params, observation: observation["state"],
         observe_step=observe_step,
         imagine_step=add_up,
         divergence=distributions.kl_divergence,
-        decode=lambda params, belief: Gaussian(2.0 * belief.stoch, jnp.float32(0.7)),
+        decode=lambda params, belief: {"state": Gaussian(2.0 * belief.stoch, jnp.float32(0.7))},
         reward=lambda params, belief: Gaussian(-belief.stoch, jnp.float32(1.0)),
     )
 
 
 RECORDS = np.random.default_rng(3)
 RECORDED = Batch(
-    observation=RECORDS.normal(size=(BATCH, STEPS, 1)).astype(np.float32),
+    observation={"state": RECORDS.normal(size=(BATCH, STEPS, 1)).astype(np.float32)},
     action=RECORDS.normal(size=(BATCH, STEPS, 1)).astype(np.float32),
     reward=RECORDS.normal(size=(BATCH, STEPS)).astype(np.float32),
     is_first=FIRSTS.T,
@@ -283,7 +283,7 @@ def loop_loss(config: LossConfig, weight: float = 1.0) -> float:
         actions = [0.0 if RECORDED.is_first[b, t] else RECORDED.action[b, t, 0] for t in range(STEPS)]
         posterior: list[float] = []
         for t in range(STEPS):
-            o, r = RECORDED.observation[b, t, 0], RECORDED.reward[b, t]
+            o, r = RECORDED.observation["state"][b, t, 0], RECORDED.reward[b, t]
             for d in range(1, max(distance, decoded) + 1):
                 if not is_valid(d, t, b):
                     continue
@@ -360,11 +360,11 @@ def test_observations_weigh_less_at_first(changes, updates, weight):
 def test_observation_overshooting_at_distance_one_is_the_likelihood_of_one_step_predictions():
     _, metrics = agent_loss(LossConfig(observation_overshooting_distance=1, reward_scale=2.0))
     records = jax.tree.map(lambda x: jnp.swapaxes(jnp.asarray(x), 0, 1), RECORDED)
-    model = noiseless_model()
+    model, seen = noiseless_model(), records.observation["state"]
     _, (_, priors) = observe(
-        model, None, model.initial((BATCH,)), records.action, records.observation, records.is_first, jax.random.key(0)
+        model, None, model.initial((BATCH,)), records.action, seen, records.is_first, jax.random.key(0)
     )
-    log_observation = stats.norm.logpdf(records.observation, 2 * priors.mean, 0.7)[..., 0]
+    log_observation = stats.norm.logpdf(seen, 2 * priors.mean, 0.7)[..., 0]
     log_reward = stats.norm.logpdf(records.reward, -priors.mean[..., 0], 1.0)
     expected = -np.mean(log_observation + 2.0 * log_reward)
     np.testing.assert_allclose(metrics["observation_overshooting_nll"], expected, rtol=1e-5)

@@ -10,7 +10,7 @@ from latentplan.models.actor import ActorConfig, make_actor
 from latentplan.types import EnvSpec
 
 FEATURES = np.random.default_rng(0).normal(size=(5, 4)).astype("f")
-SPEC = EnvSpec((3,), "float32", action_size=2, action_repeat=1, max_decisions=10)
+SPEC = EnvSpec.single((3,), action_size=2, action_repeat=1, max_decisions=10)
 sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
 
 
@@ -41,7 +41,9 @@ def test_continuous_actors_shape_mean_and_std(kind, distribution, mean, std):
 
 
 def test_discrete_actors_mix_their_choices_with_uniform_ones():
-    actor = make_actor(ActorConfig(hidden=8, layers=0, unimix=0.1), 4, SPEC._replace(action_size=3, discrete=True))
+    actor = make_actor(
+        ActorConfig(hidden=8, layers=0, unimix=0.1), 4, EnvSpec.single((3,), action_size=3, discrete=True)
+    )
     params = jax.tree.map(lambda x: 20.0 * x, actor.init(jax.random.key(0)))
     kernel, bias = sorted((np.asarray(x, np.float64) for x in jax.tree.leaves(params)), key=lambda x: -x.ndim)
     raw = np.exp(FEATURES @ kernel + bias)

@@ -85,11 +85,11 @@ def row(tree, *index):
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def raw_observation(case: Case, *lead: int) -> jax.Array:
+def raw_observation(case: Case, *lead: int) -> dict[str, jax.Array]:
     rng = np.random.default_rng(4)
     if case.observations == "pixels":
-        return jnp.asarray(rng.integers(0, 256, (*lead, 64, 64, 3)), jnp.uint8)
-    return jnp.asarray(5 * rng.normal(size=(*lead, 5)), jnp.float32)
+        return {"image": jnp.asarray(rng.integers(0, 256, (*lead, 64, 64, 3)), jnp.uint8)}
+    return {"state": jnp.asarray(5 * rng.normal(size=(*lead, 5)), jnp.float32)}
 
 
 def first_step(case: Case):
@@ -286,9 +286,10 @@ def test_previous_beliefs_shifts_by_one_and_starts_afresh_with_every_episode(cas
 
 def test_encoding_and_decoding_leave_leading_axes_free_and_give_float32(case):
     observation = raw_observation(case, 2, BATCH)
-    size = int(np.prod(observation.shape[2:]))
+    ((name, raw),) = observation.items()
+    size = int(np.prod(raw.shape[2:]))
     seen = jax.jit(case.model.preprocess)(observation, KEY)
-    assert (seen.shape, seen.dtype) == ((2, BATCH, size), jnp.float32)
+    assert (seen[name].shape, seen[name].dtype) == ((2, BATCH, size), jnp.float32)
     encode, decode = jax.jit(case.model.encode), jax.jit(case.model.decode)
     beliefs = jax.tree.map(lambda x: jnp.stack([x, -x]), case.belief)
     if case.observations == "pixels" and case.kind != "rssm":  # the same networks: their shapes are enough
@@ -296,15 +297,16 @@ def test_encoding_and_decoding_leave_leading_axes_free_and_give_float32(case):
     else:
         embeds, decoded = encode(case.params, seen), decode(case.params, beliefs)
         for i in range(2):
-            assert_close(embeds[i], encode(case.params, seen[i]))
-            assert_close(decoded.mean[i], decode(case.params, row(beliefs, i)).mean)
+            assert_close(embeds[i], encode(case.params, row(seen, i)))
+            assert_close(decoded[name].mean[i], decode(case.params, row(beliefs, i))[name].mean)
     assert (embeds.shape, embeds.dtype) == ((2, BATCH, case.embeds.shape[-1]), jnp.float32)
-    assert (decoded.mean.shape, decoded.mean.dtype) == (seen.shape, jnp.float32)
+    assert (decoded[name].mean.shape, decoded[name].mean.dtype) == (seen[name].shape, jnp.float32)
 
 
 def test_postprocess_undoes_preprocess_up_to_the_bit_depth(case):
     observation = raw_observation(case, 3)
     back = case.model.postprocess(case.model.preprocess(observation, KEY))
+    ((back,), (observation,)) = back.values(), observation.values()
     assert (back.shape, back.dtype) == (observation.shape, jnp.float32)
     if case.observations == "state":
         np.testing.assert_allclose(back, observation, rtol=1e-4, atol=1e-5)
@@ -346,7 +348,7 @@ def test_bfloat16_is_for_computing_only(kind, tiny_model_config, tiny_specs, num
     def run(model):
         @jax.jit
         def both(params):
-            embeds = model.encode(params, uniform(1, STEPS, BATCH, 5))
+            embeds = model.encode(params, {"state": uniform(1, STEPS, BATCH, 5)})
             actions, first = uniform(2, STEPS, BATCH, 2), jnp.zeros((STEPS, BATCH), bool)
             beliefs, statistics = observe(model, params, model.initial((BATCH,)), actions, embeds, first, KEY)
             heads = model.decode(params, beliefs), model.reward(params, beliefs)
@@ -363,8 +365,9 @@ def test_bfloat16_is_for_computing_only(kind, tiny_model_config, tiny_specs, num
 def test_bfloat16_pixels_are_encoded_and_decoded_to_float32(tiny_model_config, tiny_specs):
     model = make_world_model(tiny_model_config(dtype="bfloat16"), tiny_specs["pixels"])
     params = jax.eval_shape(model.init, KEY)
-    embed = jax.eval_shape(model.encode, params, jax.ShapeDtypeStruct((2, 64 * 64 * 3), jnp.float32))
-    image = jax.eval_shape(lambda params: model.decode(params, model.initial((2,))).mean, params)
+    flat = {"image": jax.ShapeDtypeStruct((2, 64 * 64 * 3), jnp.float32)}
+    embed = jax.eval_shape(model.encode, params, flat)
+    image = jax.eval_shape(lambda params: model.decode(params, model.initial((2,)))["image"].mean, params)
     assert embed.dtype == image.dtype == jnp.float32
 
 
@@ -386,6 +389,6 @@ def test_a_wrong_config_names_its_field_and_the_value(field, value):
 
 @pytest.mark.parametrize("shape", [(48, 48, 3), (64, 48, 3), (4, 4), ()])
 def test_observations_that_no_model_fits_are_refused_with_their_shape(shape, tiny_model_config):
-    with pytest.raises(ValueError, match="observation_shape.*got") as error:
-        make_world_model(tiny_model_config(), EnvSpec(shape, "float32", 2, 1, None))
+    with pytest.raises(ValueError, match="observations: expected.*got") as error:
+        make_world_model(tiny_model_config(), EnvSpec.single(shape, action_size=2))
     assert str(shape) in str(error.value)

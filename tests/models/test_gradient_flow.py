@@ -16,7 +16,7 @@ from latentplan.types import Batch
 STEPS, BATCH = 4, 2
 RNG = np.random.default_rng(0)
 DATA = Batch(
-    observation=jnp.asarray(RNG.normal(size=(STEPS, BATCH, 5)), jnp.float32),
+    observation={"state": jnp.asarray(RNG.normal(size=(STEPS, BATCH, 5)), jnp.float32)},
     action=jnp.asarray(RNG.uniform(-1, 1, (STEPS, BATCH, 2)), jnp.float32),
     reward=jnp.asarray(RNG.normal(size=(STEPS, BATCH)), jnp.float32),
     is_first=jnp.zeros((STEPS, BATCH), bool).at[2, 0].set(True),
@@ -75,15 +75,16 @@ def gradients(built):
             )
 
         predicted, from_fixed = roll(previous), roll(jax.lax.stop_gradient(previous))
-        log_prob = distributions.log_prob
+        log_prob, joint = distributions.log_prob, distributions.joint_log_prob
+        from_here = jax.tree.map(lambda x: x[None], DATA.observation)
         values = {
-            "observation": log_prob(model.decode(params, beliefs), DATA.observation),
+            "observation": joint(model.decode(params, beliefs), DATA.observation),
             "reward": log_prob(model.reward(params, beliefs), DATA.reward[..., None]),
             "kl": free_nats(kl, 0.0),
             "kl under the allowance": free_nats(kl, 1e6),
             "overshooting": latent_overshooting(model.divergence, posteriors, predicted)[1],
             "overshooting from fixed beliefs": latent_overshooting(model.divergence, posteriors, from_fixed)[1],
-            "predicted observation": log_prob(model.decode(params, predicted.belief), DATA.observation[None])[0],
+            "predicted observation": joint(model.decode(params, predicted.belief), from_here)[0],
             "predicted reward": log_prob(model.reward(params, predicted.belief), DATA.reward[None, ..., None])[0],
             "global prior": model.divergence(posteriors, distributions.standard_normal_like(posteriors)),
         }

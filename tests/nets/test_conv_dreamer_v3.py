@@ -83,9 +83,9 @@ def test_leading_axes_are_free_and_values_are_a_pictures():
 
 
 @pytest.mark.parametrize(
-    ("size", "sizes", "field"), [(40, {}, "observation_shape"), (64, {"conv_depth": 3}, "conv_depth")]
+    ("size", "sizes", "field"), [(40, {}, "observations: expected"), (64, {"conv_depth": 3}, "conv_depth")]
 )
 def test_what_does_not_fit_is_refused(size, sizes, field):
-    spec = EnvSpec((size, size, 3), "uint8", action_size=2, action_repeat=1, max_decisions=None)
+    spec = EnvSpec.single((size, size, 3), "uint8", action_size=2, action_repeat=1, max_decisions=None)
     with pytest.raises(ValueError, match=field):
         make_world_model(WorldModelConfig(conv="dreamer_v3", **sizes), spec)

@@ -293,7 +293,7 @@ def test_planners_of_continuous_actions_refuse_discrete_ones_and_name_others(nam
 @pytest.mark.parametrize("kind", ["rssm", "ssm", "rnn", "told"])
 @optimizers(PLANNERS)
 def test_every_planner_plans_over_every_model(name, kind, tiny_model_config, numpy_params):
-    spec = EnvSpec((3,), "float32", action_size=ACTION_SIZE, action_repeat=1, max_decisions=None)
+    spec = EnvSpec.single((3,), action_size=ACTION_SIZE, action_repeat=1, max_decisions=None)
     if kind == "told":
         model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=2), spec).world
     else:

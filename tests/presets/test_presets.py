@@ -196,7 +196,7 @@ def test_quadrupeds_are_seen_by_camera_2():
 def test_dreamer_v3s_sizes_have_about_their_names_parameters(size):
     """From pixels; the names are rounded, and count what the paper's larger decoder has besides."""
     experiment = presets.make_preset("paper", "walker_walk", "pixels", agent="dreamer_v3", size=size)
-    spec = EnvSpec((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=1000)
+    spec = EnvSpec.single((64, 64, 3), "uint8", action_size=6, action_repeat=1, max_decisions=1000)
     agent = AGENTS["dreamer_v3"].make(experiment.agent_config, spec)
     params = jax.eval_shape(agent.init, jax.random.key(0)).params
     count = sum(np.prod(leaf.shape) for leaf in jax.tree.leaves(params))

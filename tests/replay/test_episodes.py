@@ -4,6 +4,7 @@ import errno
 import io
 import os
 
+import jax
 import numpy as np
 import pytest
 
@@ -17,14 +18,14 @@ from latentplan.replay.episodes import (
 )
 from latentplan.types import Batch, EnvSpec
 
-SPEC = EnvSpec((8, 8, 3), "uint8", action_size=2, action_repeat=2, max_decisions=6)
+SPEC = EnvSpec.single((8, 8, 3), "uint8", action_size=2, action_repeat=2, max_decisions=6)
 
 
 def make_episode(decisions: int = 6, seed: int = 0) -> Batch:
     rng = np.random.default_rng(seed)
     records = decisions + 1
     return Batch(
-        observation=rng.integers(0, 256, (records, 8, 8, 3), np.uint8),
+        observation={"image": rng.integers(0, 256, (records, 8, 8, 3), np.uint8)},
         action=rng.uniform(-1, 1, (records, 2)).astype(np.float32),
         reward=rng.normal(size=records).astype(np.float32),
         is_first=np.arange(records) == 0,
@@ -34,7 +35,8 @@ def make_episode(decisions: int = 6, seed: int = 0) -> Batch:
 
 
 def assert_same(one: Batch, other: Batch) -> None:
-    for a, b in zip(one, other, strict=True):
+    assert one.observation.keys() == other.observation.keys()
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
@@ -45,9 +47,20 @@ def test_round_trip_keeps_every_bit_and_plain_numpy_reads_it(tmp_path):
     assert path == tmp_path / "episodes" / "000012.npz"
     assert_same(read_episode(path, SPEC), episode)
     with np.load(path) as arrays:
-        assert tuple(arrays) == Batch._fields
-        np.testing.assert_array_equal(arrays["observation"], episode.observation)
+        assert set(arrays) == {"observation/image", *Batch._fields} - {"observation"}
+        np.testing.assert_array_equal(arrays["observation/image"], episode.observation["image"])
     assert os.listdir(path.parent) == ["000012.npz"]
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (5,)])
+def test_a_file_of_version_0_1_whose_observation_has_no_name_is_read(tmp_path, shape):
+    observation = np.ones((7, *shape), np.uint8 if len(shape) == 3 else np.float32)
+    np.savez_compressed(tmp_path / "old.npz", **make_episode()._replace(observation=observation)._asdict())
+    spec = EnvSpec.single(shape, observation.dtype.name, action_size=2)
+    for episode in (read_episode(tmp_path / "old.npz", spec), read_episode(tmp_path / "old.npz")):
+        ((name, found),) = episode.observation.items()
+        assert name in spec.observations
+        np.testing.assert_array_equal(found, observation)
 
 
 def test_writing_the_same_index_replaces(tmp_path):
@@ -68,7 +81,7 @@ def test_writing_what_is_not_an_episode_is_refused(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         write_episode(tmp_path, 0, make_episode()._replace(**change))
     with pytest.raises(ValueError, match="at least 2 records"):
-        write_episode(tmp_path, 0, Batch(*(field[:1] for field in make_episode())))
+        write_episode(tmp_path, 0, jax.tree.map(lambda x: x[:1], make_episode()))
     assert os.listdir(tmp_path) == []
 
 
@@ -106,7 +119,7 @@ def test_missing_fields_and_foreign_files_are_corrupt(tmp_path):
     with pytest.raises(CorruptEpisode, match="cannot be read"):
         read_episode(path)
     episode = make_episode()
-    np.savez(path, **episode._replace(reward=np.array([None] * 7))._asdict())  # pickled: never loaded
+    np.savez(path, **episode._replace(observation=0, reward=np.array([None] * 7))._asdict())  # pickled: never loaded
     with pytest.raises(CorruptEpisode, match="cannot be read"):
         read_episode(path)
 
@@ -114,9 +127,10 @@ def test_missing_fields_and_foreign_files_are_corrupt(tmp_path):
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        (SPEC._replace(observation_shape=(9, 9, 3)), "observation"),
-        (SPEC._replace(observation_dtype="float32"), "observation"),
-        (SPEC._replace(action_size=1), "action"),
+        (EnvSpec.single((9, 9, 3), "uint8", action_size=2), "observation/image"),
+        (EnvSpec.single((8, 8, 3), "float32", action_size=2), "observation/image"),
+        (EnvSpec.single((8,), action_size=2), "observation"),
+        (EnvSpec.single((8, 8, 3), "uint8", action_size=1), "action"),
     ],
 )
 def test_an_episode_of_another_environment_is_refused(tmp_path, spec, field):

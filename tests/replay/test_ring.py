@@ -17,16 +17,16 @@ from latentplan.replay.ring import (
     make_replay,
     replay_bytes,
 )
-from latentplan.types import Batch, EnvSpec
+from latentplan.types import ArraySpec, Batch, EnvSpec
 
-SPEC = EnvSpec((4, 4, 3), "uint8", action_size=2, action_repeat=2, max_decisions=40)
+SPEC = EnvSpec.single((4, 4, 3), "uint8", action_size=2, action_repeat=2, max_decisions=40)
 
 
 def make_records(start: int, count: int, first: bool = True) -> Batch:
     """Records whose every field tells their running number."""
     number = np.arange(start, start + count)
     return Batch(
-        observation=np.broadcast_to((number % 256).astype(np.uint8)[:, None, None, None], (count, 4, 4, 3)),
+        observation={"image": np.broadcast_to((number % 256).astype(np.uint8)[:, None, None, None], (count, 4, 4, 3))},
         action=np.stack([number, -number], axis=1).astype(np.float32),
         reward=number.astype(np.float32),
         is_first=(np.arange(count) == 0) & first,
@@ -54,8 +54,8 @@ def test_windows_are_contiguous_slices_of_what_was_added(lengths):
     replay, add, sample = make()
     state, total, firsts = filled(replay, add, lengths)
     batch, weight, indices = sample(state, jax.random.key(0))
-    assert batch.observation.shape == (5, 32, 4, 4, 3)
-    assert batch.observation.dtype == jnp.uint8
+    image = batch.observation["image"]
+    assert (image.shape, image.dtype) == ((5, 32, 4, 4, 3), jnp.uint8)
     assert batch.action.shape == (5, 32, 2)
     number = np.asarray(batch.reward).astype(int)
     np.testing.assert_array_equal(np.diff(number, axis=0), 1)
@@ -63,9 +63,7 @@ def test_windows_are_contiguous_slices_of_what_was_added(lengths):
     np.testing.assert_array_equal(weight, np.ones(32))
     assert number.min() >= max(0, total - 64)
     assert number.max() < total
-    np.testing.assert_array_equal(
-        batch.observation, np.broadcast_to(number[..., None, None, None] % 256, (5, 32, 4, 4, 3))
-    )
+    np.testing.assert_array_equal(image, np.broadcast_to(number[..., None, None, None] % 256, (5, 32, 4, 4, 3)))
     np.testing.assert_array_equal(batch.action, np.stack([number, -number], axis=-1))
     np.testing.assert_array_equal(batch.is_first, np.isin(number, firsts))
 
@@ -126,7 +124,7 @@ def test_the_memory_is_donated_and_updated_in_place():
     state = replay.init()
     records = make_records(0, 8)
     compiled = add.lower(state, records).compile()
-    stored = state.experience.observation.nbytes
+    stored = state.experience.observation["image"].nbytes
     assert compiled.memory_analysis().alias_size_in_bytes >= stored
     assert compiled.memory_analysis().temp_size_in_bytes < stored / 10
     add(state, records)
@@ -153,13 +151,15 @@ def test_it_can_be_sampled_once_a_window_is_there():
     assert replay.can_sample(state)
 
 
-def test_state_vectors_come_back_in_their_shape():
-    spec = SPEC._replace(observation_shape=(3,), observation_dtype="float32")
+def test_every_observation_comes_back_in_its_shape():
+    spec = SPEC._replace(observations={**SPEC.observations, "state": ArraySpec((3,))})
     replay = make_replay(ReplayConfig(capacity=16, batch_size=2, batch_length=4), spec)
-    records = make_records(0, 8)._replace(observation=np.arange(24, dtype=np.float32).reshape(8, 3))
+    records = make_records(0, 8)
+    records.observation["state"] = np.arange(24, dtype=np.float32).reshape(8, 3)
     state = add_episode(replay, jax.jit(replay.add, donate_argnums=0), replay.init(), records)
     batch = replay.sample(state, jax.random.key(0)).batch
-    np.testing.assert_array_equal(batch.observation[..., 0], 3 * batch.reward)
+    np.testing.assert_array_equal(batch.observation["state"][..., 0], 3 * batch.reward)
+    np.testing.assert_array_equal(batch.observation["image"][..., 1, 2, 0], batch.reward)
 
 
 def test_sizes_are_checked():
@@ -181,12 +181,12 @@ def test_the_bytes_are_those_of_the_arrays():
     config = ReplayConfig(capacity=100, batch_length=10)
     state = make_replay(config, SPEC).init()
     assert replay_bytes(config, SPEC) == sum(leaf.nbytes for leaf in jax.tree.leaves(state.experience))
-    pixels = SPEC._replace(observation_shape=(64, 64, 3))
+    pixels = EnvSpec.single((64, 64, 3), "uint8", action_size=2)
     assert 6.1e9 < replay_bytes(ReplayConfig(), pixels) < 6.2e9
 
 
 def test_what_does_not_fit_is_refused_with_a_capacity_that_does(monkeypatch):
-    pixels = SPEC._replace(observation_shape=(64, 64, 3))
+    pixels = EnvSpec.single((64, 64, 3), "uint8", action_size=2)
     monkeypatch.setattr(memory, "free_bytes", lambda device: 4 * 2**30)
     with pytest.raises(
         ValueError, match=r"ReplayConfig.capacity: .*\(3.20 GiB, 80% of the 4.00 GiB free on .*got 500000; set it to"

@@ -56,7 +56,7 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
         >>> from latentplan.planners import CEMConfig
         >>> small = WorldModelConfig(deter=8, stoch=4, hidden=8)
         >>> planner = CEMConfig(horizon=3, num_candidates=20, num_elites=5)
-        >>> spec = EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+        >>> spec = EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
         >>> agent = make_agent(PlaNetConfig(model=small, planner=planner), spec)
         >>> params, carry = agent.init(jax.random.key(0)).params, agent.initial(3)
         >>> observation, is_first = jax.numpy.ones((3, 5)), jax.numpy.ones(3, bool)

@@ -90,7 +90,7 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore, *, collectin
     plans = {"eval": for_each_belief(planner), "explore": for_each_belief(collecting or planner)}
 
     def act(
-        params: Params, carry: Carry, observation: Array, is_first: Array, key: Key, *, mode: str
+        params: Params, carry: Carry, observation: dict[str, Array], is_first: Array, key: Key, *, mode: str
     ) -> tuple[Array, Carry, dict[str, Array]]:
         if mode not in ("explore", "eval"):
             raise ValueError(f"mode: expected 'explore' or 'eval', got {mode!r}")

@@ -233,12 +233,12 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
 
 
 def log_likelihoods(
-    model: WorldModel, params: Params, beliefs: Belief, observation: Array, reward: Array
+    model: WorldModel, params: Params, beliefs: Belief, observation: dict[str, Array], reward: Array
 ) -> tuple[Array, Array]:
-    """Log-likelihoods of observations [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
+    """Log-likelihoods of observations by name [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
     assert model.decode is not None, "PlaNet learns by decoding observations"
     return (
-        distributions.log_prob(model.decode(params, beliefs), observation),
+        distributions.joint_log_prob(model.decode(params, beliefs), observation),
         distributions.log_prob(model.reward(params, beliefs), reward[..., None]),
     )
 
@@ -280,7 +280,8 @@ def overshooting_loss(
         total += losses.overshooting_reward_scale * metrics["overshooting_reward_nll"]
     if decoded:
         near = jax.tree.map(lambda x: x[:decoded], ahead)
-        log_observation, log_reward = log_likelihoods(model, params, near.belief, seen.observation[None], reward[None])
+        truth = jax.tree.map(lambda x: x[None], (seen.observation, reward))
+        log_observation, log_reward = log_likelihoods(model, params, near.belief, *truth)
         log_both = scale * log_observation + losses.reward_scale * log_reward
         metrics["observation_overshooting_nll"] = -jnp.mean(mean_per_distance(log_both, near.valid))
         total += metrics["observation_overshooting_nll"]

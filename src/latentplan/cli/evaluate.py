@@ -131,8 +131,8 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
     print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
     if options.video:
-        frames = episodes[0].observation
-        if not workers.spec.is_pixels:
+        frames = next((episodes[0].observation[image] for image in workers.spec.images), None)
+        if frames is None:
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = collect.rerender_episode(filmed, episodes[0], seeds[0])

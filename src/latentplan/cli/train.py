@@ -179,8 +179,9 @@ def announce(experiment, logdir: Path, spec, console) -> None:
 
     console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)
     gib = replay_bytes(experiment.replay, spec) / 2**30
+    seen = ", ".join(f"{name} {space.shape} {space.dtype}" for name, space in spec.observations.items())
     console.print(
-        f"{experiment.env}: observation {spec.observation_shape} {spec.observation_dtype}, {spec.action_size} actions, "
+        f"{experiment.env}: observation {seen}; {spec.action_size} actions, "
         f"action repeat {spec.action_repeat}; replay {experiment.replay.capacity} records, {gib:.2f} GiB",
         highlight=False,
         soft_wrap=True,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from latentplan.diagnostics.subject import Subject
-from latentplan.diagnostics.windows import expectation, first_window, observe_context
+from latentplan.diagnostics.windows import expectation, first_window, observe_context, squared_error_per_value
 from latentplan.models.rollout import imagine
 from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, OpenLoop, Params, WorldModel
 
@@ -39,12 +39,13 @@ def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Array]:
         context: steps that were observed.
 
     Returns:
-        `reward_mae`, mean absolute error; `observation_mse`, mean squared error per value, with a decoder.
+        `reward_mae`, mean absolute error; `observation_mse`, mean squared error per value and observation, with a
+        decoder.
     """
     errors = {"reward_mae": jnp.mean(jnp.abs(predicted.predicted_reward - predicted.true_reward)[context:])}
     if predicted.predicted_observation is not None:
-        squared = (predicted.predicted_observation - predicted.true_observation)[context:] ** 2
-        errors["observation_mse"] = jnp.mean(squared)
+        model, true = jax.tree.map(lambda x: x[context:], (predicted.predicted_observation, predicted.true_observation))
+        errors["observation_mse"] = squared_error_per_value(model, true, 0)
     return errors
 
 

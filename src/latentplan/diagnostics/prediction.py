@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool
 
 from latentplan.diagnostics.subject import Subject
+from latentplan.diagnostics.windows import expectation, squared_error_per_value
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, Params, WorldModel
@@ -22,8 +23,8 @@ class MultiStepErrors(NamedTuple):
     Attributes:
         reward_mae: [D], mean absolute error.
         kl: [D], KL(posterior || d-step prior), in nats; None without a decoder.
-        observation_mse: [D], mean squared error per value; pixels in [0, 1], state vectors in their units; None without
-            a decoder.
+        observation_mse: [D], mean squared error per value, averaged over several observations; pixels in [0, 1],
+            vectors in their units; None without a decoder.
         latent_mse: [D], mean squared difference of predicted and encoded latent states; None with a decoder.
     """
 
@@ -62,11 +63,11 @@ def multi_step_errors(
     truth = model.postprocess(observation)
 
     def errors(belief: Any) -> MultiStepErrors:
-        reward = jnp.abs(model.reward(params, belief).mean[..., 0] - batch.reward)
-        if model.decode is None:
-            return MultiStepErrors(reward)
-        squared = (model.postprocess(model.decode(params, belief).mean) - truth) ** 2
-        return MultiStepErrors(reward, observation_mse=jnp.mean(squared, tuple(range(2, squared.ndim))))
+        expected, reward = expectation(model, params, belief)
+        off = jnp.abs(reward - batch.reward)
+        if expected is None:
+            return MultiStepErrors(off)
+        return MultiStepErrors(off, observation_mse=squared_error_per_value(expected, truth, 2))
 
     foreseen = ahead.valid & ~batch.is_first[None]  # a reset is not foreseen
     foreseen = foreseen if valid is None else foreseen & valid[None]

@@ -30,8 +30,8 @@ class Policy(NamedTuple):
 def random_policy(spec: EnvSpec) -> Policy:
     """Uniform actions in [-1, 1], or uniform choices: how PlaNet collects its seed episodes."""
 
-    def act(carry: None, observation: np.ndarray, is_first: np.ndarray, key: Key, decision: int):
-        shape = (len(observation), spec.action_size)
+    def act(carry: None, observation: dict[str, np.ndarray], is_first: np.ndarray, key: Key, decision: int):
+        shape = (len(is_first), spec.action_size)
         if spec.discrete:
             choices = jax.random.randint(jax.random.fold_in(key, decision), shape[:1], 0, spec.action_size)
             return jax.nn.one_hot(choices, spec.action_size), carry, {}
@@ -46,7 +46,7 @@ def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
     What the agent reports is kept at evaluation alone.
     """
 
-    def act(params: Params, carry: Any, observation: Array, is_first: Array, key: Key, decision: Array):
+    def act(params: Params, carry: Any, observation: dict[str, Array], is_first: Array, key: Key, decision: Array):
         inputs = params, carry, observation, is_first, jax.random.fold_in(key, decision)
         action, carry, info = agent.act(*inputs, mode=mode)
         return action, carry, info if mode == "eval" else {}
@@ -67,7 +67,7 @@ def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, m
     Returns:
         The compiled program, for `agent_policy`.
     """
-    observation = np.zeros((num_envs, *spec.observation_shape), spec.observation_dtype)
+    observation = {name: np.zeros((num_envs, *space.shape), space.dtype) for name, space in spec.observations.items()}
     carry, is_first, key = agent.initial(num_envs), np.ones(num_envs, bool), jax.random.key(0)
     return compile_act(agent, mode).lower(params, carry, observation, is_first, key, jnp.int32(0)).compile()
 
@@ -129,7 +129,7 @@ def _cut(steps: StepResult, actions: np.ndarray, infos: dict[str, np.ndarray]) -
     length = int(ended[0]) + 1 if len(ended) else len(actions)
     first, last = np.arange(length) == 0, np.arange(length) == length - 1
     batch = Batch(
-        observation=steps.observation[:length],
+        observation={name: x[:length] for name, x in steps.observation.items()},
         action=actions[:length].astype(np.float32),
         reward=steps.reward[:length],
         is_first=first,
@@ -187,5 +187,6 @@ def rerender_episode(workers: Workers, episode: Batch, seed: int) -> np.ndarray:
     Returns:
         [n + 1, height, width, 3] uint8.
     """
-    first = workers.reset([seed])[0]
-    return np.stack([first, *(workers.step(action[None]).observation[0] for action in episode.action[1:])])
+    (name, *_) = workers.spec.images
+    first = workers.reset([seed])[name][0]
+    return np.stack([first, *(workers.step(action[None]).observation[name][0] for action in episode.action[1:])])

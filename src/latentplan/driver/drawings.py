@@ -1,6 +1,10 @@
-"""Drawings of predictions, as arrays: open-loop predictions beside the truth, and imagined trajectories."""
+"""Drawings of predictions, as arrays: open-loop predictions beside the truth, and imagined trajectories.
+
+Each drawing is of one observation: records with several are drawn entry by entry (see `pictures`).
+"""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -96,8 +100,8 @@ def open_loop_plot(
     true, model = np.asarray(open_loop.true_reward)[:, row], np.asarray(open_loop.predicted_reward)[:, row]
     pairs = [(true, model)]
     if open_loop.predicted_observation is not None:
-        true = np.asarray(open_loop.true_observation)[:, row]
-        model = np.asarray(open_loop.predicted_observation)[:, row]
+        true = np.asarray(_only(open_loop.true_observation))[:, row]
+        model = np.asarray(_only(open_loop.predicted_observation))[:, row]
         pairs += list(zip(true.T, model.T, strict=True))
     lines = [{"true": true, "model": model} for true, model in pairs]
     return _plot(lines, {"true": "black", "model": "tab:orange"}, context, report)
@@ -113,7 +117,7 @@ def imagined_trajectory_video(imagined: ImaginedTrajectory, *, context: int) -> 
     Returns:
         uint8 [T, height, width, 3], for `write_video`.
     """
-    frames = np.clip(newest_frame(np.asarray(imagined.observation, np.float32)), 0, 1).swapaxes(0, 1)
+    frames = np.clip(newest_frame(np.asarray(_only(imagined.observation), np.float32)), 0, 1).swapaxes(0, 1)
     return np.concatenate(list(_bordered(frames, context, 1)), axis=2)
 
 
@@ -132,7 +136,7 @@ def imagined_trajectory_plot(
     """
     panels = [np.asarray(imagined.reward).T]
     if imagined.observation is not None:
-        panels += list(np.asarray(imagined.observation).T)
+        panels += list(np.asarray(_only(imagined.observation)).T)
     lines = [{f"trajectory {i + 1}": values for i, values in enumerate(panel)} for panel in panels]
     return _plot(lines, {}, context, report)
 
@@ -162,8 +166,15 @@ def _plot(
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
+def _only(observation: dict[str, Any] | None) -> Any:
+    """The only entry of what is drawn; pictures of several are drawn one by one."""
+    assert observation is not None
+    (entry,) = observation.values()
+    return entry
+
+
 def _check(open_loop: OpenLoop, context: int, row: int, *, ndim: int, instead: str) -> None:
-    shape = np.shape(open_loop.true_observation)
+    shape = np.shape(_only(open_loop.true_observation))
     if len(shape) != ndim or (ndim == 5 and not shape[-1]):
         expected = "[T, B, height, width, channels]" if ndim == 5 else "[T, B, n]"
         raise ValueError(f"open_loop: expected observations {expected}, got {list(shape)}; use {instead} for these")
@@ -178,8 +189,8 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     _check(open_loop, context, row, ndim=5, instead="open_loop_plot")
     if scale < 1:
         raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
-    true = newest_frame(np.asarray(open_loop.true_observation[:, row], np.float32))
-    model = np.clip(newest_frame(np.asarray(open_loop.predicted_observation, np.float32)[:, row]), 0, 1)
+    true = newest_frame(np.asarray(_only(open_loop.true_observation)[:, row], np.float32))
+    model = np.clip(newest_frame(np.asarray(_only(open_loop.predicted_observation)[:, row], np.float32)), 0, 1)
     return _bordered(np.stack([true, model, (model - true + 1) / 2]), context, scale)
 
 

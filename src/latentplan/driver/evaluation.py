@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from latentplan.driver import pictures
 from latentplan.driver.collect import agent_policy, episode_return, evaluate, precompile_act
 from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.drawings import newest_frame
@@ -99,8 +100,8 @@ class Evaluator:
         """
         directory = self._job.logdir / "videos"
         directory.mkdir(exist_ok=True)
-        if self._job.spec.is_pixels:
-            write_video(directory / f"evaluation_{name}.mp4", newest_frame(episode.observation), FPS)
+        for image, stem in pictures.entry_files(self._job.spec.images, f"evaluation_{name}").items():
+            write_video(directory / f"{stem}.mp4", newest_frame(episode.observation[image]), FPS)
         options: dict[str, Any] = {"context": self._job.run.open_loop_context, "fps": FPS}
         self._diagnosis.draw(found, directory, name, report=self._reporter.say, **options)
 

@@ -1,8 +1,10 @@
 """The pictures of an evaluation as files: open-loop predictions beside the truth, and imagined trajectories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from latentplan.driver.drawings import (
     imagined_trajectory_plot,
@@ -36,23 +38,44 @@ class Drawing(Protocol):
 def write_open_loop(
     directory: Path, name: str, predicted: OpenLoop, *, context: int, fps: float, report: Callable[[str], None]
 ) -> None:
-    """Writes an open-loop prediction [T, 1] (pixels: PNG and video; state vectors: a plot); see `Drawing`."""
-    picture = directory / f"open_loop_{name}.png"
-    if predicted.predicted_observation is not None and predicted.true_observation.ndim == 5:
-        write_video(directory / f"open_loop_{name}.mp4", open_loop_video(predicted, context=context), fps)
-        write_png(picture, open_loop_image(predicted, context=context))
-    elif (plot := open_loop_plot(predicted, context=context, report=report)) is not None:
-        write_png(picture, plot)
+    """Writes an open-loop prediction [T, 1], each observation by itself (images: PNG and video; vectors: a plot)."""
+    true, model = predicted.true_observation, predicted.predicted_observation
+    if model is None:
+        _write_plot(directory / f"open_loop_{name}.png", open_loop_plot(predicted, context=context, report=report))
+        return
+    for entry, stem in entry_files(true, f"open_loop_{name}").items():
+        one = predicted._replace(true_observation={entry: true[entry]}, predicted_observation={entry: model[entry]})
+        if true[entry].ndim == 5:
+            write_video(directory / f"{stem}.mp4", open_loop_video(one, context=context), fps)
+            write_png(directory / f"{stem}.png", open_loop_image(one, context=context))
+        else:
+            _write_plot(directory / f"{stem}.png", open_loop_plot(one, context=context, report=report))
 
 
 def write_imagined_trajectory(
     directory: Path, name: str, imagined: ImaginedTrajectory, *, context: int, fps: float, report: Callable[[str], None]
 ) -> None:
-    """Writes what an actor imagines [T, B] (pixels: a video, side by side; state vectors: a plot); see `Drawing`."""
-    if imagined.observation is not None and imagined.observation.ndim == 5:
-        write_video(directory / f"dream_{name}.mp4", imagined_trajectory_video(imagined, context=context), fps)
-    elif (plot := imagined_trajectory_plot(imagined, context=context, report=report)) is not None:
-        write_png(directory / f"dream_{name}.png", plot)
+    """Writes what an actor imagines [T, B], each observation by itself (images: a video; vectors: a plot)."""
+    if imagined.observation is None:
+        plot = imagined_trajectory_plot(imagined, context=context, report=report)
+        _write_plot(directory / f"dream_{name}.png", plot)
+        return
+    for entry, stem in entry_files(imagined.observation, f"dream_{name}").items():
+        one = imagined._replace(observation={entry: imagined.observation[entry]})
+        if imagined.observation[entry].ndim == 5:
+            write_video(directory / f"{stem}.mp4", imagined_trajectory_video(one, context=context), fps)
+        else:
+            _write_plot(directory / f"{stem}.png", imagined_trajectory_plot(one, context=context, report=report))
+
+
+def entry_files(entries: Collection[str], stem: str) -> dict[str, str]:
+    """The stem of each entry's file: of a single one the stem itself, of several with the entry's name after it."""
+    return {entry: stem if len(entries) == 1 else f"{stem}_{entry}" for entry in entries}
+
+
+def _write_plot(path: Path, plot: np.ndarray | None) -> None:
+    if plot is not None:
+        write_png(path, plot)
 
 
 DRAWINGS: dict[str, Drawing] = {

@@ -1,4 +1,4 @@
-"""Environments with one face: actions in [-1, 1], uint8 pixels or float32 vectors, action repeat, and worker processes.
+"""One interface to every environment: actions in [-1, 1], uint8 images and float32 vectors by name, action repeat.
 
 Worker processes import this module and not JAX: keep JAX out of what it imports.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Space, flatten, flatten_space
 from gymnasium.wrappers import (
     AddRenderObservation,
     FlattenObservation,
@@ -74,8 +74,10 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     """Builds one environment, normalised.
 
     Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
-    is the choice. Observations are float32 [n], or uint8 [image_size, image_size, C * frame_stack] with the newest
-    frame last; C is 3, or 1 without colour. One `step` is one decision: `action_repeat` control steps, rewards summed.
+    is the choice. Observations are dictionaries: {"state": float32 [n]}, or
+    {"image": uint8 [image_size, image_size, C * frame_stack]} with the newest frame last; C is 3, or 1 without colour.
+    Where an environment itself observes a dictionary with images, pixels are all of its entries: images, and vectors
+    beside them. One `step` is one decision: `action_repeat` control steps, rewards summed.
     After the episode's end, steps repeat the last observation with reward 0 and the same flags. The same seed to
     `reset` gives the same episode, bit for bit, whatever ran before.
 
@@ -95,7 +97,7 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     Examples:
         >>> env = make_env("Pendulum-v1", EnvConfig(obs="state"))
         >>> observation, _ = env.reset(seed=0)
-        >>> observation.shape, observation.dtype
+        >>> observation["state"].shape, observation["state"].dtype
         ((3,), dtype('float32'))
     """
     suite = suite or suite_of(name)
@@ -105,7 +107,7 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
         raise unknown_environment(name) from error
     env = ActionRepeat(env, config.action_repeat or suite.action_repeat(name), suite.step_limit(env))
     env = _unit_actions(env, name)  # outside the repeat: once per decision
-    env = _pixels(env, name, config) if config.obs == "pixels" else _vector(env, name)
+    env = _with_images(env, name, config) if config.obs == "pixels" else _as_vector(env, name)
     return FreezeAfterEnd(CheckFinite(env, name))
 
 
@@ -113,21 +115,24 @@ def env_spec(env: gymnasium.Env) -> "EnvSpec":
     """What an agent has to know about an environment that `make_env` built."""
     from latentplan.types import EnvSpec
 
-    return EnvSpec(**spec_fields(env))
+    return EnvSpec.from_fields(spec_fields(env))
 
 
 def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
-    """The fields of `EnvSpec`, without its module, which imports JAX."""
+    """What `EnvSpec.from_fields` reads: its module imports JAX, and worker processes must not."""
     observations, actions = env.observation_space, env.action_space
-    assert isinstance(observations, Box) and isinstance(actions, Box)
+    assert isinstance(observations, Dict) and isinstance(actions, Box)
+    choices = actions.shape[0] if env.get_wrapper_attr("discrete") else 0
     return {
-        "observation_shape": observations.shape,
-        "observation_dtype": observations.dtype.name,
-        "action_size": actions.shape[0],
+        "observations": {name: _fields(box, 0) for name, box in observations.spaces.items()},
+        "actions": {"action": _fields(actions, choices)},
         "action_repeat": env.get_wrapper_attr("action_repeat"),
         "max_decisions": env.get_wrapper_attr("max_decisions"),
-        "discrete": env.get_wrapper_attr("discrete"),
     }
+
+
+def _fields(box: Any, num_choices: int) -> dict[str, Any]:
+    return {"shape": box.shape, "dtype": box.dtype.name, "num_choices": num_choices}
 
 
 def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
@@ -137,6 +142,11 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
         one_hot = Box(-1.0, 1.0, (int(space.n),), np.float32)
         chosen = TransformAction(env, partial(_choose, size=int(space.n), first=int(space.start)), one_hot)
         return _WithDiscrete(chosen, discrete=True)
+    if isinstance(space, MultiDiscrete):
+        raise ValueError(
+            f"env: {name} has several choices at once, {space}; expected one. "
+            "Wrap it so that one Discrete choice stands for each of their combinations."
+        )
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
             f"env: {name} has the action space {space}; expected a Box of floats or Discrete. "
@@ -171,24 +181,63 @@ def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarr
     return check_actions(action, (size,)).reshape(shape)
 
 
-def _pixels(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.Env:
-    if not images.is_image(env.observation_space):
-        env = AddRenderObservation(env)
-        frame = np.asarray(env.render())  # whose type the wrapper takes for granted
-        if frame.dtype != np.uint8 or not images.is_image(env.observation_space):
-            raise ValueError(
-                f"obs: {name} renders {frame.dtype} {list(frame.shape)}; expected frames uint8 [height, width, 3]. "
-                "Use obs=state, or convert what its render returns."
-            )
+def _with_images(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.Env:
+    """Observations by name, with at least one image: what the environment observes, or "image", which it renders."""
+    space = env.observation_space
+    if isinstance(space, Dict) and images.has_images(space):
+        env = _as_images_and_vectors(env, name, space)
+    else:
+        if not images.is_image(space):
+            env = _rendered(env, name)
+        env = TransformObservation(env, _as_image, Dict({"image": env.observation_space}))
     return images.stack(images.fit(env, config.image_size, grayscale=config.grayscale), config.frame_stack)
 
 
-def _vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
-    if not env.observation_space.is_np_flattenable:
+def _rendered(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    env = AddRenderObservation(env)
+    frame = np.asarray(env.render())  # whose type the wrapper takes for granted
+    if frame.dtype != np.uint8 or not images.is_image(env.observation_space):
         raise ValueError(
-            f"env: {name} has the observation space {env.observation_space}, which is no fixed number of numbers. "
-            "Use obs=pixels, or wrap it."
+            f"obs: {name} renders {frame.dtype} {list(frame.shape)}; expected frames uint8 [height, width, 3]. "
+            "Use obs=state, or convert what its render returns."
         )
+    return env
+
+
+def _as_images_and_vectors(env: gymnasium.Env, name: str, space: Dict) -> gymnasium.Env:
+    """Images as they are; every other entry as a float32 vector."""
+    vectors = {entry: inner for entry, inner in space.spaces.items() if not images.is_image(inner)}
+    for entry, inner in vectors.items():
+        _check_flattenable(inner, f"{name}'s entry {entry!r}")
+    boxes = {entry: Box(-np.inf, np.inf, flatten_space(inner).shape, np.float32) for entry, inner in vectors.items()}
+    named = {entry: boxes.get(entry, inner) for entry, inner in space.spaces.items()}
+    return TransformObservation(env, partial(_flatten_vectors, vectors=vectors), Dict(named))
+
+
+def _as_vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
+    """Everything that the environment observes as one vector, "state"."""
+    _check_flattenable(env.observation_space, name)
     flat = FlattenObservation(env)
     vector = Box(-np.inf, np.inf, flat.observation_space.shape, np.float32)
-    return TransformObservation(flat, lambda observation: observation.astype(np.float32), vector)
+    return TransformObservation(flat, _as_state, Dict({"state": vector}))
+
+
+def _check_flattenable(space: Space, name: str) -> None:
+    if not space.is_np_flattenable:
+        raise ValueError(
+            f"env: {name} has the observation space {space}, which is no fixed number of numbers. "
+            "Use obs=pixels, or wrap it."
+        )
+
+
+def _as_image(observation: np.ndarray) -> dict[str, np.ndarray]:
+    return {"image": observation}
+
+
+def _as_state(observation: np.ndarray) -> dict[str, np.ndarray]:
+    return {"state": observation.astype(np.float32)}
+
+
+def _flatten_vectors(observation: dict[str, Any], *, vectors: dict[str, Space]) -> dict[str, Any]:
+    flat = {name: np.asarray(flatten(space, observation[name]), np.float32) for name, space in vectors.items()}
+    return {name: flat.get(name, value) for name, value in observation.items()}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 from latentplan.envs import gl
-from latentplan.envs.images import is_image
+from latentplan.envs.images import has_images
 from latentplan.envs.rendering import render_fast
 from latentplan.envs.suite import Suite, UnknownTask
 
@@ -85,7 +85,7 @@ def _make_rendering(env_id: str) -> gymnasium.Env:
         if not renders or "render_mode" not in str(error):
             raise
         renders, env = False, gymnasium.make(env_id, disable_env_checker=True)
-    if not renders and not is_image(env.observation_space):
+    if not renders and not has_images(env.observation_space):
         raise ValueError(
             f"obs: {env_id} has no render mode 'rgb_array' and observes no image (uint8 from 0 to 255, [height, "
             f"width] or [height, width, 1 or 3]) but {env.observation_space}, so it gives no pixels. "

@@ -1,10 +1,11 @@
 """Frames of one size and colour, from whatever pictures an environment gives."""
 
 from functools import partial
+from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Space
+from gymnasium.spaces import Box, Dict, Space
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 from PIL import Image
 
@@ -21,42 +22,70 @@ def is_image(space: Space) -> bool:
     )
 
 
+def has_images(space: Space) -> bool:
+    """Whether observations are a picture, or a dictionary with one among its entries."""
+    return is_image(space) or (isinstance(space, Dict) and any(map(is_image, space.spaces.values())))
+
+
 def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymnasium.Env:
-    """Gives the pictures that an environment observes one size and, where `grayscale`, one channel.
+    """Gives the pictures among an environment's observations one size and, where `grayscale`, one channel.
 
     Args:
-        env: its observation space `is_image`.
+        env: its observation space is a Dict; entries that are no images are left alone.
         image_size: height and width, in pixels. The whole picture is kept, so its proportions may change.
         grayscale: whether colours become one channel; pictures without colour have one in any case.
 
     Returns:
-        The environment with observations uint8 [image_size, image_size, 1 or 3]; itself where nothing has to be done.
+        The environment with images uint8 [image_size, image_size, 1 or 3]; itself where nothing has to be done.
     """
-    shape = env.observation_space.shape
-    assert shape is not None
-    channels = 1 if grayscale or len(shape) == 2 else shape[-1]
-    fitted = (image_size, image_size, channels)
-    if shape == fitted:
+    spaces = _spaces(env)
+    pictures = {name: space for name, space in spaces.items() if is_image(space)}
+    shapes = {name: _fitted_shape(space.shape, image_size, grayscale) for name, space in pictures.items()}
+    if all(spaces[name].shape == shape for name, shape in shapes.items()):
         return env
-    return TransformObservation(env, partial(_fit, shape=fitted), Box(0, 255, fitted, np.uint8))
+    fitted = {name: Box(0, 255, shape, np.uint8) for name, shape in shapes.items()}
+    return TransformObservation(env, partial(_fit_all, shapes=shapes), Dict({**spaces, **fitted}))
 
 
 def stack(env: gymnasium.Env, count: int) -> gymnasium.Env:
-    """The newest `count` frames as channels, the newest last; at a reset the first one `count` times."""
+    """The newest `count` frames of each image as channels, the newest last; at a reset the first one `count` times."""
     if count == 1:
         return env
-    assert env.observation_space.shape is not None
-    *size, channels = env.observation_space.shape
+    spaces = dict(_spaces(env))
+    images = [name for name, space in spaces.items() if is_image(space)]
+    for name in images:
+        *size, channels = spaces[name].shape
+        spaces[name] = Box(0, 255, (*size, channels * count), np.uint8)
     stacked = FrameStackObservation(env, count, padding_type="reset")
-    space = Box(0, 255, (*size, channels * count), np.uint8)
-    return TransformObservation(stacked, lambda frames: np.concatenate(list(frames), -1), space)
+    return TransformObservation(stacked, partial(_as_channels, images=images), Dict(spaces))
+
+
+def _spaces(env: gymnasium.Env) -> dict[str, Any]:
+    assert isinstance(env.observation_space, Dict)
+    return dict(env.observation_space.spaces)
+
+
+def _fitted_shape(shape: tuple[int, ...], image_size: int, grayscale: bool) -> tuple[int, int, int]:
+    return image_size, image_size, 1 if grayscale or len(shape) == 2 else shape[-1]
+
+
+def _fit_all(observation: dict[str, np.ndarray], *, shapes: dict[str, tuple[int, int, int]]) -> dict[str, np.ndarray]:
+    fitted = {name: _fit(observation[name], shape=shape) for name, shape in shapes.items()}
+    return {name: fitted.get(name, value) for name, value in observation.items()}
+
+
+def _as_channels(frames: dict[str, np.ndarray], *, images: list[str]) -> dict[str, np.ndarray]:
+    """[count, ...] of each entry: an image's frames behind each other, of other entries the newest."""
+    return {name: np.concatenate(list(x), -1) if name in images else x[-1] for name, x in frames.items()}
 
 
 def _fit(image: np.ndarray, *, shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture of `shape`, resized first as DreamerV3 does: bilinear, over all pixels that one comes from.
+    """A picture of `shape`: as it is, or resized as DreamerV3 does: bilinear, over all pixels that one comes from.
 
     One channel is the luma of ITU-R 601 (0.299 R + 0.587 G + 0.114 B), as in DreamerV3's embodied/envs/atari.py.
     """
+    if image.shape == shape:
+        return image
     picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 and image.ndim == 3 else image)
     picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     return np.array(picture.convert("L") if shape[-1] == 1 else picture).reshape(shape)

@@ -29,13 +29,13 @@ class StepResult(NamedTuple):
     """What one decision led to, in each environment.
 
     Attributes:
-        observation: [num_envs, ...], uint8 pixels or float32 vectors.
+        observation: by name [num_envs, ...], uint8 images or float32 vectors.
         reward: [num_envs] float32, summed over the repeated control steps.
         is_last: [num_envs] bool, the episode is over, by termination or by the time limit.
         is_terminal: [num_envs] bool, it is over by termination.
     """
 
-    observation: np.ndarray
+    observation: dict[str, np.ndarray]
     reward: np.ndarray
     is_last: np.ndarray
     is_terminal: np.ndarray
@@ -109,19 +109,19 @@ class Workers:
             self._kill()
             raise
 
-    def reset(self, seeds: Sequence[int]) -> np.ndarray:
+    def reset(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
         """Begins a new episode everywhere.
 
         Args:
             seeds: one per environment, each from 0 to 2**32 - 1; the same seed gives the same episode.
 
         Returns:
-            The first observations [num_envs, ...].
+            The first observations by name [num_envs, ...].
         """
         if len(seeds) != self.num_envs:
             raise ValueError(f"seeds: expected {self.num_envs}, one per environment, got {len(seeds)}.")
         self._send("reset", [int(seed) for seed in seeds])
-        return np.stack(self._receive())
+        return _stacked(self._receive())
 
     def step(self, actions: Any) -> StepResult:
         """One decision everywhere: actions [num_envs, A] in [-1, 1]."""
@@ -137,7 +137,7 @@ class Workers:
         if not self._waiting:
             raise RuntimeError("step_wait: nothing was sent. Call step_async first.")
         observation, reward, is_last, is_terminal = zip(*self._receive(), strict=True)
-        return StepResult(np.stack(observation), np.array(reward, np.float32), np.array(is_last), np.array(is_terminal))
+        return StepResult(_stacked(observation), np.array(reward, np.float32), np.array(is_last), np.array(is_terminal))
 
     def close(self) -> None:
         """Ends the processes; may be called more than once."""
@@ -172,7 +172,7 @@ class Workers:
 
         self._waiting = True
         try:
-            return EnvSpec(**self._receive()[0])
+            return EnvSpec.from_fields(self._receive()[0])
         except WorkerDied as error:
             mistake = error.__cause__
             if mistake is not None:  # as make_env raised it
@@ -240,6 +240,11 @@ class Workers:
             process.join()
         for pipe in self._pipes:
             pipe.close()
+
+
+def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Each environment's observation by name -> of all environments [num_envs, ...] by name."""
+    return {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
 
 
 def _serve(name: str, config: "EnvConfig", suite: Suite, pipe: connection.Connection) -> None:

@@ -47,15 +47,19 @@ class CheckFinite(gymnasium.Wrapper):
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Resets, and checks the first observation."""
         observation, info = self.env.reset(**kwargs)
-        self._check("observation", observation)
+        self._check_all(observation)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Steps, and checks observation and reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._check("observation", observation)
+        self._check_all(observation)
         self._check("reward", reward)
         return observation, reward, terminated, truncated, info
+
+    def _check_all(self, observation: dict[str, Any]) -> None:
+        for name, value in observation.items():
+            self._check(f"observation {name!r}", value)
 
     def _check(self, what: str, value: Any) -> None:
         finite = np.isfinite(value)

@@ -3,7 +3,8 @@
 Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a policy (Hansen et al. 2022 and 2024).
 """
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -15,9 +16,9 @@ from latentplan.distributions import Gaussian
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
 from latentplan.nets.conv_tdmpc import make_shallow_encoder
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_encoder
-from latentplan.nets.network import Activation, Network, Style, chain
+from latentplan.nets.network import Activation, Network, Style, chain, each
 from latentplan.nets.normed import make_ensemble, make_normed_mlp, simnorm
-from latentplan.types import Array, EnvSpec, Key, Params, WorldModel
+from latentplan.types import Array, ArraySpec, EnvSpec, Key, Params, WorldModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,9 @@ class DecoderFreeModel(NamedTuple):
 def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeModel:
     """Builds the model for an environment's observations and actions.
 
+    Every observation has an encoder of its own; of several, the latent states are averaged, so that simplices stay
+    simplices.
+
     Args:
         config: sizes.
         spec: of the environment; continuous actions.
@@ -130,10 +134,10 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         ValueError: for discrete actions, or observations that are neither vectors nor images that `conv` reads.
 
     Examples:
-        >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
+        >>> spec = EnvSpec.single((5,), action_size=1, action_repeat=8, max_decisions=125)
         >>> model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=3), spec)
         >>> params = model.world.init(jax.random.key(0))
-        >>> latent = model.world.encode(params, jnp.zeros((2, 5)))
+        >>> latent = model.world.encode(params, {"state": jnp.zeros((2, 5))})
         >>> model.q(params["q"], latent, jnp.zeros((2, 1))).shape
         (3, 2, 101)
     """
@@ -173,7 +177,7 @@ def _make_networks(config: DecoderFreeConfig, spec: EnvSpec, num_outputs: int) -
 
     q_style = replace(config.style, norm="first") if config.norm == "none" else config.style
     networks = {
-        "encoder": _make_encoder(config, spec),
+        "encoder": _make_encoders(config, spec.observations),
         "dynamics": make(both, config.latent, simplex=config.simplex),
         "reward": make(both, num_outputs, zeros=True),
         "q": make_ensemble(make(both, num_outputs, q_style, dropout=config.dropout, zeros=True), config.num_q),
@@ -196,7 +200,7 @@ def _make_world(
     reward: Callable[[Params, Latent], Gaussian],
 ) -> WorldModel:
     """The networks as a world model over `Latent` beliefs."""
-    lowest = 0.0 if config.norm == "none" else -0.5  # of pixels
+    spaces, lowest = spec.observations, 0.0 if config.norm == "none" else -0.5  # of pixels
 
     def init(key: Key) -> Params:
         keys = jax.random.split(key, len(networks))
@@ -224,8 +228,8 @@ def _make_world(
     return WorldModel(
         init=init,
         initial=initial,
-        preprocess=lambda observation, key: _preprocess(observation, lowest),
-        postprocess=lambda flat: flat.reshape(*flat.shape[:-1], *spec.observation_shape) - lowest * spec.is_pixels,
+        preprocess=lambda observation, key: {name: _preprocess(observation[name], lowest) for name in spaces},
+        postprocess=lambda flat: {name: _postprocess(flat[name], space, lowest) for name, space in spaces.items()},
         encode=lambda params, observation: networks["encoder"].apply(params["encoder"], observation),
         observe_step=observe_step,
         imagine_step=imagine_step,
@@ -236,16 +240,27 @@ def _make_world(
     )
 
 
-def _make_encoder(config: DecoderFreeConfig, spec: EnvSpec) -> Network:
-    shape = spec.observation_shape
-    if spec.is_pixels and config.conv == "shallow":
+def _make_encoders(config: DecoderFreeConfig, spaces: Mapping[str, ArraySpec]) -> Network:
+    """From observations by name to the mean of their latent states."""
+    encoders = each({name: _make_encoder(config, space) for name, space in spaces.items()})
+
+    def apply(params: Params, observation: Mapping[str, Array]) -> Array:
+        latents = encoders.apply(params, observation)
+        return functools.reduce(jnp.add, [latents[name] for name in spaces]) / len(spaces)
+
+    return Network(encoders.init, apply)
+
+
+def _make_encoder(config: DecoderFreeConfig, space: ArraySpec) -> Network:
+    shape = space.shape
+    if space.is_image and config.conv == "shallow":
         return _make_shallow_encoder(config, shape)
-    if spec.is_pixels:
+    if space.is_image:
         check_image_shape(shape)
         conv = make_conv_encoder(shape[0], shape[2], depth=config.conv_depth, style=config.style)
         return chain(conv, _make_mlp_encoder(config, embed_size(shape[0], config.conv_depth), layers=0))
     if len(shape) != 1:
-        raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
+        raise ValueError(f"observations: expected (n,) or (64, 64, channels), got {shape}; flatten it")
     return _make_mlp_encoder(config, shape[0], layers=config.encoder_layers)
 
 
@@ -263,7 +278,7 @@ def _make_mlp_encoder(config: DecoderFreeConfig, input_size: int, *, layers: int
 def _make_shallow_encoder(config: DecoderFreeConfig, shape: tuple[int, ...]) -> Network:
     if shape[0] != shape[1] or shape[0] < 40:
         raise ValueError(
-            f"observation_shape: expected square images of at least 40 pixels, got {shape}; render or resize "
+            f"observations: expected square images of at least 40 pixels, got {shape}; render or resize "
             "them to 64, or use conv world_models"
         )
     version: Literal[1, 2] = 1 if config.norm == "none" else 2
@@ -280,3 +295,8 @@ def _preprocess(observation: Array, lowest: float) -> Array:
     if observation.dtype == jnp.uint8:
         return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 + lowest
     return jnp.asarray(observation, jnp.float32)
+
+
+def _postprocess(flat: Array, space: ArraySpec, lowest: float) -> Array:
+    """What `_preprocess` takes apart."""
+    return flat.reshape(*flat.shape[:-1], *space.shape) - lowest * space.is_image

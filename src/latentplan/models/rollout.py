@@ -46,13 +46,13 @@ class Filtered(NamedTuple):
     """Recorded windows, and what a model believes at each of their steps.
 
     Attributes:
-        observation: [T, B, O], preprocessed.
+        observation: by name [T, B, O], preprocessed.
         initial: [B, ...], the belief before the windows.
         beliefs: [T, B, ...], sampled from the posteriors.
         posteriors, priors: [T, B, ...], as the model's `observe_step` gives them.
     """
 
-    observation: Array
+    observation: dict[str, Array]
     initial: AnyBelief
     beliefs: AnyBelief
     posteriors: AnyLatent

@@ -1,6 +1,6 @@
 """A world model: latent dynamics with an encoder, a decoder and a reward head around them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repe
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
-from latentplan.nets.network import Activation, Network, Norm, Style
+from latentplan.nets.network import Activation, Network, Norm, Style, each, split_by_name
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 DYNAMICS: dict[str, DynamicsEntry] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN}
@@ -132,7 +132,7 @@ def _dreamer_v3_convolutions(
     size, width, channels = shape
     if size != width or size % SIDE:
         raise ValueError(
-            f"observation_shape: expected square images of a multiple of {SIDE} pixels, got {shape}; "
+            f"observations: expected square images of a multiple of {SIDE} pixels, got {shape}; "
             "render or resize them to 64"
         )
     for field, factor in {"conv_depth": 2, "deter": 8}.items():
@@ -148,7 +148,7 @@ def _dreamer_v3_convolutions(
 
 def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
     if len(shape) != 1:
-        raise ValueError(f"observation_shape: expected (n,) or (64, 64, channels), got {shape}; flatten it")
+        raise ValueError(f"observations: expected (n,) or (64, 64, channels), got {shape}; flatten it")
     hidden, layers, style = config.vector_hidden, config.vector_layers, config.style
     embed = None if config.vector_output == "activated" else hidden
 
@@ -164,7 +164,9 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     """Builds a world model for an environment's observations and actions.
 
-    Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std (reward: 1, or two-hot).
+    Every observation has an encoder and a decoder of its own, convolutions for an image and an MLP for a vector; the
+    embeddings are concatenated. Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std
+    (reward: 1, or two-hot).
 
     Args:
         config: sizes and kind of dynamics.
@@ -179,16 +181,21 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     Examples:
         >>> import jax
         >>> from latentplan.types import EnvSpec
-        >>> spec = EnvSpec((5,), "float32", action_size=1, action_repeat=8, max_decisions=125)
+        >>> spec = EnvSpec.single((5,), action_size=1, action_repeat=8, max_decisions=125)
         >>> model = make_world_model(WorldModelConfig(deter=8, stoch=4, hidden=8), spec)
         >>> params = model.init(jax.random.key(0))
         >>> model.reward(params, model.initial((3,))).mean.shape
         (3, 1)
     """
     feature_size = config.feature_size
-    build = _pixels if spec.is_pixels else _vectors
-    observations = build(config, spec.observation_shape, feature_size)
-    dynamics = config.dynamics.make(config, observations.embed_size, spec.action_size)
+    entries = {
+        name: (_pixels if space.is_image else _vectors)(config, space.shape, feature_size)
+        for name, space in spec.observations.items()
+    }
+    encoder = each({name: entry.encoder for name, entry in entries.items()})
+    decoder = each({name: entry.decoder for name, entry in entries.items()})
+    embed_size = sum(entry.embed_size for entry in entries.values())
+    dynamics = config.dynamics.make(config, embed_size, spec.action_size)
     hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
     reward_head = make_scalar_head(feature_size, config.reward, hidden=hidden, layers=layers, style=style)
     terminal_net = make_mlp(feature_size, 1, hidden=hidden, layers=layers, style=style)
@@ -197,8 +204,8 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         dynamics_key, encoder_key, decoder_key, reward_key = jax.random.split(key, 4)
         params = {
             "dynamics": dynamics.init(dynamics_key),
-            "encoder": observations.encoder.init(encoder_key),
-            "decoder": observations.decoder.init(decoder_key),
+            "encoder": encoder.init(encoder_key),
+            "decoder": decoder.init(decoder_key),
             "reward": reward_head.init(reward_key),
         }
         if config.predict_terminal:
@@ -208,9 +215,20 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     def on_dynamics(step):
         return lambda params, *args: step(params["dynamics"], *args)
 
-    def decode(params: Params, belief: Belief) -> Gaussian:
-        mean = observations.decoder.apply(params["decoder"], feature(belief))
-        return Gaussian(mean, jnp.float32(observations.std))
+    def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
+        keys = split_by_name(key, entries)
+        return {name: entry.preprocess(observation[name], keys[name]) for name, entry in entries.items()}
+
+    def postprocess(flat: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: entry.postprocess(flat[name]) for name, entry in entries.items()}
+
+    def encode(params: Params, observation: Mapping[str, Array]) -> Array:
+        embeds = encoder.apply(params["encoder"], observation)
+        return jnp.concatenate([embeds[name] for name in entries], -1)
+
+    def decode(params: Params, belief: Belief) -> dict[str, Gaussian]:
+        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief)))
+        return {name: Gaussian(means[name], jnp.float32(entry.std)) for name, entry in entries.items()}
 
     def reward(params: Params, belief: Belief) -> Gaussian | TwoHot:
         return reward_head.apply(params["reward"], feature(belief))
@@ -221,9 +239,9 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     return WorldModel(
         init=init,
         initial=dynamics.initial,
-        preprocess=observations.preprocess,
-        postprocess=observations.postprocess,
-        encode=lambda params, observation: observations.encoder.apply(params["encoder"], observation),
+        preprocess=preprocess,
+        postprocess=postprocess,
+        encode=encode,
         observe_step=on_dynamics(dynamics.observe_step),
         imagine_step=on_dynamics(dynamics.imagine_step),
         divergence=dynamics.divergence,

@@ -75,7 +75,7 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
     """
     if shape[0] != shape[1] or shape[0] not in IMAGE_SIZES:
         raise ValueError(
-            f"observation_shape: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
+            f"observations: expected square images of {', '.join(map(str, IMAGE_SIZES))} pixels, got {shape}; "
             "render or resize them to 64"
         )
 

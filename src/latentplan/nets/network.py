@@ -1,7 +1,7 @@
 """Network(init, apply): what the rest of the project sees of flax.linen."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -138,6 +138,36 @@ def chain(first: Network, second: Network) -> Network:
         return second.apply(params["second"], first.apply(params["first"], *inputs))
 
     return Network(init, apply)
+
+
+def each(networks: Mapping[str, Network]) -> Network:
+    """Networks side by side, one for each name.
+
+    Args:
+        networks: by name.
+
+    Returns:
+        Network whose apply maps inputs by name to outputs by name. Its params are by name, too; those of a single
+        network are its own.
+    """
+    if len(networks) == 1:
+        ((name, network),) = networks.items()
+        return Network(network.init, lambda params, inputs: {name: network.apply(params, inputs[name])})
+
+    def init(key: Key) -> Params:
+        keys = split_by_name(key, networks)
+        return {name: network.init(keys[name]) for name, network in networks.items()}
+
+    def apply(params: Params, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        return {name: network.apply(params[name], inputs[name]) for name, network in networks.items()}
+
+    return Network(init, apply)
+
+
+def split_by_name(key: Key, names: Iterable[str]) -> dict[str, Key]:
+    """A key for each name; a single name has the key itself."""
+    names = tuple(names)
+    return {names[0]: key} if len(names) == 1 else dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
 
 def dense(size: int, style: Style, name: str | None = None, scale: float = 1.0) -> nn.Dense:

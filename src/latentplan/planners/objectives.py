@@ -64,7 +64,7 @@ def model_returns(
         >>> import jax, jax.numpy as jnp
         >>> from latentplan.models.world_model import WorldModelConfig, make_world_model
         >>> from latentplan.types import EnvSpec
-        >>> spec = EnvSpec((5,), "float32", action_size=2, action_repeat=1, max_decisions=None)
+        >>> spec = EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
         >>> model = make_world_model(WorldModelConfig(deter=8, stoch=4, hidden=8), spec)
         >>> returns, key = model_returns(model, discount=0.99), jax.random.key(0)
         >>> returns(model.init(key), model.initial(()), jnp.zeros((12, 100, 2)), key).shape

@@ -5,11 +5,16 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from latentplan.files import atomic_path
 from latentplan.types import Batch, EnvSpec
+
+_PREFIX = "observation/"
+_OTHERS = ("action", "reward", "is_first", "is_last", "is_terminal")
 
 
 class CorruptEpisode(ValueError):
@@ -24,8 +29,8 @@ def episode_path(directory: str | os.PathLike, index: int) -> Path:
 def write_episode(directory: str | os.PathLike, index: int, episode: Batch) -> Path:
     """Writes one episode as `{index:06d}.npz`, whole or not at all.
 
-    `numpy.load(path)` reads it back; its keys are the fields of `Batch`. An older file of the same index is
-    replaced.
+    `numpy.load(path)` reads it back; its keys are the fields of `Batch`, and "observation/NAME" for each observation.
+    An older file of the same index is replaced.
 
     Args:
         directory: where episodes lie; made if missing.
@@ -39,14 +44,14 @@ def write_episode(directory: str | os.PathLike, index: int, episode: Batch) -> P
         ValueError: the arrays are not one episode.
         DiskFull: the disk is full; earlier files are intact and no unfinished file is left.
     """
-    episode = Batch(*(np.asarray(field) for field in episode))
+    episode = jax.tree.map(np.asarray, episode)
     problem = _problem(episode, None)
     if problem:
         raise ValueError(f"episode {index}: {problem}; pass the records of one whole episode")
     path = episode_path(directory, index)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **episode._asdict())
+        np.savez_compressed(file, **_flat(episode))
     return path
 
 
@@ -66,17 +71,35 @@ def read_episode(path: str | os.PathLike, spec: EnvSpec | None = None) -> Batch:
     try:
         with zipfile.ZipFile(path) as archive:
             # Whole members, since zipfile compares a checksum only when a member is read to its end.
-            arrays = {Path(name).stem: _array(archive.read(name)) for name in archive.namelist()}
+            arrays = {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
     except Exception as error:  # a garbled archive makes zipfile, zlib and NumPy raise almost anything
         raise CorruptEpisode(f"episode file {path}: cannot be read ({type(error).__name__}: {error})") from error
-    if set(arrays) != set(Batch._fields):
+    episode = _nested(arrays)
+    if episode is None:
         got = ", ".join(sorted(arrays))
-        raise CorruptEpisode(f"episode file {path}: expected the fields {', '.join(Batch._fields)}, got {got}")
-    episode = Batch(**arrays)
+        expected = ", ".join(["observation/NAME", *_OTHERS])
+        raise CorruptEpisode(f"episode file {path}: expected the fields {expected}, got {got}")
     problem = _problem(episode, spec)
     if problem:
         raise CorruptEpisode(f"episode file {path}: {problem}")
     return episode
+
+
+def _flat(episode: Batch) -> dict[str, Any]:
+    """Arrays by the keys that files have."""
+    observations: dict[str, Any] = {f"{_PREFIX}{name}": x for name, x in episode.observation.items()}
+    return observations | {name: getattr(episode, name) for name in _OTHERS}
+
+
+def _nested(arrays: dict[str, np.ndarray]) -> Batch | None:
+    """The episode that a file's arrays make up; None where some are missing or unknown."""
+    arrays = dict(arrays)
+    if "observation" in arrays:  # version 0.1.0 had one observation, without a name
+        observation = arrays.pop("observation")
+        arrays[_PREFIX + ("image" if observation.ndim == 4 else "state")] = observation
+    observations = {key.removeprefix(_PREFIX): x for key, x in arrays.items() if key.startswith(_PREFIX)}
+    others = {key: x for key, x in arrays.items() if not key.startswith(_PREFIX)}
+    return Batch(observations, **others) if observations and set(others) == set(_OTHERS) else None
 
 
 def load_episodes(
@@ -111,7 +134,8 @@ def _array(data: bytes) -> np.ndarray:
 
 def _problem(episode: Batch, spec: EnvSpec | None) -> str | None:
     """Says what keeps the arrays from being one episode, or gives None."""
-    lengths = {name: field.shape[0] if field.ndim else 0 for name, field in episode._asdict().items()}
+    arrays = _flat(episode)
+    lengths = {name: x.shape[0] if x.ndim else 0 for name, x in arrays.items()}
     if len(set(lengths.values())) != 1:
         return f"expected equal lengths, got {lengths}"
     records = lengths["reward"]
@@ -121,15 +145,13 @@ def _problem(episode: Batch, spec: EnvSpec | None) -> str | None:
         return "is_first: expected true on the first record only, got something else"
     if spec is None:
         return None
-    expected = Batch(
-        observation=(spec.observation_shape, spec.observation_dtype),
-        action=((spec.action_size,), "float32"),
-        reward=((), "float32"),
-        is_first=((), "bool"),
-        is_last=((), "bool"),
-        is_terminal=((), "bool"),
-    )
-    for name, (shape, dtype), field in zip(Batch._fields, expected, episode, strict=True):
-        if field.shape[1:] != tuple(shape) or field.dtype != np.dtype(dtype):
-            return f"{name}: expected {dtype} {tuple(shape)} per record, got {field.dtype} {field.shape[1:]}"
+    if set(episode.observation) != set(spec.observations):
+        return f"observation: expected {', '.join(spec.observations)}, got {', '.join(episode.observation)}"
+    expected = {f"{_PREFIX}{name}": (space.shape, space.dtype) for name, space in spec.observations.items()}
+    expected |= {"action": ((spec.action_size,), "float32"), "reward": ((), "float32")}
+    expected |= dict.fromkeys(("is_first", "is_last", "is_terminal"), ((), "bool"))
+    for name, (shape, dtype) in expected.items():
+        found = arrays[name]
+        if found.shape[1:] != tuple(shape) or found.dtype != np.dtype(dtype):
+            return f"{name}: expected {dtype} {tuple(shape)} per record, got {found.dtype} {found.shape[1:]}"
     return None

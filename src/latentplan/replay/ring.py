@@ -4,6 +4,7 @@ The state is a pytree and every function is pure, so that a memory may be vmappe
 its windows.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,7 +12,6 @@ from typing import Any, NamedTuple
 import flashbax as fbx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from latentplan.config import Config, PositiveInt, Share, UnitInterval
 from latentplan.types import Array, Batch, EnvSpec, Key, Sample
@@ -83,7 +83,7 @@ class Replay(NamedTuple):
 def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
     """Builds a replay memory for one environment.
 
-    Observations lie flattened, [capacity, prod(shape)]: accelerators that lay arrays out in tiles would pad a
+    Each observation lies flattened, [capacity, prod(shape)]: accelerators that lay arrays out in tiles would pad a
     last axis of 3 channels to many times its size.
 
     Args:
@@ -94,14 +94,14 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         Pure functions over the state.
 
     Examples:
-        >>> spec = EnvSpec((3,), "float32", action_size=1, action_repeat=1, max_decisions=4)
+        >>> spec = EnvSpec.single((3,), action_size=1, action_repeat=1, max_decisions=4)
         >>> replay = make_replay(ReplayConfig(capacity=8, batch_size=2, batch_length=3), spec)
         >>> add = jax.jit(replay.add, donate_argnums=0)
         >>> flags = np.arange(5) == 0
-        >>> episode = Batch(np.ones((5, 3), "float32"), np.zeros((5, 1), "float32"), np.zeros(5, "float32"),
-        ...                 flags, flags[::-1], np.zeros(5, bool))
+        >>> episode = Batch({"state": np.ones((5, 3), "float32")}, np.zeros((5, 1), "float32"),
+        ...                 np.zeros(5, "float32"), flags, flags[::-1], np.zeros(5, bool))
         >>> state = add_episode(replay, add, replay.init(), episode)
-        >>> replay.sample(state, jax.random.key(0)).batch.observation.shape
+        >>> replay.sample(state, jax.random.key(0)).batch.observation["state"].shape
         (3, 2, 3)
     """
     prioritised = config.priority_exponent > 0
@@ -123,7 +123,8 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         return buffer.init(_record(spec))
 
     def add(state: Any, chunk: Batch) -> Any:
-        chunk = chunk._replace(observation=chunk.observation.reshape(len(chunk.reward), -1))
+        records = len(chunk.reward)
+        chunk = chunk._replace(observation={name: x.reshape(records, -1) for name, x in chunk.observation.items()})
         return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
 
     def sample(state: Any, key: Key) -> Sample:
@@ -135,7 +136,8 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
             steps = jnp.concatenate([steps, newest])
         steps = steps.T  # [T, B]
         batch = jax.tree.map(lambda x: x[0, steps], state.experience)
-        batch = batch._replace(observation=batch.observation.reshape(*steps.shape, *spec.observation_shape))
+        shapes = {name: (*steps.shape, *space.shape) for name, space in spec.observations.items()}
+        batch = batch._replace(observation={name: batch.observation[name].reshape(shapes[name]) for name in shapes})
         return Sample(batch, importance(drawn) if prioritised else jnp.ones(steps.shape[1]), steps[0])
 
     def importance(drawn: Any) -> Array:
@@ -184,7 +186,7 @@ def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, ep
     while start < records:
         longest = min(records - start, replay.capacity, _LONGEST_PIECE)
         size = 1 << (longest.bit_length() - 1)
-        state = add(state, Batch(*(field[start : start + size] for field in episode)))
+        state = add(state, jax.tree.map(lambda x, start=start, size=size: x[start : start + size], episode))
         start += size
     return state
 
@@ -210,7 +212,9 @@ def _record(spec: EnvSpec) -> Batch:
     """One empty record as it is stored."""
     flag = jnp.zeros((), bool)
     return Batch(
-        observation=jnp.zeros((int(np.prod(spec.observation_shape)),), spec.observation_dtype),
+        observation={
+            name: jnp.zeros((math.prod(space.shape),), space.dtype) for name, space in spec.observations.items()
+        },
         action=jnp.zeros((spec.action_size,), jnp.float32),
         reward=jnp.zeros((), jnp.float32),
         is_first=flag,
@@ -221,4 +225,4 @@ def _record(spec: EnvSpec) -> Batch:
 
 def record_bytes(spec: EnvSpec) -> int:
     """Bytes that one record takes."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.eval_shape(lambda: _record(spec)))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(lambda: _record(spec))))

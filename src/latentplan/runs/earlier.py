@@ -53,9 +53,10 @@ def spec(logdir: Path, config: dict[str, Any]) -> EnvSpec:
     first = read_episode(files[0])
     taken = first.action[1:]
     action_repeat = _action_repeat(logdir, files)
-    return EnvSpec(
-        observation_shape=first.observation.shape[1:],
-        observation_dtype=str(first.observation.dtype),
+    (observation,) = first.observation.values()
+    return EnvSpec.single(
+        observation.shape[1:],
+        str(observation.dtype),
         action_size=taken.shape[1],
         action_repeat=action_repeat,
         max_decisions=_max_decisions(map(read_episode, files), config["env"], action_repeat),

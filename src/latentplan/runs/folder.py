@@ -18,7 +18,7 @@ class Description(NamedTuple):
 
     Attributes:
         config: the experiment's fields, for `provenance.from_dict`.
-        spec: of the environment, for `spec_from_json`; None in folders of 0.1.0, which do not hold it.
+        spec: of the environment, for `EnvSpec.from_fields`; None in folders of 0.1.0, which do not hold it.
         segments: commit, versions, hardware and command of each part of the run; more than one where it was resumed.
         earlier: the version whose layout the folder has, where it is an earlier one; else "".
     """
@@ -71,9 +71,9 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
     if (logdir / FILE).exists():
         before = read_description(logdir)
         check_version(before.earlier or before.segments[-1]["versions"]["latentplan"], logdir)
-        _check_same(logdir, before, config, spec_to_json(spec))
+        _check_same(logdir, before, config, spec.to_fields())
         segments = before.segments
-    held = {"config": config, "spec": spec_to_json(spec), "segments": [*segments, segment]}
+    held = {"config": config, "spec": spec.to_fields(), "segments": [*segments, segment]}
     write_json_atomic(logdir / FILE, held)
 
 
@@ -90,13 +90,3 @@ def _check_same(logdir: Path, before: Description, config: dict[str, Any], spec:
             f"logdir: {logdir} holds a run with another config:\n  {lines}\n"
             "Use the same flags to resume it, or another logdir"
         )
-
-
-def spec_to_json(spec: EnvSpec) -> dict[str, Any]:
-    """An EnvSpec as JSON holds it."""
-    return json.loads(json.dumps(spec._asdict()))
-
-
-def spec_from_json(values: dict[str, Any]) -> EnvSpec:
-    """The EnvSpec that `spec_to_json` made."""
-    return EnvSpec(**values | {"observation_shape": tuple(values["observation_shape"])})

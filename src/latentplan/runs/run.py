@@ -18,7 +18,7 @@ from latentplan.driver.schedule import Progress
 from latentplan.presets import Experiment
 from latentplan.replay.episodes import CorruptEpisode, read_episode
 from latentplan.runs import earlier
-from latentplan.runs.folder import Description, read_description, spec_from_json
+from latentplan.runs.folder import Description, read_description
 from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
 _PARAMS = "['train_state'].params"
@@ -86,7 +86,7 @@ class Run:
             ValueError: a folder of 0.1.0, which does not say it, holds no episode to tell it from.
         """
         held = self.description.spec
-        return earlier.spec(self.logdir, self.description.config) if held is None else spec_from_json(held)
+        return earlier.spec(self.logdir, self.description.config) if held is None else EnvSpec.from_fields(held)
 
     @cached_property
     def agent(self) -> Agent:

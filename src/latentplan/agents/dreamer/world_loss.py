@@ -74,8 +74,9 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
         seen = filter_windows(model, params, batch, pixel_key, filter_key)
         assert model.decode is not None, "Dreamer learns by decoding observations"
         reward = REWARDS[losses.rewards](batch.reward)
+        decoded = model.decode(params, seen.beliefs)
         metrics = {
-            "observation_nll": -jnp.mean(distributions.log_prob(model.decode(params, seen.beliefs), seen.observation)),
+            "observation_nll": -jnp.mean(distributions.joint_log_prob(decoded, seen.observation)),
             "reward_nll": -jnp.mean(distributions.log_prob(model.reward(params, seen.beliefs), reward[..., None])),
         }
         total = metrics["observation_nll"] + losses.reward_scale * metrics["reward_nll"]

@@ -9,6 +9,7 @@ import optax
 
 from latentplan.losses.td import check_length, in_one_episode
 from latentplan.models.decoder_free import DecoderFreeModel
+from latentplan.nets.network import split_by_name
 from latentplan.transforms import random_shift
 from latentplan.types import Array, Batch, Key, Metrics, Params, WorldModel
 
@@ -20,14 +21,14 @@ class Window(NamedTuple):
     """A replay window as its H transitions; t leads from observation t to t + 1.
 
     Attributes:
-        observation: [H + 1, B, O], preprocessed; images shifted at random.
+        observation: by name [H + 1, B, O], preprocessed; images shifted at random.
         action: [H, B, A].
         reward: [H, B].
         is_terminal: [H, B] bool.
         valid: [H, B] bool, whether the transition belongs to the episode that the window starts in.
     """
 
-    observation: Array
+    observation: dict[str, Array]
     action: Array
     reward: Array
     is_terminal: Array
@@ -51,10 +52,11 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
         ValueError: the windows hold no transition.
     """
     check_length(len(batch.reward))
-    image = batch.observation
-    if image.dtype == jnp.uint8:
-        image = random_shift(image, shift, shift_key)
-    observation = model.preprocess(image, pixel_key)
+    keys = split_by_name(shift_key, sorted(batch.observation))
+    shifted = {
+        name: random_shift(x, shift, keys[name]) if x.dtype == jnp.uint8 else x for name, x in batch.observation.items()
+    }
+    observation = model.preprocess(shifted, pixel_key)
     valid = in_one_episode(batch.is_first)
     return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
 

@@ -260,14 +260,15 @@ def make_model_loss(
         shift_key, pixel_key, action_key = jax.random.split(key, 3)
         window = read_window(model.world, sample.batch, losses.shift, shift_key, pixel_key)
         observation, action, reward, is_terminal, valid = window
+        first, following = jax.tree.map(lambda x: x[0], observation), jax.tree.map(lambda x: x[1:], observation)
 
-        ahead = model.world.encode(networks, observation[1:])
+        ahead = model.world.encode(networks, following)
         next_action = _act(model, {"policy": policy}, ahead, config.policy_std, action_key)
         next_value = jnp.min(scalar.mean(model.q(target["q"], ahead, next_action)), 0)
         goals = jax.lax.stop_gradient(td_target(reward, is_terminal, next_value, losses.discount))
-        towards = jax.lax.stop_gradient(model.world.encode(target, observation[1:]))
+        towards = jax.lax.stop_gradient(model.world.encode(target, following))
 
-        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        latents = unroll(model, networks, model.world.encode(networks, first), action)
         later = latents[1:]
         values = model.q(networks["q"], latents[:-1], action)
         errors = {

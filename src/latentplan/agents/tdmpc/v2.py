@@ -271,13 +271,14 @@ def make_model_loss(
         shift_key, pixel_key, action_key, two_key, dropout_key = jax.random.split(key, 5)
         window = read_window(model.world, batch, losses.shift, shift_key, pixel_key)
         observation, action, reward, is_terminal, valid = window
+        first, following = jax.tree.map(lambda x: x[0], observation), jax.tree.map(lambda x: x[1:], observation)
 
-        targets = jax.lax.stop_gradient(model.world.encode(networks, observation[1:]))
+        targets = jax.lax.stop_gradient(model.world.encode(networks, following))
         next_action, _ = _sample(model, {"policy": policy}, targets, action_key)
         next_values = scalar.mean(model.q(sample_two_members(target_q, two_key), targets, next_action))
         goals = jax.lax.stop_gradient(td_target(reward, is_terminal, jnp.min(next_values, 0), discount))
 
-        latents = unroll(model, networks, model.world.encode(networks, observation[0]), action)
+        latents = unroll(model, networks, model.world.encode(networks, first), action)
         later = latents[1:]
         values = model.q(networks["q"], latents[:-1], action, dropout_key)
         errors = {
