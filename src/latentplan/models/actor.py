@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from latentplan.types import Array, EnvSpec, Params
 class ActorConfig(Config):
     """The actor network. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
 
-    kind: Annotated[str, OneOf(lambda: _SHAPES)] = "tanh_normal"
+    kind: Annotated[str, OneOf(lambda: ACTOR_SHAPES)] = "tanh_normal"
     """Of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1, 1] (V3).
     Discrete ones are one-hot."""
     hidden: PositiveInt = 400
@@ -43,8 +43,14 @@ class ActorConfig(Config):
 
     def check(self) -> None:
         """Rules between fields."""
-        small = self.kind != "normal" or self.min_std < 1
-        self.require(small, "min_std", "less than 1, the greatest std of kind normal", "Dreamer V3 has 0.1")
+        greatest = self.shape.max_std
+        expected = f"less than {greatest:g}, the greatest std of kind {self.kind}"
+        self.require(self.min_std < greatest, "min_std", expected, "Dreamer V3 has 0.1")
+
+    @property
+    def shape(self) -> "ActorShape":
+        """What `kind` names."""
+        return ACTOR_SHAPES[self.kind]
 
 
 def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: str = "float32") -> Network:
@@ -78,7 +84,7 @@ def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: 
     )
 
     def apply(params: Params, x: Array) -> Distribution:
-        return _SHAPES[config.kind](config, *jnp.split(network.apply(params, x), 2, -1))
+        return config.shape.make(config, *jnp.split(network.apply(params, x), 2, -1))
 
     return Network(network.init, apply)
 
@@ -99,8 +105,23 @@ def _normal(config: ActorConfig, mean: Array, std: Array) -> Gaussian:
     return Gaussian(jnp.tanh(mean), config.min_std + (1.0 - config.min_std) * jax.nn.sigmoid(std + 2.0))
 
 
-_SHAPES: dict[str, Callable[..., Distribution]] = {
-    "tanh_normal": _tanh_normal,
-    "truncated_normal": _truncated_normal,
-    "normal": _normal,
+class ActorShape(NamedTuple):
+    """A distribution over continuous actions.
+
+    Attributes:
+        make: (config, mean [..., A], std [..., A], the network's outputs) -> Distribution.
+        has_entropy: whether its entropy has a closed form.
+        max_std: the greatest standard deviation that it can have.
+    """
+
+    make: Callable[[ActorConfig, Array, Array], Distribution]
+    has_entropy: bool = True
+    max_std: float = math.inf
+
+
+ACTOR_SHAPES: dict[str, ActorShape] = {
+    "tanh_normal": ActorShape(_tanh_normal, has_entropy=False),
+    "truncated_normal": ActorShape(_truncated_normal),
+    "normal": ActorShape(_normal, max_std=1.0),
 }
+"""Kinds of actors by name."""

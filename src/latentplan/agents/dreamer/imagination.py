@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from latentplan import distributions
 from latentplan.config import Bound, Config, NonNegativeFloat, NonNegativeInt, UnitInterval
-from latentplan.models.actor import ActorConfig
+from latentplan.models.actor import ACTOR_SHAPES, ActorConfig
 from latentplan.models.rollout import imagine_with
 from latentplan.models.world_model import feature
 from latentplan.nets.network import Network
@@ -41,8 +41,8 @@ def check_entropy(actor: ActorConfig) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    known = "a distribution whose entropy has a closed form"
-    actor.require(actor.kind != "tanh_normal", "kind", known, "choose truncated_normal or normal, or Dreamer V1")
+    known = " or ".join(name for name, shape in ACTOR_SHAPES.items() if shape.has_entropy)
+    actor.require(actor.shape.has_entropy, "kind", f"{known}, whose entropy has a closed form", "or take Dreamer V1")
 
 
 def resolve_gradient(gradient: str, *, discrete: bool) -> str:
