@@ -87,7 +87,7 @@ def score_problem(problem: known_models.Problem, options: Namespace) -> dict[tup
 
 def score_run(run: Run, options: Namespace) -> dict[tuple[str, int], np.ndarray]:
     """(planner, budget) -> returns of evaluation episodes of a trained agent, whose planner is replaced."""
-    from latentplan.driver import collect
+    from latentplan.driver.episodes import agent_policy, compile_act, episode_return, evaluate
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
@@ -100,9 +100,9 @@ def score_run(run: Run, options: Namespace) -> dict[tuple[str, int], np.ndarray]
                 kept = SETTLED | {x: getattr(own, x) for x in KEPT if hasattr(own, x)}
                 same = type(own) is PLANNERS[name].config
                 other = run.with_planner(with_budget(own if same else configured(name, kept), budget))
-                policy = collect.agent_policy(other, params, collect.compile_act(other, "eval"))
-                trajectories = collect.evaluate(workers, policy, seeds, stream_key(config.run.seed, "evaluate"))
-                found[name, budget] = np.array([collect.episode_return(one.batch) for one in trajectories])
+                policy = agent_policy(other, params, compile_act(other, "eval"))
+                trajectories = evaluate(workers, policy, seeds, stream_key(config.run.seed, "evaluate"))
+                found[name, budget] = np.array([episode_return(one.batch) for one in trajectories])
                 print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)
     return found
 

@@ -11,7 +11,7 @@ from latentplan.agents import AGENTS
 from latentplan.cli import evaluate, report, train
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.schedule import Stage
-from latentplan.presets import PRESETS
+from latentplan.presets import PRESETS, AgentPresets, Preset
 from latentplan.presets.planet import planet_debug
 
 ARGUMENTS = ["--env", "Pendulum-v1", "--preset", "debug", "--obs", "state", "--agent", "two_stage"]
@@ -29,7 +29,7 @@ def two_stage_debug(bare):
 def main(monkeypatch):
     """The command in this process, and what it printed."""
     monkeypatch.setitem(AGENTS, "two_stage", TWO_STAGE)
-    monkeypatch.setitem(PRESETS, "two_stage", {"debug": two_stage_debug})
+    monkeypatch.setitem(PRESETS, "two_stage", AgentPresets({"debug": Preset(two_stage_debug)}))
 
     def call(*arguments):
         out = io.StringIO()

@@ -111,9 +111,9 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     """Evaluates one way of acting: its returns, and how far the run was trained."""
     import numpy as np
 
-    from latentplan.driver import collect
     from latentplan.driver.drawings import newest_frame
     from latentplan.driver.encoder import write_video
+    from latentplan.driver.episodes import agent_policy, compile_act, episode_return, evaluate, rerender_episode
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
@@ -121,11 +121,11 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     params, progress = run.restore()
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
-    policy = collect.agent_policy(agent, params, collect.compile_act(agent, "eval"))
+    policy = agent_policy(agent, params, compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
-    trajectories = collect.evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    trajectories = evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
     episodes = [one.batch for one in trajectories]
-    returns = [collect.episode_return(episode) for episode in episodes]
+    returns = [episode_return(episode) for episode in episodes]
     for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
         print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")
     spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
@@ -135,7 +135,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
         if frames is None:
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
-                frames = collect.rerender_episode(filmed, episodes[0], seeds[0])
+                frames = rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video)
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file
         print(f"film of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")

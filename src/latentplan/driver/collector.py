@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from latentplan.driver.collect import agent_policy, episode_return, precompile_act, random_policy, run_episodes
+from latentplan.driver.episodes import agent_policy, episode_return, precompile_act, random_policy, run_episodes
 from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.restarts import RestartingWorkers

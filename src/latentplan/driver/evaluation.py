@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from latentplan.driver import pictures
-from latentplan.driver.collect import agent_policy, episode_return, evaluate, precompile_act
 from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.drawings import newest_frame
 from latentplan.driver.encoder import write_video
+from latentplan.driver.episodes import agent_policy, episode_return, evaluate, precompile_act
 from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.restarts import RestartingWorkers
@@ -52,7 +52,7 @@ class Evaluator:
         """
         stopwatch = Stopwatch()
         key = stream_key(self._job.run.seed, "evaluate", state.progress.episodes)
-        key, *keys = self._keys(key)
+        key, *keys = evaluation_keys(key, len(self._job.agent.diagnostics))
         trajectories = self._trajectories(state, key, stopwatch)
         values = _return_metrics(trajectories)
         with stopwatch("diagnose"):
@@ -61,12 +61,6 @@ class Evaluator:
         with stopwatch("write"):
             self.write_pictures(trajectories[0].batch, found, f"{state.progress.env_steps:09d}")
         return values | stopwatch.seconds()
-
-    def _keys(self, key: Key) -> list[Key]:
-        """One key for the episodes and one per diagnostic, which further diagnostics leave as they are."""
-        count = len(self._job.agent.diagnostics)
-        keys = [*jax.random.split(key, 3), *(jax.random.fold_in(key, i) for i in range(2, count))]
-        return keys[: 1 + count]
 
     def _trajectories(self, state: RunState, key: Key, stopwatch: Stopwatch) -> list[Trajectory]:
         progress, count = state.progress, self._job.run.eval_episodes
@@ -104,6 +98,16 @@ class Evaluator:
             write_video(directory / f"{stem}.mp4", newest_frame(episode.observation[image]), FPS)
         options: dict[str, Any] = {"context": self._job.run.open_loop_context, "fps": FPS}
         self._diagnosis.draw(found, directory, name, report=self._reporter.say, **options)
+
+
+def evaluation_keys(key: Key, num_diagnostics: int) -> list[Key]:
+    """The keys of one evaluation: its episodes', then one per diagnostic, by its place alone.
+
+    Whatever diagnostics follow, those before draw the same. The first three keys are those of version 0.1.0.
+    """
+    first = list(jax.random.split(key, 3))
+    further = [jax.random.fold_in(key, place) for place in range(len(first), 1 + num_diagnostics)]
+    return [*first, *further][: 1 + num_diagnostics]
 
 
 def _return_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:

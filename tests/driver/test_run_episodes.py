@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latentplan.driver.collect import (
+from latentplan.driver.episodes import (
     UNLIMITED_DECISIONS,
     Policy,
     agent_policy,
