@@ -3,6 +3,7 @@
 # make test   sets everything up and runs the tests
 # make lint   ruff and mypy
 # make docs   builds the site into site/, and fails on a broken link or an unknown name
+# make smoke  builds the wheel and uses it from an empty folder, in an environment of its own
 # make bench  measures planning, updates, rendering and the loop, and rewrites their tables
 # make doctor what works on this machine, and what to do about what does not
 # make clean  removes the environment; runs/ stays
@@ -12,7 +13,7 @@ ARGS ?=
 export EXTRAS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: help run test lint docs bench setup doctor clean
+.PHONY: help run test lint docs smoke bench setup doctor clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -31,6 +32,9 @@ lint: setup
 docs: override EXTRAS += --group docs
 docs: setup
 	@sh scripts/docs.sh
+
+smoke: setup
+	@sh scripts/smoke.sh
 
 bench: setup
 	@$(PYTHON) benchmarks/all.py $(ARGS)

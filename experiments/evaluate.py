@@ -2,7 +2,7 @@
 
 import sys
 
-from latentplan.cli.evaluate import main
+from latentplan.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("evaluate", sys.argv[1:], ("python", "experiments/evaluate.py")))

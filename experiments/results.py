@@ -2,7 +2,7 @@
 
 import sys
 
-from latentplan.cli.results import main
+from latentplan.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("results", sys.argv[1:], ("python", "experiments/results.py")))

@@ -2,7 +2,7 @@
 
 import sys
 
-from latentplan.cli.train import main
+from latentplan.cli.main import run
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], ("python", "experiments/run.py")))
+    sys.exit(run("train", sys.argv[1:], ("python", "experiments/run.py")))

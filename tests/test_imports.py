@@ -49,10 +49,10 @@ MAY_IMPORT = {
 ONLY_IN = {
     "flax": {"nets"},
     "distrax": {"distributions"},
-    "tyro": {"cli", "presets"},
+    "tyro": {"cli"},
     "rich": {"cli"},
     **dict.fromkeys(
-        ("gymnasium", "dm_control", "mujoco", "shimmy", "imageio"),
+        ("gymnasium", "dm_control", "mujoco", "shimmy", "imageio_ffmpeg"),
         {"envs", "driver", "runs", "cli", "experiments"},
     ),
     **dict.fromkeys(

@@ -31,11 +31,13 @@ from latentplan.planners.shooting import ShootingConfig as ShootingConfig
 from latentplan.runs import Run as Run
 from latentplan.runs import load_run as load_run
 from latentplan.types import Agent as Agent
+from latentplan.types import ArraySpec as ArraySpec
 from latentplan.types import Batch as Batch
 from latentplan.types import Belief as Belief
 from latentplan.types import EnvSpec as EnvSpec
 from latentplan.types import Planner as Planner
 from latentplan.types import PlanOutput as PlanOutput
+from latentplan.types import Sample as Sample
 from latentplan.types import TrainState as TrainState
 from latentplan.types import WorldModel as WorldModel
 

@@ -4,10 +4,10 @@ import os
 import subprocess
 import sys
 
-import imageio.v2 as imageio
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image
 
 from latentplan.diagnostics.open_loop import open_loop_errors
 from latentplan.driver.drawings import (
@@ -117,7 +117,7 @@ def test_the_picture_has_rows_and_marks_the_context(tmp_path):
     other = open_loop_image(make_open_loop(), context=3, row=1)
     np.testing.assert_array_equal(other[TOP + side // 2, LEFT + side // 2], [191] * 3)
     path = write_png(tmp_path / "image.png", image)
-    np.testing.assert_array_equal(imageio.imread(path), image)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
 
 
 def test_the_film_shows_every_step_in_rows():
@@ -166,7 +166,7 @@ def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     messages = []
     assert open_loop_plot(make_open_loop(shape=(6,)), context=3, report=messages.append) is None
-    assert "latentplan[experiments]" in messages[0]
+    assert "latentplan[cli]" in messages[0]
 
 
 def test_imagined_trajectories_stand_side_by_side_and_mark_the_context():
@@ -187,7 +187,7 @@ def test_imagined_trajectories_are_written_as_a_film_or_a_plot(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["dream_pixels.mp4", "dream_state.png"]
     shown, _ = play(tmp_path / "dream_pixels.mp4", 264, 1056)
     assert len(shown) == 12
-    assert len(np.unique(imageio.imread(tmp_path / "dream_state.png").reshape(-1, 3), axis=0)) > 10
+    assert len(np.unique(np.asarray(Image.open(tmp_path / "dream_state.png")).reshape(-1, 3), axis=0)) > 10
 
 
 def test_several_observations_have_a_picture_each(tmp_path):

@@ -1,14 +1,17 @@
 """Says what works on this machine, and what to do about what does not.
 
-    python experiments/doctor.py
+    latentplan doctor
 
 Exit status 0 when training from pixels is possible here, 1 otherwise.
 """
 
+import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +21,7 @@ PACKAGES = (
     *("latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "orbax-checkpoint", "flashbax"),
     *("gymnasium", "shimmy", "dm_control", "mujoco", "numpy"),
 )
-EXPERIMENTS = ("tyro", "rich", "matplotlib", "pygame")
+COMMAND_LINE = ("tyro", "rich", "matplotlib", "pygame")
 JAX_TIMEOUT_S = 120.0
 FRAME_TIMEOUT_S = 60.0
 
@@ -70,17 +73,20 @@ def versions() -> Section:
     """Python and the packages that everything stands on."""
     rows = [("Python", platform.python_version())]
     to_do: list[str] = []
-    for package in (*PACKAGES, *EXPERIMENTS):
+    hints = []
+    if importlib.util.find_spec("imageio_ffmpeg") is None:
+        hints.append("Videos are left out without ffmpeg: pip install 'latentplan[video]'.")
+    for package in (*PACKAGES, *COMMAND_LINE):
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             version = "missing"
-            extra = "[experiments]" if package in EXPERIMENTS else ""
+            extra = "[cli]" if package in COMMAND_LINE else ""
             to_do.append(f"Install {package}: uv sync, or pip install 'latentplan{extra}'.")
         if package == "mujoco" and version.startswith("4."):
             to_do.append(f"mujoco {version} does not work with dm_control: pip install 'mujoco<4'.")
         rows.append((package, version))
-    return Section("Versions", rows, to_do, [])
+    return Section("Versions", rows, to_do, hints)
 
 
 def machine() -> Section:
@@ -141,8 +147,18 @@ def walker_frames(backend: str) -> tuple[float, str]:
     return (frame["rate"], "") if frame["contrast"] > 1.0 else (0.0, "the frame is blank")
 
 
-def main(argv: list[str]) -> int:
-    """Prints the report; returns the exit status."""
+def main(argv: list[str], program: Sequence[str] = ("latentplan", "doctor")) -> int:
+    """Prints the report.
+
+    Args:
+        argv: nothing, or --help.
+        program: its name, as it was typed.
+
+    Returns:
+        Exit status: 0 where training from pixels is possible, else 1.
+    """
+    parser = argparse.ArgumentParser(prog=" ".join(program), description=__doc__.split("\n")[0])
+    parser.parse_args(argv)
     to_do: list[str] = []
     hints: list[str] = []
     for section in (versions, machine, jax_devices, opengl):

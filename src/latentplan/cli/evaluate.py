@@ -1,8 +1,9 @@
-"""Loads a run's newest checkpoint and reports its return: python experiments/evaluate.py --logdir runs/NAME."""
+"""Loads a run's newest checkpoint and reports its return: latentplan evaluate --logdir runs/NAME."""
 
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,11 +43,12 @@ class Evaluation(Config):
     """File for a film of the first episode (.mp4). Empty: none."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], program: Sequence[str] = ("latentplan", "evaluate")) -> int:
     """The command line.
 
     Args:
         argv: without the program's name.
+        program: its name, as it was typed.
 
     Returns:
         Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted.
@@ -55,7 +57,7 @@ def main(argv: list[str]) -> int:
     from latentplan.cli import options
 
     try:
-        _evaluate(options.parse(Evaluation, argv, __doc__))
+        _evaluate(options.parse(Evaluation, argv, __doc__, program))
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
@@ -66,10 +68,13 @@ def main(argv: list[str]) -> int:
 
 def _evaluate(options: Evaluation) -> None:
     from latentplan.driver import compilation
+    from latentplan.driver.encoder import find_ffmpeg
     from latentplan.envs.workers import Workers
     from latentplan.planners import PLANNERS, planner_name
     from latentplan.runs import load_run
 
+    if options.video:
+        find_ffmpeg()  # before anything is run
     if options.planner and options.act and "planner" not in options.act:
         raise ValueError(f"--planner: expected none with --act policy, got {options.planner}; add --act planner")
     compilation.configure()

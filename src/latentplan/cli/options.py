@@ -1,7 +1,7 @@
 """What the command line adds to configs: choices from the registries, and in messages the option that sets a field."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
@@ -16,13 +16,14 @@ class _Refused(Exception):
     """A `ConfigError` on its way through tyro, which would put a `ValueError` into a box of its own."""
 
 
-def parse(default: Any, argv: list[str], description: str | None) -> Any:
+def parse(default: Any, argv: list[str], description: str | None, program: Sequence[str]) -> Any:
     """A config from a command line.
 
     Args:
         default: what to start from: a config, or the class of one.
         argv: the command line.
         description: for the help.
+        program: the program's name, as it was typed.
 
     Returns:
         A config of that class.
@@ -33,7 +34,7 @@ def parse(default: Any, argv: list[str], description: str | None) -> Any:
     """
     start = {"f": default} if isinstance(default, type) else {"f": type(default), "default": default}
     with naming_options(default), _choices_from_registries():
-        return tyro.cli(args=argv, description=description, **start)
+        return tyro.cli(args=argv, prog=" ".join(program), description=description, **start)
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def _choices_from_registries() -> ConstructorRegistry:
             inside = False
         if not isinstance(spec, StructConstructorSpec):
             return None
-        fields = tuple(dataclasses.replace(field, type=_with_choices(field.type)) for field in spec.fields)
+        fields = tuple(dataclasses.replace(field, type=_for_tyro(field.type)) for field in spec.fields)
         return StructConstructorSpec(_passing(spec.instantiate), fields)
 
     return rules
@@ -99,10 +100,11 @@ def _passing(make: Any) -> Any:
     return instantiate
 
 
-def _with_choices(hint: Any) -> Any:
-    """An annotation with the names that are choices now in the place of `str`."""
+def _for_tyro(hint: Any) -> Any:
+    """An annotation with the names that are choices now in the place of `str`, and tyro's own word for `FLAT`."""
     kind, extras = split_hint(hint)
     for extra in extras:
         if isinstance(extra, OneOf):
             kind = Literal[extra.names]
-    return Annotated[(kind, *extras)] if extras else hint
+    flat = (tyro.conf.arg(name=""),) if FLAT in extras else ()
+    return Annotated[(kind, *extras, *flat)] if extras else hint

@@ -1,10 +1,10 @@
-"""Shows runs: python experiments/report.py runs/NAME... makes one self-contained HTML page, and its PNGs."""
+"""Shows runs: latentplan report runs/NAME... makes one self-contained HTML page, and its PNGs."""
 
 import base64
 import html
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,16 +22,17 @@ class Report:
     """Folder for report.html and the PNGs. Default: the folder `report` in the first of the logdirs."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], program: Sequence[str] = ("latentplan", "report")) -> int:
     """The command line.
 
     Args:
         argv: without the program's name.
+        program: its name, as it was typed.
 
     Returns:
         Exit status: 0 done, 2 a mistake on the command line.
     """
-    options = tyro.cli(Report, args=argv, description=__doc__)
+    options = tyro.cli(Report, args=argv, prog=" ".join(program), description=__doc__)
     try:
         if not options.logdirs:
             raise ValueError("logdirs: expected one or more folders of runs, got none; give runs/NAME")

@@ -1,4 +1,4 @@
-"""Publishes runs: python experiments/results.py runs/NAME... keeps them in results/ and rewrites tables and curves.
+"""Publishes runs: latentplan results runs/NAME... keeps them in results/ and rewrites tables and curves.
 
 Without a run only the tables and curves are rewritten: results/README.md, which is a page of the site, too, and
 results/curves/. Nothing in them is typed by hand.
@@ -41,16 +41,17 @@ class Results:
     """Folder of results."""
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], program: Sequence[str] = ("latentplan", "results")) -> int:
     """The command line.
 
     Args:
         argv: without the program's name.
+        program: its name, as it was typed.
 
     Returns:
         Exit status: 0 done, 2 a mistake on the command line.
     """
-    options = tyro.cli(Results, args=argv, description=__doc__)
+    options = tyro.cli(Results, args=argv, prog=" ".join(program), description=__doc__)
     try:
         add(options.logdirs, options.out)
         write_tables(options.out)

@@ -1,9 +1,8 @@
-"""Trains an agent: python experiments/run.py --env walker_walk. The same command with the same logdir resumes."""
+"""Trains an agent: latentplan train --env walker_walk. The same command with the same logdir resumes."""
 
 import argparse
 import dataclasses
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> i
         Exit status: 0 done, 1 a failure, 2 a mistake on the command line, 130 interrupted (and saved).
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # take GPU memory as it is needed
-    try:
-        import tyro  # noqa: F401
-        from rich.console import Console
-    except ModuleNotFoundError as error:
-        print(
-            f"{error.name} is missing, which the command line needs: pip install 'latentplan[experiments]'",
-            file=sys.stderr,
-        )
-        return 1
+    from rich.console import Console
 
     console = Console(stderr=False)
     try:
@@ -59,7 +50,7 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     from latentplan.runs.folder import record_segment
 
     compilation.configure()
-    experiment = parse(argv, console)
+    experiment = parse(argv, program, console)
     with (
         naming_options(experiment),
         Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers,
@@ -89,7 +80,7 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     return 0
 
 
-def parse(argv: list[str], console):
+def parse(argv: list[str], program: Sequence[str], console):
     """The experiment a command line asks for: its preset, changed by its flags."""
     from latentplan.cli import options
     from latentplan.presets import Experiment, make_preset, protocols, resolve_preset
@@ -109,7 +100,7 @@ def parse(argv: list[str], console):
         default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
     default = dataclasses.replace(default, preset=known.preset)
     try:
-        experiment = options.parse(default, argv, __doc__)
+        experiment = options.parse(default, argv, __doc__, program)
     except SystemExit as exit:
         for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
             complain(line)

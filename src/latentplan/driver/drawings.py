@@ -149,7 +149,7 @@ def _plot(
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        report("plot of predictions skipped: matplotlib is not installed; it comes with latentplan[experiments]")
+        report("plot of predictions skipped: matplotlib is not installed; it comes with latentplan[cli]")
         return None
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)

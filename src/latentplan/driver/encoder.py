@@ -2,11 +2,11 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-import imageio.v2 as imageio
-import imageio_ffmpeg
 import numpy as np
+from PIL import Image
 
 from latentplan.files import atomic_path
 
@@ -30,6 +30,7 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
         ValueError: the frames are not uint8 RGB, or there are none.
         DiskFull: the disk is full; no unfinished video is left.
         RuntimeError: ffmpeg failed; the message holds what it said.
+        ModuleNotFoundError: there is no ffmpeg; it comes with the extra `video`.
     """
     path = Path(path)
     frames = np.asarray(frames)
@@ -44,7 +45,7 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
     scale = -(-_SMALLEST_SIDE // min(height, width))
     even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec halves the colour planes
     with atomic_path(path) as temporary:
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+        command = [find_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
         command += ["-vf", f"scale=iw*{scale}:ih*{scale}:flags=neighbor,{even}", "-c:v", "libx264", "-crf", "18"]
         command += ["-pix_fmt", "yuv420p", "-movflags", "+faststart", str(temporary)]
@@ -52,11 +53,30 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
     return path
 
 
+def try_write_video(path: Path, frames: np.ndarray, fps: float, report: Callable[[str], None]) -> None:
+    """Writes a video as `write_video` does, or reports that it is left out, where there is no ffmpeg."""
+    try:
+        write_video(path, frames, fps)
+    except ModuleNotFoundError:
+        report(f"{path.name} left out: imageio-ffmpeg is not installed; it comes with latentplan[video]")
+
+
+def find_ffmpeg() -> str:
+    """The path of ffmpeg.
+
+    Raises:
+        ModuleNotFoundError: there is none; it comes with the extra `video`.
+    """
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.get_ffmpeg_exe()
+
+
 def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
     """Writes a picture [height, width, 3], uint8, whole or not at all."""
     path = Path(path)
     with atomic_path(path) as temporary:
-        imageio.imwrite(temporary, np.asarray(image), format="PNG")
+        Image.fromarray(np.asarray(image)).save(temporary, format="PNG")
     return path
 
 

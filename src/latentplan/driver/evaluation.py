@@ -9,7 +9,7 @@ import numpy as np
 from latentplan.driver import pictures
 from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.drawings import newest_frame
-from latentplan.driver.encoder import write_video
+from latentplan.driver.encoder import try_write_video
 from latentplan.driver.episodes import agent_policy, episode_return, evaluate, precompile_act
 from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
@@ -95,7 +95,8 @@ class Evaluator:
         directory = self._job.logdir / "videos"
         directory.mkdir(exist_ok=True)
         for image, stem in pictures.entry_files(self._job.spec.images, f"evaluation_{name}").items():
-            write_video(directory / f"{stem}.mp4", newest_frame(episode.observation[image]), FPS)
+            frames = newest_frame(episode.observation[image])
+            try_write_video(directory / f"{stem}.mp4", frames, FPS, self._reporter.say)
         options: dict[str, Any] = {"context": self._job.run.open_loop_context, "fps": FPS}
         self._diagnosis.draw(found, directory, name, report=self._reporter.say, **options)
 

@@ -1,6 +1,7 @@
 """The log directory's numbers: `metrics.jsonl`, TensorBoard events and small JSON files."""
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -8,10 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
 
 from latentplan.files import TEMPORARY, DiskFull, atomic_path, clear_disk_errors
 
@@ -27,7 +24,7 @@ class MetricsLog:
     CPU. TensorBoard's axis is the counter `env_steps`.
 
     Events are written by this process itself, not by tensorboardX's thread: that one dies quietly on a full disk,
-    and the next write then waits for ever.
+    and the next write then waits for ever. They need tensorboardX, from the extra `cli`; without it there are none.
 
     Args:
         logdir: an existing directory. A torn last line, from a run that was killed, is dropped.
@@ -38,7 +35,8 @@ class MetricsLog:
         self._logdir = Path(logdir)
         self.path = self._logdir / METRICS_FILE
         self._file = self.path.open("ab", buffering=0)
-        self._events: EventsWriter | None = None
+        self._events: Any = None  # tensorboardX's EventsWriter, from the first line on
+        self._has_tensorboard = importlib.util.find_spec("tensorboardX") is not None
         self._purge_from: int | None = None
         self._cut(self._size())
 
@@ -63,6 +61,8 @@ class MetricsLog:
         row = {name: _plain(name, value) for name, value in {**counters, **metrics}.items()}
         finite = {name: _finite(value) for name, value in row.items()}
         self._append(json.dumps(finite, allow_nan=False).encode() + b"\n")
+        if not self._has_tensorboard:
+            return
         with clear_disk_errors(self._logdir):
             self._draw(int(counters["env_steps"]), {k: v for name in metrics for k, v in _scalars(name, row[name])})
 
@@ -119,6 +119,10 @@ class MetricsLog:
             raise
 
     def _draw(self, env_steps: int, scalars: dict[str, float]) -> None:
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+        from tensorboardX.summary import scalar
+
         if self._events is None:
             count = len(list(self._logdir.glob("events.out.tfevents.*")))
             self._events = EventsWriter(str(self._logdir / "events"), f".{count:04d}")  # unique within one second

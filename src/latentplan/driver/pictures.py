@@ -13,7 +13,7 @@ from latentplan.driver.drawings import (
     open_loop_plot,
     open_loop_video,
 )
-from latentplan.driver.encoder import write_png, write_video
+from latentplan.driver.encoder import try_write_video, write_png
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
 
@@ -46,7 +46,7 @@ def write_open_loop(
     for entry, stem in entry_files(true, f"open_loop_{name}").items():
         one = predicted._replace(true_observation={entry: true[entry]}, predicted_observation={entry: model[entry]})
         if true[entry].ndim == 5:
-            write_video(directory / f"{stem}.mp4", open_loop_video(one, context=context), fps)
+            try_write_video(directory / f"{stem}.mp4", open_loop_video(one, context=context), fps, report)
             write_png(directory / f"{stem}.png", open_loop_image(one, context=context))
         else:
             _write_plot(directory / f"{stem}.png", open_loop_plot(one, context=context, report=report))
@@ -63,7 +63,8 @@ def write_imagined_trajectory(
     for entry, stem in entry_files(imagined.observation, f"dream_{name}").items():
         one = imagined._replace(observation={entry: imagined.observation[entry]})
         if imagined.observation[entry].ndim == 5:
-            write_video(directory / f"{stem}.mp4", imagined_trajectory_video(one, context=context), fps)
+            frames = imagined_trajectory_video(one, context=context)
+            try_write_video(directory / f"{stem}.mp4", frames, fps, report)
         else:
             _write_plot(directory / f"{stem}.png", imagined_trajectory_plot(one, context=context, report=report))
 

@@ -111,7 +111,7 @@ def unavailable_message(backend: str, problem: str) -> str:
     lines.append(f"{verb}:\n  {INSTALL[backend]}")
     other = {"egl": "osmesa", "osmesa": "egl"}.get(backend, "egl")
     lines.append(f"Or use MUJOCO_GL={other}:\n  {INSTALL[other]}")
-    lines.append("Or train from state vectors, which render nothing. `python experiments/doctor.py` tries them all.")
+    lines.append("Or train from state vectors, which render nothing. `latentplan doctor` tries them all.")
     return "\n".join(lines)
 
 

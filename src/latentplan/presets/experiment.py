@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-import tyro
-
 from latentplan.agents import AGENTS, AgentConfig
 from latentplan.agents.planet import PlaNetConfig
 from latentplan.config import Config, ConfigOf, OneOf
@@ -14,8 +12,8 @@ from latentplan.envs.env import EnvConfig
 from latentplan.planners import PLANNERS, planner_name
 from latentplan.replay.ring import ReplayConfig
 
-FLAT = tyro.conf.arg(name="")
-"""Of a config whose fields are settings of the experiment: its own name is no part of theirs."""
+FLAT = "flat"
+"""Annotates a config whose fields are settings of the experiment: on the command line its name is no part of theirs."""
 
 
 def _presets() -> list[str]:

@@ -1,0 +1,76 @@
+"""The command `latentplan`. Importing this is cheap: a subcommand is imported when it is called."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import latentplan
+
+COMMANDS = {
+    "train": "train an agent: latentplan train --env walker_walk",
+    "evaluate": "run a trained agent and say its return: latentplan evaluate --logdir runs/NAME",
+    "report": "show runs as one HTML page: latentplan report runs/NAME",
+    "results": "keep runs as data, with tables and curves: latentplan results runs/NAME --out results",
+    "doctor": "say what works on this machine: latentplan doctor",
+}
+"""Subcommand -> what it does. Each is a module of this package with `main(argv, program)`."""
+
+EXTRAS = {
+    **dict.fromkeys(("tyro", "rich", "matplotlib", "pygame", "tensorboardX"), "cli"),
+    "imageio_ffmpeg": "video",
+    **dict.fromkeys(("pandas", "rliable"), "results"),
+}
+"""Package -> the extra that brings it."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line.
+
+    Args:
+        argv: without the program's name; None: as it was typed.
+
+    Returns:
+        Exit status: that of the subcommand; 2 where there is no such one.
+    """
+    name, *rest = argv if argv is not None else sys.argv[1:] or ["--help"]
+    if name in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if name == "--version":
+        print(f"latentplan {latentplan.__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(f"latentplan: expected one of {', '.join(COMMANDS)}, got {name!r}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    return run(name, rest)
+
+
+def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
+    """Runs a subcommand.
+
+    Args:
+        name: in `COMMANDS`.
+        argv: its arguments.
+        program: what was typed before them; empty: `latentplan NAME`.
+
+    Returns:
+        Its exit status; 1 where a package that it needs is not installed.
+    """
+    try:
+        command = importlib.import_module(f"latentplan.cli.{name}")
+        return command.main(list(argv), tuple(program) or ("latentplan", name))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        remedy = f"pip install 'latentplan[{EXTRAS[package]}]'"
+        print(f"{name}: expected the package {package}, which is not installed; {remedy}", file=sys.stderr)
+        return 1
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        ["usage: latentplan COMMAND ...", "", *lines, "", "latentplan COMMAND --help shows every setting of a command."]
+    )
