@@ -502,6 +502,37 @@ def test_second_calls_compile_nothing(case):
         assert function._cache_size() == 1
 
 
+SMALLEST = [(agent, next(iter(variants)), "state") for agent, variants in VARIANTS.items()]
+
+
+@pytest.mark.parametrize("member", SMALLEST, ids="-".join)
+def test_seeds_side_by_side_are_seeds_one_by_one(member):
+    """`jax.vmap` over seeds of all that an agent is made of; `sharded.py` is about batches."""
+    case = get_case(*member)
+    keys, is_first = jax.random.split(jax.random.key(30), 2), np.ones(ENVS, bool)
+    states = jax.jit(jax.vmap(case.agent.init))(keys)
+    samples = [case.sample(seed) for seed in range(2)]
+    evidence = [case.evidence(sample.batch) for sample in samples]
+    several = lambda *trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
+    carries = several(*[case.agent.initial(ENVS)] * 2)
+    observations = several(*[case.observation(ENVS, seed=seed) for seed in range(2)])
+    act = functools.partial(case.agent.act, mode="explore")
+    update = functools.partial(case.update, updates=case.agent.updates)
+    found = {"update": jax.jit(jax.vmap(update))(states, several(*samples), keys)}
+    found["act"] = jax.jit(jax.vmap(act, (0, 0, 0, None, 0)))(states.params, carries, observations, is_first, keys)
+    for name, diagnostic in case.agent.diagnostics.items():
+        found[name] = jax.jit(jax.vmap(diagnostic.measure))(states.params, several(*evidence), keys)
+    for i in range(2):
+        state, carry, seen = jax.tree.map(lambda x, i=i: x[i], (states, carries, observations))
+        key = keys[i]
+        alone = {"update": case.update(state, samples[i], key)}
+        alone["act"] = case.act(state.params, carry, seen, is_first, key, mode="explore")
+        alone |= {name: measure(state.params, evidence[i], key) for name, measure in case.measures.items()}
+        # Optimisers divide by the gradient's size, so rounding shows where a gradient is nearly zero.
+        side_by_side = jax.tree.map(lambda x, i=i: x[i], found)
+        chex.assert_trees_all_close(side_by_side, alone, rtol=2e-3, atol=2e-3)
+
+
 def test_nothing_moves_between_host_and_device_inside(case):
     """No callback is traced, and with everything on the device a call needs nothing from the host."""
     key, is_first = jax.random.key(18), jnp.ones(ENVS, bool)

@@ -279,6 +279,25 @@ def test_flashbax_draws_the_windows(settings):
     np.testing.assert_array_equal(found[:, : len(expected)], expected.T)
 
 
+@pytest.mark.parametrize("settings", [{}, {"newest_share": 0.5, "newest": 12}, {"priority_exponent": 0.6}])
+def test_memories_side_by_side_are_memories_one_by_one(settings):
+    """`jax.vmap` over seeds: memories with other records, other keys and other priorities."""
+    replay = make_replay(ReplayConfig(capacity=32, batch_size=8, batch_length=4, **settings), SPEC)
+    records = [make_records(start, 20) for start in (0, 100)]
+    keys = jax.random.split(jax.random.key(0))
+
+    def fill(records, key):
+        state = replay.add(replay.add(replay.init(), records), jax.tree.map(lambda x: x[:15], records))
+        indices = replay.sample(state, key).indices
+        state = replay.reprioritise(state, indices, 1.0 + indices)
+        return replay.sample(state, key), replay.can_sample(state), replay.priorities(state)
+
+    one, both = jax.jit(fill), jax.jit(jax.vmap(fill))(jax.tree.map(lambda *x: np.stack(x), *records), keys)
+    for i in range(2):
+        alone = one(records[i], keys[i])
+        jax.tree.map(lambda x, y, i=i: np.testing.assert_allclose(x[i], y, rtol=1e-6), both, alone)
+
+
 @pytest.mark.parametrize("field", ["priority_exponent", "importance_exponent"])
 def test_exponents_are_shares(field):
     with pytest.raises(ValueError, match=f"ReplayConfig.{field}: expected 0 to 1, got 1.5"):
