@@ -85,7 +85,7 @@ def test_latent_dynamics_more(member, main, tmp_path):
     assert status == 0, printed
     assert trained(tmp_path / "run")["agent_config"]["model"]["kind"] == "clock"
     status, printed = main("--model.kind", "clock", "--model.classes", "4")
-    assert status == 2 and "--model.classes: expected 0 with kind clock, which knows nothing else, got 4" in printed
+    assert status == 2 and "--model.classes: expected 0 with kind clock, which supports nothing else, got 4" in printed
 
 
 def test_an_agent_more(member, main, tmp_path, capsys):

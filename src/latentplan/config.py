@@ -1,4 +1,4 @@
-"""The one way a config says what its fields may be: in their annotations, which are read whenever a config is made.
+"""Config validation: constraints are declared in field annotations and checked whenever a config is constructed.
 
 ```python
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,12 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 
 class ConfigError(ValueError):
-    """A config's field is not what it may be.
+    """A config field has an invalid value.
 
     Attributes:
         config: the config's class.
         field: the field's name.
-        problem: what was expected, what came, and what to do.
+        problem: what was expected, what was given, and how to fix it.
     """
 
     def __init__(self, config: type, field: str, problem: str) -> None:
@@ -32,20 +32,20 @@ class ConfigError(ValueError):
         self.config, self.field, self.problem = config, field, problem
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """So that it passes from a worker process to its parent."""
+        """Makes it picklable, to pass from a worker process to its parent."""
         return ConfigError, (self.config, self.field, self.problem)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Bound:
-    """What a number may be. NaN never, infinity only where it says so.
+    """Bounds of a number. NaN is never valid, infinity only if `infinity` is set.
 
     Attributes:
-        ge: the least it may be.
-        gt: what it has to be more than.
-        le: the most it may be.
-        lt: what it has to be less than.
-        infinity: whether it may be infinite.
+        ge: inclusive lower bound.
+        gt: exclusive lower bound.
+        le: inclusive upper bound.
+        lt: exclusive upper bound.
+        infinity: whether infinity is valid.
     """
 
     ge: float | None = None
@@ -55,7 +55,7 @@ class Bound:
     infinity: bool = False
 
     def problem(self, value: float) -> str:
-        """What was expected, where a number lies outside; empty where it may be so."""
+        """A description of the valid range if the number lies outside it, else the empty string."""
         if abs(value) == float("inf") and not self.infinity:
             return "a finite number"
         inside = (
@@ -81,18 +81,18 @@ PositiveFloat = Annotated[float, Bound(gt=0)]
 NonNegativeFloat = Annotated[float, Bound(ge=0)]
 UnitInterval = Annotated[float, Bound(ge=0, le=1)]
 Share = Annotated[float, Bound(ge=0, lt=1)]
-"""A part of something of which some has to be left."""
+"""A fraction in [0, 1), for example a dropout rate."""
 Rate = Annotated[float, Bound(gt=0, le=1)]
-"""A part of the way to go at a time."""
+"""A step size in (0, 1], for example a Polyak rate."""
 ClipNorm = Annotated[float, Bound(gt=0, infinity=True)]
-"""The largest norm of a gradient; infinity clips none."""
+"""Maximum gradient norm; infinity disables clipping."""
 
 
 class OneOf:
-    """A name in a registry, so that an entry more is a choice more.
+    """A name from a registry: new entries become valid choices by themselves.
 
     Args:
-        registry: whose keys are the choices, or a function that gives them, where the registry comes later.
+        registry: whose keys are the choices, or a function that returns them, if the registry is defined later.
         others: further choices.
     """
 
@@ -101,20 +101,20 @@ class OneOf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The choices as they are now."""
+        """The current choices."""
         names = self._registry() if callable(self._registry) else self._registry
         return (*self._others, *names)
 
     def problem(self, value: str) -> str:
-        """What was expected, where a name is none of them; empty where it is one."""
+        """A description of the choices if the name is not among them, else the empty string."""
         return "" if value in self.names else f"one of {', '.join(name or repr(name) for name in self.names)}"
 
 
 class ConfigOf:
-    """A config of one of a registry's entries.
+    """A config of any entry of a registry.
 
     Args:
-        registry: name -> an entry whose `config` is a class.
+        registry: name -> an entry whose `config` is a config class.
     """
 
     def __init__(self, registry: Mapping[str, Any]) -> None:
@@ -122,19 +122,19 @@ class ConfigOf:
 
     @property
     def classes(self) -> tuple[type, ...]:
-        """The configs' classes as they are now."""
+        """The current config classes."""
         return tuple(entry.config for entry in self._registry.values())
 
     def problem(self, value: Any) -> str:
-        """What was expected, where a config is of no entry; empty where it is of one."""
+        """A description of the valid classes if the config is of none of them, else the empty string."""
         return "" if type(value) in self.classes else f"one of {', '.join(x.__name__ for x in self.classes)}"
 
 
 class Config:
-    """Base of all configs: frozen, keyword-only dataclasses of plain values, which check themselves when they are made.
+    """Base class of configs: frozen, keyword-only dataclasses of plain values, validated on construction.
 
-    A field may be what its annotation says: `int`, `float`, `bool`, `str`, another config, `Literal`, `tuple[X, ...]`,
-    `X | None`, each of them `Annotated` with `Bound`, `OneOf` or `ConfigOf` where that says more. Floats are finite.
+    Fields may be annotated as `int`, `float`, `bool`, `str`, another config, `Literal`, `tuple[X, ...]` or `X | None`,
+    optionally `Annotated` with a `Bound`, `OneOf` or `ConfigOf`. Floats must be finite.
     """
 
     def __post_init__(self) -> None:
@@ -145,16 +145,16 @@ class Config:
         self.check()
 
     def check(self) -> None:
-        """Rules between fields, by `require`; a subclass of a config that has some calls `super().check()`."""
+        """Checks constraints between fields with `require`; overrides call `super().check()`."""
 
     def require(self, holds: Any, field: str, expected: str, advice: str = "") -> None:
-        """Refuses a field that does not fit the other ones, or what it is used for.
+        """Raises if a constraint between fields, or between a field and its use, is violated.
 
         Args:
-            holds: whether it does.
+            holds: whether the constraint is satisfied.
             field: its name.
             expected: what it should have been.
-            advice: what to do.
+            advice: how to fix it.
 
         Raises:
             ConfigError: it does not.
@@ -172,13 +172,13 @@ class Config:
 
 
 def field_hints(config: Any) -> dict[str, Any]:
-    """A dataclass's fields and their annotations, resolved, with what `Annotated` adds."""
+    """A dataclass's fields and their resolved annotations, `Annotated` metadata included."""
     hints = get_type_hints(config, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
 
 
 def split_hint(hint: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation's type, and what `Annotated` adds to it."""
+    """Splits an annotation into its type and its `Annotated` metadata."""
     if get_origin(hint) is Annotated:
         base, *extras = get_args(hint)
         return base, tuple(extras)
@@ -186,7 +186,7 @@ def split_hint(hint: Any) -> tuple[Any, tuple[Any, ...]]:
 
 
 def _problem(hint: Any, value: Any) -> str:
-    """What was expected, where a value is not what its annotation says; empty where it is."""
+    """A description of what was expected if a value does not match its annotation, else the empty string."""
     base, extras = split_hint(hint)
     rules = [extra for extra in extras if isinstance(extra, Bound | OneOf | ConfigOf)]
     if base is float and not rules:
@@ -198,7 +198,7 @@ _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: 
 
 
 def _type_problem(kind: Any, value: Any) -> str:
-    """The same of a type alone."""
+    """As `_problem`, for a type without metadata."""
     origin, options = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         problems = [_problem(option, value) for option in options]

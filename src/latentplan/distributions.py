@@ -13,7 +13,7 @@ from latentplan.transforms import two_hot
 from latentplan.types import Array, Key, Prediction
 
 _LEAST = 2.0**-23
-_EDGE = 1e-6  # how near to -1 and 1 a squashed value's density is asked for
+_EDGE = 1e-6  # squashed values are clipped this far from -1 and 1 before their density is evaluated
 
 
 class Gaussian(NamedTuple):
@@ -29,7 +29,7 @@ class Gaussian(NamedTuple):
 
 
 class OneHot(NamedTuple):
-    """S independent one-hot vectors of C classes; a value is all of them side by side, [..., S * C].
+    """S independent one-hot vectors of C classes; a value is their concatenation, [..., S * C].
 
     Attributes:
         logits: [..., S, C], up to a constant per vector.
@@ -51,10 +51,10 @@ class TanhGaussian(NamedTuple):
 
 
 class TruncatedGaussian(NamedTuple):
-    """A diagonal Gaussian over the last axis, cut off at -1 and 1.
+    """A diagonal Gaussian over the last axis, truncated to [-1, 1].
 
     Attributes:
-        mean: [..., A], of the Gaussian that is cut, in [-1, 1].
+        mean: [..., A], before truncation, in [-1, 1].
         std: [..., A], positive.
     """
 
@@ -63,7 +63,7 @@ class TruncatedGaussian(NamedTuple):
 
 
 class TwoHot(NamedTuple):
-    """A number as class probabilities over bins.
+    """A scalar represented by class probabilities over bins.
 
     Attributes:
         logits: [..., K].
@@ -75,7 +75,7 @@ class TwoHot(NamedTuple):
 
     @property
     def mean(self) -> Array:
-        """[..., 1]. Summed from both ends, so that even probabilities over symmetric bins give zero."""
+        """[..., 1]. Opposite bins are summed in pairs: uniform weights over symmetric bins give exactly zero."""
         weighted = jax.nn.softmax(self.logits, -1) * self.bins
         half = (weighted + weighted[..., ::-1]) / 2
         return jnp.sum(half, -1, keepdims=True)
@@ -85,7 +85,7 @@ Distribution = Gaussian | OneHot | TanhGaussian | TruncatedGaussian | TwoHot
 
 
 def _distrax(distribution: Distribution | Prediction) -> distrax.Distribution:
-    """What distrax has for it: an event is the last axis, or for one-hot vectors the last two."""
+    """The equivalent distrax distribution; an event spans the last axis, or the last two for one-hot vectors."""
     match distribution:
         case Gaussian(mean, std):
             return distrax.Independent(distrax.Normal(mean, std), reinterpreted_batch_ndims=1)
@@ -99,23 +99,23 @@ def _distrax(distribution: Distribution | Prediction) -> distrax.Distribution:
 
 
 def sample(distribution: Distribution, key: Key) -> Array:
-    """Draws so that gradients reach the parameters.
+    """Draws a sample through which gradients reach the distribution's parameters.
 
-    Gaussians are reparameterised. One-hot vectors are drawn and have the gradient of their probabilities
-    (straight through: Bengio et al. 2013; Dreamer V2, algorithm 1).
+    Gaussians are reparameterised; one-hot samples take the gradient of their probabilities (straight-through: Bengio et
+    al. 2013; Dreamer V2, algorithm 1).
 
     Args:
         distribution: over [..., S].
         key: one key for the whole batch.
 
     Returns:
-        [..., S]; one-hot vectors side by side.
+        [..., S]; one-hot vectors concatenated.
     """
     if isinstance(distribution, TruncatedGaussian):
         mean, std = distribution
         low, high = (jax.lax.erf((edge - mean) / (std * 2.0**0.5)) for edge in (-1.0, 1.0))
         share = low + (high - low) * jax.random.uniform(key, mean.shape)
-        share = jnp.clip(share, -1.0 + _LEAST, 1.0 - _LEAST)  # at -1 itself the gradient would not be a number
+        share = jnp.clip(share, -1.0 + _LEAST, 1.0 - _LEAST)  # at -1 itself the gradient is NaN
         drawn = mean + std * 2.0**0.5 * jax.lax.erf_inv(share)
         return drawn + jax.lax.stop_gradient(jnp.clip(drawn, -1.0, 1.0) - drawn)
     drawn = _distrax(distribution).sample(seed=key)
@@ -205,11 +205,11 @@ def kl_divergence(p: Gaussian | OneHot, q: Gaussian | OneHot) -> Array:
 
 
 def mix_uniform(logits: Array, share: float) -> Array:
-    """Log-probabilities with a share of uniform ones, so that none is zero (Dreamer V3: 1 %).
+    """Log-probabilities mixed with the uniform distribution, so that none is zero (Dreamer V3: 1 %).
 
     Args:
         logits: [..., C].
-        share: from 0 to 1; 0 leaves the logits as they are.
+        share: weight of the uniform distribution, from 0 to 1; 0 leaves the logits unchanged.
 
     Returns:
         [..., C].

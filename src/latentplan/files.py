@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and one clear error for a full disk."""
+"""Atomic file writes, and one clear error for a full disk."""
 
 import contextlib
 import errno
@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
-"""What the name of an unfinished file or folder begins with. Readers ignore such names."""
+"""Name prefix of unfinished files and folders, which readers ignore."""
 
 
 class DiskFull(OSError):
-    """The disk, or the user's quota on it, is full. What was written before is intact."""
+    """The disk, or the user's quota on it, is full. Files written earlier are intact."""
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an exception says that no space is left, also where a library has wrapped it in its own type."""
+    """Whether an exception means that no space is left, including one that a library wrapped in its own type."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "no space left on device" in str(error).lower() or "disk quota exceeded" in str(error).lower()
@@ -23,7 +23,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 @contextlib.contextmanager
 def clear_disk_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns any "no space left" raised inside into `DiskFull`, which names the path and says what to do.
+    """Converts any "no space left" error raised inside into `DiskFull`, which names the path and the remedy.
 
     Args:
         path: what is being written.
@@ -54,16 +54,16 @@ def sync(path: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary path in the same directory and renames it to `path` once the block has written it.
+    """Yields a temporary path in the same directory and renames it to `path` once the block has written it.
 
-    A reader sees the old file or the whole new one. When the block raises, the temporary file is removed and
-    an older file at `path` stays as it was. The temporary name keeps the suffix, which some writers look at.
+    Readers see either the old file or the complete new one. If the block raises, the temporary file is removed and any
+    older file at `path` is left unchanged. The temporary name keeps the suffix, which some writers depend on.
 
     Args:
         path: the file to write; its directory must exist.
 
     Yields:
-        The temporary path, which the block has to create.
+        The temporary path, which the block must create.
 
     Raises:
         DiskFull: the disk is full.

@@ -20,7 +20,7 @@ def symexp(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
 
 
 def symexp_bins(limit: float, num_bins: int) -> Float[Array, "K"]:
-    """Bins that lie evenly on a symlog scale, each with its exact opposite (Dreamer V3, `heads.py`).
+    """Bins evenly spaced on a symlog scale and exactly symmetric about zero (Dreamer V3, `heads.py`).
 
     Args:
         limit: largest symlog value. Dreamer V3 has 20.
@@ -30,11 +30,11 @@ def symexp_bins(limit: float, num_bins: int) -> Float[Array, "K"]:
         [K], increasing, from symexp(-limit) to symexp(limit).
     """
     lower = symexp(jnp.linspace(-limit, 0.0, (num_bins + 1) // 2))
-    return jnp.concatenate([lower, -lower[-2::-1]])  # mirrored, as rounding alone would make the mean of all several
+    return jnp.concatenate([lower, -lower[-2::-1]])  # mirrored: rounding errors alone would make the bins' mean nonzero
 
 
 def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Array, "*batch K"]:
-    """Weights of the two bins around a value, whose mean it is (Bellemare et al. 2017; Dreamer V3, eq. 10).
+    """Weights of the two bins nearest to a value, with the value as mean (Bellemare et al. 2017; Dreamer V3, eq. 10).
 
     Args:
         value: clipped to the bins' range.
@@ -82,17 +82,17 @@ def dequantise(image: UInt8[Array, "*batch h w c"], bits: int, key: Key) -> Floa
 
 
 def to_display(image: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """From the model's [-0.5, 0.5) to [0, 1], clipped."""
+    """Maps images from the model's [-0.5, 0.5) to [0, 1], clipped."""
     return jnp.clip(image + 0.5, 0.0, 1.0)
 
 
 def random_shift(image: UInt8[Array, "*batch h w c"], pad: int, key: Key) -> UInt8[Array, "*batch h w c"]:
-    """Moves every image by up to `pad` pixels each way, its edge repeated (Yarats et al. 2021, DrQ-v2).
+    """Shifts every image by up to `pad` pixels each way, padding with its edge (Yarats et al. 2021, DrQ-v2).
 
     Args:
         image: [..., height, width, channels].
         pad: in pixels. TD-MPC2 has 3 at 64 x 64.
-        key: for shifts uniform in -pad..pad, of every image by itself.
+        key: for shifts uniform in -pad..pad, independent per image.
 
     Returns:
         The same shape and type.

@@ -15,21 +15,21 @@ import jax.numpy as jnp
 Array = jax.Array
 Key = jax.Array  # a typed key, from jax.random.key
 Params = Any  # an immutable pytree of arrays
-AnyBelief = Any  # a model's belief, where nobody looks into it: any pytree of arrays
-AnyLatent = Any  # what a step tells of the latent state: a distribution, or a point
-WarmStart = Any  # what a planner keeps of a plan for the next decision: any pytree of arrays
+AnyBelief = Any  # a model's belief, treated as opaque: any pytree of arrays
+AnyLatent = Any  # a step's latent state: a distribution or a point estimate
+WarmStart = Any  # what a planner passes on to the next decision: any pytree of arrays
 Metrics = dict[str, Array]
 
-BeliefT = TypeVar("BeliefT")  # where a function gives back the kind of belief that it was given
+BeliefT = TypeVar("BeliefT")  # for functions that return the same belief type that they take
 
 
 class ArraySpec(NamedTuple):
     """The space of one observation or one action.
 
     Attributes:
-        shape: of an image [height, width, channels], of a vector (n,).
+        shape: (height, width, channels) for an image, (n,) for a vector.
         dtype: "uint8" for images, "float32" for vectors and actions.
-        num_choices: of an action: above 0, it is a choice of so many, as a one-hot vector; 0, it is continuous.
+        num_choices: for actions only: the number of choices of a discrete action (a one-hot vector); 0 if continuous.
     """
 
     shape: tuple[int, ...]
@@ -38,18 +38,18 @@ class ArraySpec(NamedTuple):
 
     @property
     def is_image(self) -> bool:
-        """Whether it is an image [height, width, channels]."""
+        """Whether the shape is that of an image, [height, width, channels]."""
         return len(self.shape) == 3
 
 
 class EnvSpec(NamedTuple):
-    """What an agent has to know about an environment.
+    """An environment's observation and action spaces and timing: all an agent needs to know of it.
 
     Attributes:
-        observations: name -> space of one observation, an image or a vector, in the order in which models read them.
-        actions: name -> space of one action. They lie side by side in the flat action [A], in [-1, 1].
+        observations: name -> space of an observation, an image or a vector, in the order in which models encode them.
+        actions: name -> space of an action. They are concatenated into the flat action [A], in [-1, 1].
         action_repeat: simulator control steps per decision.
-        max_decisions: the time limit of an episode in decisions; None where there is none.
+        max_decisions: an episode's time limit in decisions; None if there is no limit.
     """
 
     observations: Mapping[str, ArraySpec]
@@ -92,7 +92,7 @@ class EnvSpec(NamedTuple):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "EnvSpec":
-        """The spec that `to_fields` took apart."""
+        """Rebuilds a spec from the output of `to_fields`."""
         spaces = {
             kind: {
                 name: ArraySpec(tuple(space["shape"]), space["dtype"], space["num_choices"])
@@ -104,7 +104,7 @@ class EnvSpec(NamedTuple):
         return cls(**{**fields, **spaces})
 
     def to_fields(self) -> dict[str, Any]:
-        """The fields as plain values that JSON gives back as they are."""
+        """The fields as plain values that survive a round trip through JSON."""
 
         def plain(spaces: Mapping[str, ArraySpec]) -> dict[str, Any]:
             return {name: space._asdict() | {"shape": list(space.shape)} for name, space in spaces.items()}
@@ -113,7 +113,7 @@ class EnvSpec(NamedTuple):
 
     @property
     def action_size(self) -> int:
-        """A, the numbers of the flat action."""
+        """A, the size of the flat action."""
         return sum(math.prod(action.shape) for action in self.actions.values())
 
     @property
@@ -121,13 +121,14 @@ class EnvSpec(NamedTuple):
         """Whether the action is one choice, as a one-hot vector.
 
         Raises:
-            ValueError: there are several actions and choices among them, which planners and policies here cannot draw.
+            ValueError: there are several actions and at least one is discrete; no planner or policy here samples those.
         """
         choices = [name for name, action in self.actions.items() if action.num_choices]
         if choices and len(self.actions) > 1:
             raise ValueError(
-                f"actions: expected one choice or continuous actions, got the choices {', '.join(choices)} among "
-                f"{len(self.actions)} actions; make one choice of their combinations"
+                "actions: expected one discrete action, or continuous ones only, got discrete "
+                f"{', '.join(choices)} among {len(self.actions)} actions; merge them into one discrete action over "
+                "their combinations"
             )
         return bool(choices)
 
@@ -165,10 +166,9 @@ class Sample(NamedTuple):
     """Windows of recorded steps, drawn from replay.
 
     Attributes:
-        batch: [T, B, ...], B windows of T consecutive records, time first.
-        weight: [B], what each window weighs in a loss, at most 1 (importance weights; ones where the windows are drawn
-            uniformly).
-        indices: [B] int, where in the memory they begin; with them the agent's priorities are given back.
+        batch: [T, B, ...], B windows of T consecutive records, time-major.
+        weight: [B], importance weight of each window in the loss, at most 1; all ones under uniform sampling.
+        indices: [B] int, each window's start in the replay memory, needed to update its priority.
     """
 
     batch: Batch
@@ -177,17 +177,17 @@ class Sample(NamedTuple):
 
     @classmethod
     def uniform(cls, batch: Batch) -> "Sample":
-        """Windows [T, B, ...] that came from elsewhere, of equal weight."""
+        """Wraps windows [T, B, ...] that were not drawn from replay, with equal weights."""
         number = batch.reward.shape[1]
         return cls(batch, jnp.ones(number), jnp.arange(number))
 
 
 class Belief(NamedTuple):
-    """All that is needed to predict the future from now.
+    """A latent state: all that a model needs to predict the future.
 
     Attributes:
-        deter: [..., D], the deterministic path h_t. Width zero where a model has none.
-        stoch: [..., S], the stochastic path s_t. Width zero where a model has none.
+        deter: [..., D], the deterministic path h_t; D = 0 if the model has none.
+        stoch: [..., S], the stochastic path s_t; S = 0 if the model has none.
     """
 
     deter: Array
@@ -201,7 +201,7 @@ class ObserveStep(Protocol):
     def __call__(
         self, params: Params, belief: AnyBelief, action: Array, embed: Array, is_first: Array, key: Key, /
     ) -> tuple[AnyBelief, tuple[AnyLatent, AnyLatent]]:
-        """Updates a belief by an action and what was observed after it.
+        """Updates a belief with an action and the observation that followed it.
 
         Args:
             params: of the model.
@@ -245,36 +245,37 @@ class Prediction(Protocol):
 
 @runtime_checkable
 class Predict(Protocol):
-    """What is expected at a belief: a distribution over [..., S]."""
+    """A prediction from a belief: a distribution over [..., S]."""
 
     def __call__(self, params: Params, belief: AnyBelief, /) -> Prediction:
         """Predicts from a belief [...]."""
 
 
 class WorldModel(NamedTuple):
-    """A latent world model as pure functions; never holds arrays.
+    """A latent world model as pure functions; it holds no arrays.
 
-    Its beliefs are `Belief`, or any other pytree of arrays, as in `models.decoder_free`; nobody outside looks into
-    them. Observations are dictionaries by the names of `EnvSpec.observations`; O is the number of values in one of
-    them, prod(shape).
+    Beliefs are `Belief`, or any other pytree of arrays (as in `models.decoder_free`), which code outside the model
+    treats as opaque. Observations are dictionaries keyed as `EnvSpec.observations`; O = prod(shape) is the size of one
+    observation.
 
     Attributes:
         init: (key) -> params.
-        initial: (batch_shape) -> Belief, the belief before anything was seen.
+        initial: (batch_shape) -> Belief, the belief before the first observation.
         preprocess: (observations by name [..., *shape], key) -> by name [..., O] float32: images reduced in bit depth,
-            dequantised and centred; vectors through symlog. What `encode` reads and `decode` predicts.
+            dequantised and centred; vectors through symlog. The input of `encode` and the target of `decode`.
         postprocess: (by name [..., O]) -> by name [..., *shape] float32: back to pixels in [0, 1], or to the vector's
             units.
         encode: (params, preprocessed by name [..., O]) -> embed [..., E].
         observe_step: (params, belief, action [..., A], embed [..., E], is_first [...], key) ->
-            (belief, (posterior, prior)): one step of filtering. `is_first` wipes belief and action.
+            (belief, (posterior, prior)): one step of filtering. `is_first` resets belief and action.
         imagine_step: (params, belief, action [..., A], key) -> (belief, prior): one step of prediction.
-        divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model, and without a decoder
-            the mean squared difference of latent states.
+        divergence: (posterior, prior) -> [...], KL in nats; zeros for a deterministic model; the mean squared
+            difference of latent states for a model without a decoder.
         decode: (params, belief) -> by name, a Gaussian over the preprocessed observation [..., O]; None without a
             decoder.
         reward: (params, belief) -> Gaussian or TwoHot over the reward [..., 1].
-        terminal: (params, belief) -> [...], the logit of a termination at this belief; None where none is predicted.
+        terminal: (params, belief) -> [...], the logit of termination at this belief; None if termination is not
+            modelled.
     """
 
     init: Callable[[Key], Params]
@@ -296,8 +297,8 @@ class PlanOutput(NamedTuple):
     Attributes:
         action: [A], the action to take now.
         plan: [H, A], the action sequence the planner settled on.
-        warm_start: what the next call may be given; a pytree of arrays that zeros stand for "nothing yet" in.
-        info: scalars and small arrays that tell how planning went.
+        warm_start: an optional input to the next call; a pytree of arrays in which zeros mean "no plan yet".
+        info: scalars and small arrays that describe the search, for logging.
     """
 
     action: Array
@@ -310,17 +311,17 @@ class PlanOutput(NamedTuple):
 class Planner(Protocol):
     """Plans for one belief; `jax.vmap` it, or `planners.for_each_belief`, over beliefs.
 
-    What evaluates plans is part of the planner, as is what they are made of: `planners.make_planner` builds one.
+    Its objective and its action space are fixed when it is built, by `planners.make_planner`.
     """
 
     def __call__(self, params: Params, belief: AnyBelief, key: Key, warm_start: WarmStart = None, /) -> PlanOutput:
         """Plans the next H decisions.
 
         Args:
-            params: of the model, and of whatever else values plans or proposes them.
+            params: of the model, and of any value function or policy that the planner uses.
             belief: the belief now, without batch axis; any pytree of arrays.
-            key: for candidates and the model's own draws.
-            warm_start: of the last decision's `PlanOutput`, or zeros in its shapes; None: plan afresh.
+            key: for sampling candidates and model states.
+            warm_start: from the last decision's `PlanOutput`, or zeros of its shapes; None plans from scratch.
 
         Returns:
             PlanOutput.
@@ -328,11 +329,11 @@ class Planner(Protocol):
 
 
 class TrainState(NamedTuple):
-    """Training state: all that an update changes.
+    """Training state: everything that an update changes.
 
     Attributes:
         params: the model's parameters.
-        opt_state: the optimisers' states, and whatever else learning keeps beside the parameters.
+        opt_state: the optimisers' states and other learner state, such as target networks.
         updates: int32 scalar, gradient steps taken.
     """
 
@@ -342,12 +343,12 @@ class TrainState(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What acting remembers between decisions, one row per environment.
+    """An agent's recurrent state while it acts, one row per environment.
 
     Attributes:
-        belief: the filtered belief, [num_envs, ...]; whatever the model's beliefs are.
+        belief: [num_envs, ...], the filtered belief, of the model's own type.
         action: [num_envs, A], the last action taken.
-        warm_start: [num_envs, ...], what the planner kept of its last plan.
+        warm_start: [num_envs, ...], from the planner's last output.
     """
 
     belief: AnyBelief
@@ -358,26 +359,26 @@ class Carry(NamedTuple):
 Update = Callable[[TrainState, Sample, Key], tuple[TrainState, dict[str, Array]]]
 """(train_state, sample, key) -> (train_state, metrics): a gradient step.
 
-Metrics are scalars and hold `finite`, 1.0 while loss and gradients are finite. An update that tells how much is to be
-learned from each window adds `priority` [B], with which replay may draw.
+Metrics are scalars and include `finite`, 1.0 while loss and gradients are finite. An update may also return `priority`
+[B], one per window, for prioritised replay.
 """
 
 
 class Agent(NamedTuple):
-    """An agent as pure functions; the only thing the driver knows of it.
+    """An agent as pure functions; the only interface that the driver uses.
 
     Attributes:
         init: (key) -> TrainState.
         initial: (num_envs) -> Carry.
         act: (params, carry, observations by name [num_envs, *shape], is_first [num_envs], key, *, mode) ->
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where
-            the agent plans, "eval" adds `planned_rewards` [num_envs, H]: what the model promises for the plan.
-        updates: by name. An agent whose parts are all trained together has one, "joint"; one that is trained in stages,
-            or whose parts have clocks of their own, has several, and a schedule names them (`driver.schedule.Stage`).
-        diagnostics: name -> Diagnostic, what can be measured of the agent; see `latentplan.diagnostics`.
-        model: the world model that it filters and plans with, for research code; its functions take `act`'s params. The
-            driver does not look at it. None for agents without one.
-        planner: what chooses its actions at evaluation, likewise.
+            the agent plans, "eval" adds `planned_rewards` [num_envs, H], the model's predicted rewards along the plan.
+        updates: name -> update. An agent trained end to end has one, "joint"; an agent trained in stages, or whose
+            parts are updated at different rates, has several, and a schedule names them (`driver.schedule.Stage`).
+        diagnostics: name -> Diagnostic; the measurements that this agent supports, see `latentplan.diagnostics`.
+        model: the agent's world model, for research code; its functions take the same params as `act`. The driver does
+            not use it. None for agents without one.
+        planner: the planner that selects actions at evaluation; likewise for research code.
     """
 
     init: Callable[..., TrainState]
@@ -390,11 +391,11 @@ class Agent(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """One episode, and what the agent reported while it acted.
+    """One episode with the agent's per-decision infos.
 
     Attributes:
         batch: [n + 1, ...], its records.
-        infos: name -> [n, ...], what the policy reported at each decision; see `Agent.act`.
+        infos: name -> [n, ...], the info that `Agent.act` returned at each decision.
     """
 
     batch: Batch
@@ -404,13 +405,13 @@ class Trajectory(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Evidence:
-    """What diagnostics measure by: episodes side by side. Context and length are static where it is traced.
+    """The input of diagnostics: a batch of padded episodes. Context and length are static under tracing.
 
     Attributes:
-        batch: [T, B, ...]. Episodes differ in length: what follows an `is_last` is padding, up to the next `is_first`.
-        infos: name -> [T, B, ...], what the agent reported on seeing each record; zeros where it decided nothing more.
-        context: steps that an open-loop prediction observes.
-        length: steps of an open-loop prediction in all.
+        batch: [T, B, ...]. Episodes differ in length: records between an `is_last` and the next `is_first` are padding.
+        infos: name -> [T, B, ...], the agent's info at each record; zeros where it made no decision.
+        context: number of observed steps before an open-loop prediction.
+        length: total number of steps of an open-loop prediction, context included.
     """
 
     batch: Batch
@@ -420,18 +421,18 @@ class Evidence:
 
     @property
     def valid(self) -> Any:
-        """[T, B] bool, whether a record is one of an episode, and no padding."""
+        """[T, B] bool, whether a record belongs to an episode rather than to padding."""
         first, last = (flag.astype("int32") for flag in (self.batch.is_first, self.batch.is_last))
         ended, begun = last.cumsum(0) - last, first.cumsum(0) - first[:1]
         return ended <= begun
 
 
 class Measurement(NamedTuple):
-    """What a diagnostic finds.
+    """The result of a diagnostic.
 
     Attributes:
         numbers: name -> a scalar or a vector.
-        picture: what is drawn, a pytree of arrays; None: nothing.
+        picture: a pytree of arrays to draw; None if there is nothing to draw.
     """
 
     numbers: dict[str, Array]
@@ -439,13 +440,13 @@ class Measurement(NamedTuple):
 
 
 class Diagnostic(NamedTuple):
-    """A measurement of what an agent has learned. It is logged under its name in `Agent.diagnostics`.
+    """A measurement of an agent. Its results are logged under its name in `Agent.diagnostics`.
 
     Attributes:
         measure: (params, Evidence, key) -> Measurement; pure, and jitted by the driver.
-        select: (Evidence) -> the part of it that `measure` reads; None where there is nothing to measure. It runs on
-            the host, so that little is moved and few shapes are compiled.
-        drawing: how the picture is drawn, by the name of one of the driver's DRAWINGS; None: there is no picture.
+        select: (Evidence) -> the part that `measure` needs; None if there is nothing to measure. It runs on the host,
+            to limit transfers to the device and the number of compiled shapes.
+        drawing: the name in the driver's DRAWINGS of the function that draws the picture; None without a picture.
     """
 
     measure: Callable[[Params, Evidence, Key], Measurement]
@@ -458,7 +459,7 @@ class OpenLoop(NamedTuple):
 
     Attributes:
         true_observation, predicted_observation: by name [T, B, *shape]; pixels as float32 in [0, 1]. The prediction is
-            None where a model has no decoder.
+            None if the model has no decoder.
         true_reward, predicted_reward: [T, B].
     """
 
@@ -469,10 +470,10 @@ class OpenLoop(NamedTuple):
 
 
 class ImaginedTrajectory(NamedTuple):
-    """What a model expects while an actor acts in it, in the environment's units.
+    """The model's predictions along a policy's imagined trajectory, in the environment's units.
 
     Attributes:
-        observation: by name [T, B, *shape]; pixels as float32 in [0, 1]. None where a model has no decoder.
+        observation: by name [T, B, *shape]; pixels as float32 in [0, 1]. None if the model has no decoder.
         reward: [T, B].
     """
 

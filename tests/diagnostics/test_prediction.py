@@ -174,7 +174,7 @@ def test_an_agent_has_those_whose_needs_are_met():
     policy = lambda params, belief, key: belief.deter  # noqa: E731
     assert make_diagnostics(Subject(blind, 3, policy)).keys() == DIAGNOSTICS.keys()
     assert not Subject(blind, 3).has("decode") and Subject(counting_model(), 3).has("decode")
-    with pytest.raises(ValueError, match="needs: expected among init, .*policy.*, got decoder"):
+    with pytest.raises(ValueError, match="needs: expected names among init, .*policy.*, got decoder"):
         Subject(blind, 3).has("decoder")
 
 

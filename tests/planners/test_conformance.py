@@ -249,7 +249,7 @@ def test_a_policys_candidates_are_evaluated_and_taken_where_they_are_best(name):
 @optimizers(PLANNERS)
 def test_a_policys_candidates_without_a_policy_are_refused(name):
     entry = PLANNERS[name]
-    with pytest.raises(ValueError, match="policy_candidates: expected 0 where the agent has no policy, got 2"):
+    with pytest.raises(ValueError, match="policy_candidates: expected 0 for an agent without a policy, got 2"):
         entry.make(entry.config(**(TINY[name] | {"policy_candidates": 2})), ACTION_SIZE, reward)
 
 

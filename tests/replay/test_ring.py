@@ -308,7 +308,7 @@ def test_exponents_are_shares(field):
     ("settings", "message"),
     [
         ({"newest_share": 1.0}, "ReplayConfig.newest_share: expected at least 0 and less than 1"),
-        ({"newest_share": 0.5, "priority_exponent": 0.6}, "0 where windows are drawn by priority"),
+        ({"newest_share": 0.5, "priority_exponent": 0.6}, "0 with prioritised replay"),
         ({"newest_share": 0.5, "newest": 49}, r"ReplayConfig.newest: expected at least batch_length = 50 records"),
     ],
 )

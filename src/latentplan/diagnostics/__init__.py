@@ -1,4 +1,4 @@
-"""Measurements of models and plans, made from evaluation episodes: one file and one line of DIAGNOSTICS each."""
+"""Measurements of models and plans on evaluation episodes; a new one is one file and one line in DIAGNOSTICS."""
 
 from latentplan.diagnostics.imagination import make_imagination
 from latentplan.diagnostics.open_loop import make_open_loop
@@ -13,17 +13,17 @@ DIAGNOSTICS: dict[str, DiagnosticEntry] = {
     "imagination": DiagnosticEntry(make_imagination, needs=("policy",)),
     "planning": DiagnosticEntry(make_planning),
 }
-"""Name, under which its numbers are logged -> how it is built. New ones go to the end, as each draws from its place's
-key."""
+"""Name, under which results are logged -> how the diagnostic is built. Append new entries at the end: an entry's PRNG
+key depends on its position."""
 
 
 def make_diagnostics(subject: Subject) -> dict[str, Diagnostic]:
-    """Builds all diagnostics that an agent supports.
+    """Builds the diagnostics that an agent supports.
 
     Args:
-        subject: what the agent has to be measured.
+        subject: the agent's measurable parts.
 
     Returns:
-        `Agent.diagnostics`: name -> Diagnostic, those of DIAGNOSTICS whose needs are met.
+        `Agent.diagnostics`: name -> Diagnostic, for all entries of DIAGNOSTICS whose needs are met.
     """
     return {name: entry.make(subject) for name, entry in DIAGNOSTICS.items() if subject.has(*entry.needs)}

@@ -1,4 +1,4 @@
-"""Imagined trajectories of an actor: what it learns from, to be looked at (Dreamer, figure 4)."""
+"""Pictures of an actor's imagined trajectories, the data on which it is trained (Dreamer, figure 4)."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +21,7 @@ from latentplan.types import (
     WorldModel,
 )
 
-SIDE_BY_SIDE = 4  # trajectories, from the same beginning
+SIDE_BY_SIDE = 4  # trajectories, all from the same start
 
 
 def imagine_trajectory(
@@ -34,7 +34,7 @@ def imagine_trajectory(
     context: int,
     horizon: int,
 ) -> ImaginedTrajectory:
-    """Observes a few steps of an episode, then lets a policy act in the model.
+    """Filters the first steps of an episode, then rolls a policy out in the model.
 
     Args:
         model: any world model.
@@ -42,8 +42,8 @@ def imagine_trajectory(
         params: of both.
         batch: [T, B].
         key: for posterior, prior and policy samples.
-        context: steps that are observed, at least 1.
-        horizon: steps that are imagined.
+        context: number of observed steps, at least 1.
+        horizon: number of imagined steps.
 
     Returns:
         ImaginedTrajectory [context + horizon, B].
@@ -52,15 +52,15 @@ def imagine_trajectory(
     observation = model.preprocess(batch.observation, pixel_key)
     beliefs, last = observe_context(model, params, batch, observation, filter_key, context=context)
     act = lambda belief, key: policy(params, belief, key)  # noqa: E731
-    future, _ = imagine_with(model, params, last, act, imagine_key, horizon=horizon)  # begins with the last one
+    future, _ = imagine_with(model, params, last, act, imagine_key, horizon=horizon)  # includes the last observed step
     whole = jax.tree.map(lambda seen, imagined: jnp.concatenate([seen, imagined[1:]]), beliefs, future)
     return ImaginedTrajectory(*expectation(model, params, whole))
 
 
 def make_imagination(subject: Subject) -> Diagnostic:
-    """The actor in the model from the first episode's beginning on, drawn a few times side by side. No numbers."""
+    """A few imagined trajectories from the start of the first episode, drawn side by side; no numbers."""
     model, policy = subject.model, subject.policy
-    assert policy is not None  # the registry's entry says so
+    assert policy is not None  # required by the registry's entry
 
     def measure(params: Params, evidence: Evidence, key: Key) -> Measurement:
         several = jax.tree.map(lambda x: jnp.repeat(x, SIDE_BY_SIDE, 1), evidence.batch)

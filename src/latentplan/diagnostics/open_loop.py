@@ -1,4 +1,4 @@
-"""Open-loop prediction: a few steps are observed, the rest is imagined from the recorded actions (PlaNet, figure 8)."""
+"""Open-loop prediction: observe the first steps, imagine the rest with the recorded actions (PlaNet, figure 8)."""
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +10,17 @@ from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measuremen
 
 
 def predict_open_loop(model: WorldModel, params: Params, batch: Batch, key: Key, *, context: int) -> OpenLoop:
-    """Predicts with the observations taken away after the first steps.
+    """Predicts a window open loop after its first `context` steps.
 
     Args:
         model: any world model.
         params: its parameters.
         batch: [T, B].
         key: for posterior and prior samples.
-        context: steps that are observed, at least 1.
+        context: number of observed steps, at least 1.
 
     Returns:
-        OpenLoop [T, B]; its first `context` steps are those of the filter.
+        OpenLoop [T, B]; its first `context` steps are reconstructions from filtered beliefs.
     """
     pixel_key, filter_key, imagine_key = jax.random.split(key, 3)
     observation = model.preprocess(batch.observation, pixel_key)
@@ -32,15 +32,15 @@ def predict_open_loop(model: WorldModel, params: Params, batch: Batch, key: Key,
 
 
 def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Array]:
-    """How far an open-loop prediction is off, over the steps that were imagined.
+    """Errors of an open-loop prediction over its imagined steps.
 
     Args:
         predicted: [T, B].
-        context: steps that were observed.
+        context: number of observed steps.
 
     Returns:
-        `reward_mae`, mean absolute error; `observation_mse`, mean squared error per value and observation, with a
-        decoder.
+        `reward_mae`, mean absolute error; with a decoder, `observation_mse`, mean squared error per value, averaged
+        over observations.
     """
     errors = {"reward_mae": jnp.mean(jnp.abs(predicted.predicted_reward - predicted.true_reward)[context:])}
     if predicted.predicted_observation is not None:
@@ -50,7 +50,7 @@ def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Array]:
 
 
 def make_open_loop(subject: Subject) -> Diagnostic:
-    """The first episode's beginning predicted open loop: its errors, and a film or plot beside the truth."""
+    """Open-loop prediction of the start of the first episode: errors, and a video or plot beside the truth."""
 
     def measure(params: Params, evidence: Evidence, key: Key) -> Measurement:
         batch = evidence.batch._replace(reward=subject.reward_target(evidence.batch.reward))

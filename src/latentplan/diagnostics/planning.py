@@ -1,4 +1,4 @@
-"""How planning went at evaluation, and what came of the rewards that it promised."""
+"""Planner statistics at evaluation, and planned against realised rewards."""
 
 from dataclasses import replace
 
@@ -11,25 +11,25 @@ PLANNED = "planned_rewards"
 
 
 def make_planning(subject: Subject) -> Diagnostic:
-    """Means over decisions of what the agent reported, and planned against realised rewards.
+    """Means of the agent's infos over decisions, and planned against realised rewards.
 
-    A model that is exploited promises more than comes: planned above realised. A planner that replans at every
-    decision may also get more than a single plan promised.
+    Planned rewards above realised ones mean that the planner exploits model errors. Replanning at every decision can
+    also realise more than any single plan predicted.
 
     Args:
-        subject: unused; planning is measured by what the agent reported while it acted, see `Agent.act`.
+        subject: unused; all results derive from the infos that `Agent.act` returned.
 
     Returns:
-        Diagnostic of, as far as the agent reports: each of its infos, averaged over decisions; `planned_rewards` and
-        `realised_rewards` [H], by how far ahead they lay, over the decisions that had H more to come;
-        `planned_return` and `realised_return`, their sums.
+        Diagnostic of each info, averaged over decisions; and, if the agent reports `planned_rewards`: `planned_rewards`
+        and `realised_rewards` [H] by distance, averaged over decisions with at least H more to come in their episode,
+        and `planned_return` and `realised_return`, their sums.
     """
     del subject
 
     def select(evidence: Evidence) -> Evidence | None:
         infos = dict(evidence.infos)
         if PLANNED in infos and int(evidence.valid.sum(0).max()) <= infos[PLANNED].shape[-1]:
-            del infos[PLANNED]  # no decision had so many to come
+            del infos[PLANNED]  # no decision has H more to come
         rewards = evidence.batch._replace(observation=None, action=None)
         return replace(evidence, batch=rewards, infos=infos) if infos else None
 
@@ -39,14 +39,14 @@ def make_planning(subject: Subject) -> Diagnostic:
         others = {name: x for name, x in evidence.infos.items() if name != PLANNED}
         numbers = {name: _mean(x, decided) for name, x in others.items()}
         if PLANNED in evidence.infos:
-            numbers |= _promises(evidence)
+            numbers |= _planned_and_realised(evidence)
         return Measurement(numbers)
 
     return Diagnostic(measure, select=select)
 
 
-def _promises(evidence: Evidence) -> dict[str, Array]:
-    """Planned and realised rewards, over the decisions that had H more to come in their episode."""
+def _planned_and_realised(evidence: Evidence) -> dict[str, Array]:
+    """Planned and realised rewards, averaged over decisions with at least H more to come in their episode."""
     planned, reward = evidence.infos[PLANNED], evidence.batch.reward
     horizon, starts = planned.shape[-1], len(reward) - planned.shape[-1]
     realised = jnp.stack([reward[1 + i : 1 + i + starts] for i in range(horizon)], -1)  # [T - H, B, H]
@@ -58,6 +58,6 @@ def _promises(evidence: Evidence) -> dict[str, Array]:
 
 
 def _mean(x: Array, counted: Array) -> Array:
-    """[T, B, ...] -> [...], the mean over the steps that count."""
+    """[T, B, ...] -> [...], the mean over the steps where `counted`."""
     mask = counted.reshape(*counted.shape, *[1] * (x.ndim - 2))
     return jnp.sum(jnp.where(mask, x, 0.0), (0, 1)) / jnp.sum(counted)

@@ -1,4 +1,4 @@
-"""How wrong a model is about the next decisions, by their distance: what a planner with that horizon builds on."""
+"""Prediction errors by distance, up to the planning horizon."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,12 +13,12 @@ from latentplan.losses.overshooting import latent_overshooting, mean_per_distanc
 from latentplan.models.rollout import observe, previous_beliefs
 from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, Params, WorldModel
 
-_UNIT = 50  # records; of the longest episode whole ones are looked at, so that few lengths have to be compiled
+_UNIT = 50  # records; lengths are rounded down to a multiple of it, to limit the number of compiled programs
 _LONGEST = 1000  # records; a game's episode may have 27,000
 
 
 class MultiStepErrors(NamedTuple):
-    """Predictions from 1 to D decisions before, held against what came; means over the steps of a batch.
+    """Errors of predictions 1 to D decisions ahead; means over the steps of a batch.
 
     Attributes:
         reward_mae: [D], mean absolute error.
@@ -37,10 +37,10 @@ class MultiStepErrors(NamedTuple):
 def multi_step_errors(
     model: WorldModel, params: Params, batch: Batch, key: Key, *, distance: int, valid: Bool[Array, "T B"] | None = None
 ) -> MultiStepErrors:
-    """Holds the model's predictions of the next `distance` decisions against what came.
+    """Errors of the model's predictions up to `distance` decisions ahead.
 
     From every step's posterior the prior is rolled d = 1..D decisions ahead with the recorded actions, as in latent
-    overshooting (PlaNet section 4), and held against the posterior, observation and reward that came.
+    overshooting (PlaNet section 4), and compared with the posterior, observation and reward recorded there.
 
     Args:
         model: any world model.
@@ -48,10 +48,10 @@ def multi_step_errors(
         batch: [T, B].
         key: for posterior and prior samples.
         distance: D.
-        valid: [T, B], the steps that count; None: all.
+        valid: [T, B], mask of the steps to average; None for all.
 
     Returns:
-        MultiStepErrors. A distance that no step of the batch reaches has zeros.
+        MultiStepErrors; zero for distances longer than the batch.
     """
     pixel_key, filter_key, ahead_key = jax.random.split(key, 3)
     observation = model.preprocess(batch.observation, pixel_key)
@@ -69,12 +69,12 @@ def multi_step_errors(
             return MultiStepErrors(off)
         return MultiStepErrors(off, observation_mse=squared_error_per_value(expected, truth, 2))
 
-    foreseen = ahead.valid & ~batch.is_first[None]  # a reset is not foreseen
-    foreseen = foreseen if valid is None else foreseen & valid[None]
-    found = jax.lax.map(errors, ahead.belief)  # one distance at a time: all images would take gigabytes
+    predictable = ahead.valid & ~batch.is_first[None]  # the state after a reset is not
+    predictable = predictable if valid is None else predictable & valid[None]
+    found = jax.lax.map(errors, ahead.belief)  # one distance at a time: decoding all images at once takes gigabytes
     divergence = latent_overshooting(model.divergence, posteriors, ahead)
     found = found._replace(**{"kl" if model.decode else "latent_mse": divergence})
-    return jax.tree.map(lambda x: mean_per_distance(x, foreseen), found)
+    return jax.tree.map(lambda x: mean_per_distance(x, predictable), found)
 
 
 def make_prediction(subject: Subject) -> Diagnostic:
@@ -97,7 +97,7 @@ def make_prediction(subject: Subject) -> Diagnostic:
             row_key = jax.random.fold_in(key, i)
             return multi_step_errors(subject.model, params, one, row_key, distance=distance, valid=counted)
 
-        found = jax.lax.map(episode, jnp.arange(valid.shape[1]))  # one at a time, as above
+        found = jax.lax.map(episode, jnp.arange(valid.shape[1]))  # one episode at a time, likewise to save memory
         reached = jnp.sum(valid, 0) > distance
         mean = lambda x: jnp.where(reached[:, None], x, 0.0).sum(0) / jnp.sum(reached)  # noqa: E731
         return Measurement({name: mean(x) for name, x in found._asdict().items() if x is not None})

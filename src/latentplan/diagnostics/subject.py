@@ -1,4 +1,4 @@
-"""What diagnostics are built from, and how one is registered."""
+"""The inputs from which diagnostics are built, and their registry entry."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,13 +7,13 @@ from latentplan.types import Array, Diagnostic, Key, Params, WorldModel
 
 
 class Subject(NamedTuple):
-    """The parts of an agent that can be measured.
+    """An agent's measurable parts.
 
     Attributes:
         model: its world model.
-        horizon: decisions that its plans, or what it imagines, look ahead.
-        policy: (params, belief [...], key) -> action [..., A], an actor that learns in imagination; None without one.
-        reward_target: (reward [...]) -> [...], what the model is taught to predict of a reward.
+        horizon: its planning or imagination horizon, in decisions.
+        policy: (params, belief [...], key) -> action [..., A], an actor trained in imagination; None without one.
+        reward_target: (reward [...]) -> [...], the model's regression target for a reward.
     """
 
     model: WorldModel
@@ -22,24 +22,25 @@ class Subject(NamedTuple):
     reward_target: Callable[[Array], Array] = lambda reward: reward
 
     def has(self, *needs: str) -> bool:
-        """Whether it has all of these: "policy", or an optional part of the model ("decode", "terminal").
+        """Whether all named parts exist: "policy", or an optional part of the model ("decode", "terminal").
 
         Raises:
-            ValueError: one is the name of no part.
+            ValueError: a name is unknown.
         """
         parts = self.model._asdict() | self._asdict()
         unknown = [name for name in needs if name not in parts]
         if unknown:
-            raise ValueError(f"needs: expected among {', '.join(parts)}, got {', '.join(unknown)}; name a part")
+            known, given = ", ".join(parts), ", ".join(unknown)
+            raise ValueError(f"needs: expected names among {known}, got {given}; correct the name")
         return all(parts[name] is not None for name in needs)
 
 
 class DiagnosticEntry(NamedTuple):
-    """How a diagnostic is built.
+    """Registry entry of a diagnostic.
 
     Attributes:
         make: (Subject) -> Diagnostic.
-        needs: the parts of the subject that it cannot do without, by name; agents that lack one do without it.
+        needs: names of the parts of the subject that it requires; agents that lack one skip the diagnostic.
     """
 
     make: Callable[[Subject], Diagnostic]

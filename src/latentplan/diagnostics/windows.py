@@ -1,4 +1,4 @@
-"""Which part of the evidence is looked at, and what a model makes of its first steps."""
+"""Helpers of diagnostics: window selection, filtering of the context, decoding, errors."""
 
 import functools
 from dataclasses import replace
@@ -12,13 +12,13 @@ from latentplan.types import Array, Batch, Evidence, Key, Params, WorldModel
 
 
 def first_window(evidence: Evidence) -> Evidence | None:
-    """The beginning of the first episode, up to `evidence.length` records.
+    """The first `evidence.length` records of the first episode, or all of it if it is shorter.
 
     Args:
         evidence: whole episodes, on the host.
 
     Returns:
-        Evidence [T, 1]; None where the episode is over before there is anything to predict.
+        Evidence [T, 1]; None if the episode is not longer than the context.
     """
     steps = min(int(evidence.valid[:, 0].sum()), evidence.length)
     if steps <= evidence.context:
@@ -37,7 +37,7 @@ def observe_context(
         batch: [T, B].
         observation: by name [T, B, ...], preprocessed.
         key: for the posterior samples.
-        context: how many steps are observed.
+        context: number of observed steps.
 
     Returns:
         (beliefs [context, B, ...], the last of them [B, ...]).
@@ -50,7 +50,7 @@ def observe_context(
 
 
 def expectation(model: WorldModel, params: Params, beliefs: Any) -> tuple[dict[str, Array] | None, Array]:
-    """What a model expects at a belief, in the environment's units.
+    """Decodes the mean observations and reward at a belief, in the environment's units.
 
     Args:
         model: any world model.
@@ -58,7 +58,7 @@ def expectation(model: WorldModel, params: Params, beliefs: Any) -> tuple[dict[s
         beliefs: [...].
 
     Returns:
-        (the mean observations by name [..., *shape], None without a decoder; the mean reward [...]).
+        (mean observations by name [..., *shape], or None without a decoder; mean reward [...]).
     """
     reward = model.reward(params, beliefs).mean[..., 0]
     if model.decode is None:
@@ -73,7 +73,7 @@ def squared_error_per_value(predicted: dict[str, Array], true: dict[str, Array],
     Args:
         predicted: by name [..., *shape].
         true: by name, the same.
-        axes: how many leading axes stay.
+        axes: number of leading axes to keep.
 
     Returns:
         [...].

@@ -1,1 +1,1 @@
-"""Loss terms, one small function per equation. They return per-step values; whoever owns the batch reduces."""
+"""Loss terms, one small function per equation. They return per-step values; the caller averages over the batch."""

@@ -1,4 +1,4 @@
-"""Shaping of KL terms."""
+"""Free nats and KL balancing."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from latentplan.types import AnyLatent, Array
 
 
 def free_nats(kl: Float[Array, "*batch"], nats: float) -> Float[Array, "*batch"]:
-    """max(0, KL - nats) per step: below `nats` the KL costs nothing and gives no gradient.
+    """max(0, KL - nats) per step: a KL below `nats` has no cost and no gradient.
 
     PlaNet appendix A ("3 free nats"), clipped per time step after the sum over latent dimensions, as
     in its released code. Dreamer V1 clips after averaging over the batch instead.
@@ -28,9 +28,9 @@ def free_nats(kl: Float[Array, "*batch"], nats: float) -> Float[Array, "*batch"]
 def balanced(
     divergence: Callable[[AnyLatent, AnyLatent], Array], posterior: AnyLatent, prior: AnyLatent
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
-    """The KL twice, for one side each to learn from (Dreamer V2, algorithm 2; Dreamer V3, eq. 3).
+    """The KL twice, each with a stop-gradient on one side (Dreamer V2, algorithm 2; Dreamer V3, eq. 3).
 
-    Weighed by 1 and 1, their gradient is that of the plain KL.
+    Their sum has the gradient of the plain KL.
 
     Args:
         divergence: (posterior, prior) -> [...], in nats.
@@ -38,7 +38,8 @@ def balanced(
         prior: likewise.
 
     Returns:
-        (dynamics, representation), [...] each: equal in value, the first teaches the prior, the second the posterior.
+        (dynamics, representation), [...] each: equal values; the first has a gradient in the prior only, the second in
+        the posterior only.
     """
     dynamics = divergence(jax.lax.stop_gradient(posterior), prior)
     representation = divergence(posterior, jax.lax.stop_gradient(prior))
@@ -46,12 +47,12 @@ def balanced(
 
 
 def free_nats_floor(kl: Float[Array, "*batch"], nats: float, *, averaged: bool) -> Float[Array, ""]:
-    """The mean KL, of which so many nats are free.
+    """The mean KL, bounded from below by `nats`, where its gradient vanishes.
 
     Args:
         kl: [...], in nats.
-        nats: below it, there is no gradient.
-        averaged: max(mean(kl), nats), as in Dreamer V1 and V2; else mean(max(kl, nats)), as in V3.
+        nats: the free nats, below which there is no gradient.
+        averaged: True: max(mean(kl), nats), as in Dreamer V1 and V2; False: mean(max(kl, nats)), as in V3.
 
     Returns:
         Scalar, in nats.

@@ -1,4 +1,4 @@
-"""Latent overshooting: multi-step predictions held against one-step posteriors (PlaNet section 4)."""
+"""Latent overshooting: multi-step priors compared with one-step posteriors (PlaNet section 4)."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
@@ -10,19 +10,19 @@ from jaxtyping import Bool, Float
 from latentplan.types import AnyBelief, AnyLatent, Array, ImagineStep, Key, Params
 
 Average = Literal["released", "eq7"]
-"""How the KL terms of all distances become one loss; see `average_distances`."""
+"""How the KL terms of all distances are combined into one loss; see `average_distances`."""
 
 
 class Overshoot(NamedTuple):
     """Predictions of step t made from the posterior of step t - d, for d = 1..D.
 
-    Index [d - 1, t] always speaks about step t, whatever the distance.
+    Index [d - 1, t] refers to step t at every distance.
 
     Attributes:
         belief: [D, T, ...], sampled from the d-step prior.
-        prior: [D, T, ..., S], its last step's Gaussian.
+        prior: [D, T, ..., S], the d-step prior.
         valid: [D, T, ...] bool, whether step t - d lies in the window and in the same episode.
-            Distance 1 is valid everywhere, as in the ELBO: before a first step stands the initial belief.
+            Distance 1 is valid everywhere, as in the ELBO: a first step is predicted from the initial belief.
     """
 
     belief: AnyBelief
@@ -59,14 +59,14 @@ def overshoot(
         Overshoot.
     """
 
-    def later(x: Array) -> Array:  # what stood at t - 1 now stands at t; entry 0 is masked by `valid`
+    def shift_right(x: Array) -> Array:  # moves entry t - 1 to t; entry 0 is masked by `valid`
         return jnp.concatenate([x[:1], x[:-1]])
 
     def roll(carry: tuple[AnyBelief, Array], key: Key):
         start, valid = carry
         belief, prior = imagine_step(params, start, actions, key)
-        next_valid = later(valid).at[0].set(False) & ~is_first
-        return (jax.tree.map(later, belief), next_valid), Overshoot(belief, prior, valid)
+        next_valid = shift_right(valid).at[0].set(False) & ~is_first
+        return (jax.tree.map(shift_right, belief), next_valid), Overshoot(belief, prior, valid)
 
     from_posterior = (~is_first).at[0].set(False)
     _, predictions = jax.lax.scan(roll, (previous, from_posterior), jax.random.split(key, distance))
@@ -89,7 +89,7 @@ def latent_overshooting(
     Returns:
         [D, T, ...], in nats, zero where not valid.
     """
-    target = jax.tree.map(lambda x: x[None], jax.lax.stop_gradient(posterior))  # against every further distance
+    target = jax.tree.map(lambda x: x[None], jax.lax.stop_gradient(posterior))  # broadcasts over the further distances
     first, further = (jax.tree.map(lambda x, part=part: x[part], prediction.prior) for part in (0, slice(1, None)))
     kl = jnp.concatenate([divergence(posterior, first)[None], divergence(target, further)])
     return jnp.where(prediction.valid, kl, 0.0)
@@ -103,7 +103,7 @@ def mean_per_distance(values: Float[Array, "D T *batch"], valid: Bool[Array, "D 
         valid: [D, T, ...] bool.
 
     Returns:
-        [D]; zero for a distance that no step of the window reaches.
+        [D]; zero for distances longer than the window.
     """
     axes = tuple(range(1, values.ndim))
     return jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes), 1)
@@ -118,7 +118,7 @@ def average_distances(per_distance: Float[Array, "D"], beta: Sequence[float], av
 
     Args:
         per_distance: [D], mean KL per distance, in nats.
-        beta: weights per distance, from 1; the last one holds for all further distances.
+        beta: weights per distance, starting with distance 1; the last one applies to all further distances.
         average: "released" or "eq7".
 
     Returns:

@@ -1,4 +1,4 @@
-"""How a network's outputs stand for one number, and how wrong they are: plain regression or two-hot classes."""
+"""Scalar prediction heads and their losses: plain regression, or two-hot classification over bins."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,12 +12,12 @@ from latentplan.types import Array
 
 
 class Scalar(NamedTuple):
-    """A way to predict a number.
+    """An output representation of a scalar, with its loss.
 
     Attributes:
-        size: K, how many outputs a network needs for it.
-        mean: (outputs [..., K]) -> [...], the number they stand for.
-        error: (outputs [..., K], target [...]) -> [...], what learning lowers.
+        size: K, the number of network outputs.
+        mean: (outputs [..., K]) -> [...], the predicted scalar.
+        error: (outputs [..., K], target [...]) -> [...], the loss.
     """
 
     size: int
@@ -26,15 +26,15 @@ class Scalar(NamedTuple):
 
 
 def squared_error() -> Scalar:
-    """One output, which is the number; its error is squared, as in TD-MPC."""
+    """One output, the prediction itself, with a squared error, as in TD-MPC."""
     return Scalar(1, lambda outputs: outputs[..., 0], lambda outputs, target: (outputs[..., 0] - target) ** 2)
 
 
 def two_hot_symlog(low: float, high: float, num_bins: int) -> Scalar:
     """Class probabilities over bins of symlog values; the error is the cross-entropy with the two nearest bins.
 
-    The number is symexp(sum_k p_k b_k), with b the evenly spaced bins (TD-MPC2, arXiv 2310.16828, section 3.1; its code
-    in `common/math.py`). Targets beyond the bins count as the last one.
+    The prediction is symexp(sum_k p_k b_k), with b the evenly spaced bins (TD-MPC2, arXiv 2310.16828, section 3.1; its
+    code in `common/math.py`). Targets outside the bins are clipped to the nearest one.
 
     Args:
         low: first bin, a symlog value.

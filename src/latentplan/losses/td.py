@@ -1,4 +1,4 @@
-"""Temporal differences, and losses over a short rollout that count less the further it goes (TD-MPC)."""
+"""Temporal-difference targets, and rollout losses weighted by rho^t (TD-MPC)."""
 
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
@@ -9,11 +9,11 @@ from latentplan.types import Array
 def td_target(
     reward: Float[Array, "*batch"], is_terminal: Bool[Array, "*batch"], value: Float[Array, "*batch"], discount: float
 ) -> Float[Array, "*batch"]:
-    """Reward + discount x value, without the value where the episode terminated (TD-MPC eq. 8; TD-MPC2 eq. 4).
+    """TD target: reward + discount * value, without the value after a termination (TD-MPC eq. 8; TD-MPC2 eq. 4).
 
     Args:
-        reward: that led to a step.
-        is_terminal: whether the episode ended there by termination; a time limit is none.
+        reward: of the transition into a step.
+        is_terminal: whether the episode terminated at that step; a time limit does not count.
         value: of that step.
         discount: per decision.
 
@@ -27,7 +27,7 @@ def discount_of(decisions: int | None, denominator: float, low: float, high: flo
     """TD-MPC2's discount for an episode's length: clip((T/d - 1) / (T/d), low, high).
 
     Args:
-        decisions: T, an episode's time limit in decisions; None where there is none.
+        decisions: T, an episode's time limit in decisions; None without a limit.
         denominator: d. TD-MPC2 has 5.
         low: TD-MPC2 has 0.95.
         high: TD-MPC2 has 0.995; also for episodes without a time limit.
@@ -45,7 +45,7 @@ def discount_of(decisions: int | None, denominator: float, low: float, high: flo
 
 
 def in_one_episode(is_first: Bool[Array, "T *batch"]) -> Bool[Array, "H *batch"]:
-    """Which of the H = T - 1 transitions of a window belong to the episode that it starts in.
+    """Mask of a window's H = T - 1 transitions that belong to the episode in which it starts.
 
     Args:
         is_first: whether a record begins an episode.
@@ -57,25 +57,25 @@ def in_one_episode(is_first: Bool[Array, "T *batch"]) -> Bool[Array, "H *batch"]
 
 
 def check_length(records: int) -> None:
-    """Raises if windows hold no transition.
+    """Raises if a window is too short to contain a transition.
 
     Raises:
-        ValueError: there are less than two records.
+        ValueError: there are fewer than two records.
     """
     if records < 2:
         raise ValueError(
-            f"batch_length: expected at least 2 records, so that there is a transition, got {records}; "
-            "TD-MPC has 6, TD-MPC2 4"
+            f"batch_length: expected at least 2 records, for at least one transition, got {records}; "
+            "TD-MPC uses 6, TD-MPC2 uses 4"
         )
 
 
 def rho_weighted_mean(values: Float[Array, "H *batch"], valid: Bool[Array, "H *batch"], rho: float) -> Float[Array, ""]:
-    """1/H sum_t rho^t mean(values_t) over what is valid (TD-MPC eq. 6; TD-MPC2 eq. 3).
+    """1/H sum_t rho^t mean(values_t), each mean over the valid entries (TD-MPC eq. 6; TD-MPC2 eq. 3).
 
     Args:
         values: per step of a rollout.
-        valid: what counts.
-        rho: weight of a step relative to the one before; both papers have 0.5.
+        valid: mask of the entries to average.
+        rho: decay of the weight per step; both papers use 0.5.
 
     Returns:
         Scalar.
@@ -86,15 +86,15 @@ def rho_weighted_mean(values: Float[Array, "H *batch"], valid: Bool[Array, "H *b
 
 
 def running_scale(scale: Float[Array, ""], values: Float[Array, "*batch"], rate: float) -> Float[Array, ""]:
-    """Moves towards the range of values, from their 5th to their 95th percentile, at least 1 (TD-MPC2 `RunningScale`).
+    """Moving average of max(1, 95th - 5th percentile) of the values (TD-MPC2 `RunningScale`).
 
     Args:
-        scale: so far.
+        scale: the current average.
         values: of a batch.
-        rate: of the moving average. TD-MPC2 has 0.01.
+        rate: step size of the moving average. TD-MPC2 uses 0.01.
 
     Returns:
-        The new scale.
+        The updated scale.
     """
     low, high = jnp.percentile(values, jnp.array([5.0, 95.0]))
     return scale + rate * (jnp.maximum(high - low, 1.0) - scale)

@@ -1,1 +1,1 @@
-"""World models as records of pure functions, and the scans over their steps."""
+"""World models as records of pure functions, and scans over their steps."""

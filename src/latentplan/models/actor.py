@@ -1,4 +1,4 @@
-"""Actors: from a belief's feature to a distribution over actions."""
+"""Actors: networks that map a belief's feature to a distribution over actions."""
 
 import math
 from collections.abc import Callable
@@ -20,8 +20,8 @@ class ActorConfig(Config):
     """The actor network. Defaults: Dreamer V1 (danijar/dreamer, `models.py`, ActionDecoder)."""
 
     kind: Annotated[str, OneOf(lambda: ACTOR_SHAPES)] = "tanh_normal"
-    """Of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1, 1] (V3).
-    Discrete ones are one-hot."""
+    """Distribution of continuous actions: tanh_normal (Dreamer V1), truncated_normal (V2) or normal with a mean in [-1,
+    1] (V3). Discrete actions are always one-hot."""
     hidden: PositiveInt = 400
     """Units per hidden layer."""
     layers: NonNegativeInt = 4
@@ -29,27 +29,27 @@ class ActorConfig(Config):
     activation: Activation = "elu"
     """Activation."""
     norm: Norm = "none"
-    """What normalises features before each activation. Dreamer V3 has rms."""
+    """Normalisation before each activation. Dreamer V3 uses rms."""
     weights: Weights = "glorot"
     """Weight initialisation."""
     output_scale: NonNegativeFloat = 1.0
-    """Of the last layer's initial weights. Dreamer V3 has 0.01."""
+    """Scale of the output layer's initial weights. Dreamer V3 uses 0.01."""
     min_std: PositiveFloat = 1e-4
-    """Least standard deviation. Dreamer V2 and V3 have 0.1."""
+    """Minimum standard deviation. Dreamer V2 and V3 use 0.1."""
     init_std: PositiveFloat = 5.0
-    """Of tanh_normal, the standard deviation before tanh at the start."""
+    """Initial standard deviation of tanh_normal, before tanh."""
     unimix: Share = 0.0
-    """Share of uniform probabilities that choices are mixed with. Dreamer V3 has 0.01."""
+    """Weight of the uniform distribution mixed into discrete actions. Dreamer V3 uses 0.01."""
 
     def check(self) -> None:
-        """Rules between fields."""
-        greatest = self.shape.max_std
-        expected = f"less than {greatest:g}, the greatest std of kind {self.kind}"
-        self.require(self.min_std < greatest, "min_std", expected, "Dreamer V3 has 0.1")
+        """Checks constraints between fields."""
+        maximum = self.shape.max_std
+        expected = f"less than {maximum:g}, the maximum std of kind {self.kind}"
+        self.require(self.min_std < maximum, "min_std", expected, "Dreamer V3 uses 0.1")
 
     @property
     def shape(self) -> "ActorShape":
-        """What `kind` names."""
+        """The registry entry of `kind`."""
         return ACTOR_SHAPES[self.kind]
 
 
@@ -57,14 +57,13 @@ def make_actor(config: ActorConfig, feature_size: int, spec: EnvSpec, *, dtype: 
     """Builds an actor.
 
     Args:
-        config: sizes and kind.
+        config: sizes and distribution.
         feature_size: F.
         spec: of the environment's actions.
-        dtype: of the products.
+        dtype: compute precision.
 
     Returns:
-        Network whose apply maps features [..., F] to a distribution over actions [..., A], one-hot where
-        `spec.discrete`.
+        Network whose apply maps features [..., F] to a distribution over actions [..., A], one-hot if `spec.discrete`.
     """
     hidden, layers, scale = config.hidden, config.layers, config.output_scale
     style = Style(activation=config.activation, norm=config.norm, weights=config.weights, dtype=dtype)
@@ -111,7 +110,7 @@ class ActorShape(NamedTuple):
     Attributes:
         make: (config, mean [..., A], std [..., A], the network's outputs) -> Distribution.
         has_entropy: whether its entropy has a closed form.
-        max_std: the greatest standard deviation that it can have.
+        max_std: its maximum standard deviation.
     """
 
     make: Callable[[ActorConfig, Array, Array], Distribution]

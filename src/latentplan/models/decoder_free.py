@@ -1,6 +1,7 @@
-"""A task-oriented latent model, without a decoder: what TD-MPC and TD-MPC2 plan in.
+"""TD-MPC's and TD-MPC2's task-oriented latent model, which has no decoder.
 
-Encoder, latent dynamics, reward, termination, an ensemble of Q-functions and a policy (Hansen et al. 2022 and 2024).
+It consists of an encoder, latent dynamics, reward and termination heads, an ensemble of Q-functions and a policy
+(Hansen et al. 2022 and 2024).
 """
 
 import functools
@@ -34,58 +35,58 @@ class DecoderFreeConfig(Config):
     encoder_layers: NonNegativeInt = 1
     """Hidden layers of the encoder of state vectors; TD-MPC2's `num_enc_layers` counts its output, too."""
     conv: Literal["shallow", "world_models"] = "shallow"
-    """What reads pixels. shallow: TD-MPC's and TD-MPC2's convolutions. world_models: PlaNet's, deeper and, with
-    `norm`, normalised, then a linear layer; fewer updates suffice before it tells pictures apart."""
+    """Image encoder. shallow: TD-MPC's and TD-MPC2's convolutions. world_models: PlaNet's, which are deeper and, with
+    `norm`, normalised, followed by a linear layer; it needs fewer updates to discriminate images."""
     conv_depth: PositiveInt = 32
-    """Channels of the convolutions on pixels; of the first of them with `world_models`."""
+    """Channels of the image encoder's convolutions; of the first one for `world_models`."""
     simplex: NonNegativeInt = 8
-    """V, size of the simplices that the latent state is made of; 0: it is free, as in TD-MPC."""
+    """V, size of the simplices that make up the latent state (SimNorm); 0: unconstrained, as in TD-MPC."""
     num_q: Annotated[int, Bound(ge=2)] = 5
     """Q-functions in the ensemble. 1M: 2."""
     dropout: Share = 0.01
-    """Share of units dropped in the first layer of the Q-functions while they learn."""
+    """Dropout rate of the Q-functions' first layer during training."""
     num_bins: PositiveInt = 101
-    """Classes that rewards and values are predicted over; 1: a plain number with a squared error, as in TD-MPC."""
+    """Bins of the two-hot reward and value predictions; 1: plain regression with a squared error, as in TD-MPC."""
     low: float = -10.0
     """First bin, a symlog value."""
     high: float = 10.0
     """Last bin, a symlog value."""
     min_log_std: float = -10.0
-    """Least log std of the policy, before tanh."""
+    """Minimum log std of the policy, before tanh."""
     max_log_std: float = 2.0
-    """Largest log std of the policy, before tanh."""
+    """Maximum log std of the policy, before tanh."""
     predict_terminal: bool = False
-    """Learn when episodes terminate, and plan with it; TD-MPC2's `episodic`."""
+    """Predict terminations, and use the predictions in planning; TD-MPC2's `episodic`."""
     activation: Activation = "mish"
-    """Of the hidden layers."""
+    """Activation of the hidden layers."""
     norm: Literal["layer", "none"] = "layer"
-    """layer: a LayerNorm before every activation. none: TD-MPC's networks, normalised only in the first layer of
-    Q-functions; its convolutions, on pixels from 0 to 1."""
+    """layer: a LayerNorm before every activation. none: TD-MPC's networks, with a LayerNorm only in the first layer of
+    the Q-functions and convolutions on pixels in [0, 1]."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Of the products: float32 or bfloat16. Parameters are float32."""
+    """Compute precision of the networks, float32 or bfloat16; parameters stay float32."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         whole = not self.simplex or not self.latent % self.simplex
-        self.require(whole, "latent", f"a multiple of simplex = {self.simplex}", "TD-MPC2 has simplices of 8")
+        self.require(whole, "latent", f"a multiple of simplex = {self.simplex}", "TD-MPC2 uses simplices of 8")
         self.require(self.low < self.high, "low", f"less than high = {self.high}", "swap them")
         ordered = self.min_log_std < self.max_log_std
         self.require(ordered, "min_log_std", f"less than max_log_std = {self.max_log_std}", "swap them")
 
     @property
     def style(self) -> Style:
-        """How the layers are built: TD-MPC2's, or with norm "none" TD-MPC's."""
+        """Layer style: TD-MPC2's, or TD-MPC's with norm "none"."""
         weights = "orthogonal" if self.norm == "none" else "normal"
         return Style(activation=self.activation, norm=self.norm, weights=weights, dtype=self.dtype)
 
 
 class Latent(NamedTuple):
-    """A latent state, and the step that led to it: what its reward is predicted from.
+    """A latent state and the transition into it, from which its reward is predicted.
 
     Attributes:
-        now: [..., L].
+        now: [..., L], the latent state.
         before: [..., L], the latent state one decision earlier.
-        action: [..., A], taken there.
+        action: [..., A], the action taken there.
     """
 
     now: Array
@@ -96,17 +97,17 @@ class Latent(NamedTuple):
 class DecoderFreeModel(NamedTuple):
     """The model as pure functions.
 
-    K is the number of classes that a number is predicted over, M of Q-functions.
+    K is the number of outputs per predicted scalar, M the number of Q-functions.
 
     Attributes:
-        world: the same model as planners, filters and diagnostics see any world model. Its beliefs are `Latent`, its
-            `divergence` is the consistency error, the mean squared difference of latent states; there is no `decode`.
+        world: the same model behind the `WorldModel` interface. Its beliefs are `Latent`; its `divergence` is the
+            consistency error, the mean squared difference of latent states; its `decode` is None.
         next: (params, latent [..., L], action [..., A]) -> latent [..., L].
         reward: (params, latent [..., L], action [..., A]) -> [..., K].
-        q: (q_params, latent [..., L], action [..., A], key=None) -> [M, ..., K], with dropout where a key is given.
-            `q_params` is `params["q"]`, of its target, or of some members.
+        q: (q_params, latent [..., L], action [..., A], key=None) -> [M, ..., K], with dropout if a key is given.
+            `q_params` is `params["q"]`, the target network's, or those of some ensemble members.
         policy: (params, latent [..., L]) -> Gaussian [..., A] before tanh.
-        scalar: how [..., K] stands for a number.
+        scalar: the output representation [..., K] of scalars.
     """
 
     world: WorldModel
@@ -120,7 +121,7 @@ class DecoderFreeModel(NamedTuple):
 def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeModel:
     """Builds the model for an environment's observations and actions.
 
-    Every observation has an encoder of its own; of several, the latent states are averaged, so that simplices stay
+    Every observation has its own encoder; the latent states of several observations are averaged, which preserves
     simplices.
 
     Args:
@@ -131,7 +132,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         DecoderFreeModel.
 
     Raises:
-        ValueError: for discrete actions, or observations that are neither vectors nor images that `conv` reads.
+        ValueError: for discrete actions, or observations that are neither vectors nor images supported by `conv`.
 
     Examples:
         >>> spec = EnvSpec.single((5,), action_size=1, action_repeat=8, max_decisions=125)
@@ -142,7 +143,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         (3, 2, 101)
     """
     if spec.discrete:
-        raise ValueError("agent: TD-MPC has continuous actions, and this environment's are discrete; use planet")
+        raise ValueError("agent: TD-MPC needs continuous actions, but this environment's are discrete; use planet")
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
     networks = _make_networks(config, spec, scalar.size)
 
@@ -170,7 +171,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
 
 def _make_networks(config: DecoderFreeConfig, spec: EnvSpec, num_outputs: int) -> dict[str, Network]:
     """The networks by the names of their parameters; rewards and values have `num_outputs` outputs."""
-    both = config.latent + spec.action_size  # most read a latent state and an action
+    both = config.latent + spec.action_size  # most take a latent state and an action
 
     def make(input_size: int, output_size: int, style: Style = config.style, **options: Any) -> Network:
         return make_normed_mlp(input_size, output_size, hidden=config.hidden, layers=2, style=style, **options)
@@ -199,8 +200,8 @@ def _make_world(
     next_latent: Callable[[Params, Array, Array], Array],
     reward: Callable[[Params, Latent], Gaussian],
 ) -> WorldModel:
-    """The networks as a world model over `Latent` beliefs."""
-    spaces, lowest = spec.observations, 0.0 if config.norm == "none" else -0.5  # of pixels
+    """Wraps the networks as a world model over `Latent` beliefs."""
+    spaces, lowest = spec.observations, 0.0 if config.norm == "none" else -0.5  # pixels start at lowest
 
     def init(key: Key) -> Params:
         keys = jax.random.split(key, len(networks))
@@ -241,7 +242,7 @@ def _make_world(
 
 
 def _make_encoders(config: DecoderFreeConfig, spaces: Mapping[str, ArraySpec]) -> Network:
-    """From observations by name to the mean of their latent states."""
+    """Encodes observations by name into the mean of their latent states."""
     encoders = each({name: _make_encoder(config, space) for name, space in spaces.items()})
 
     def apply(params: Params, observation: Mapping[str, Array]) -> Array:
@@ -291,12 +292,12 @@ def _make_shallow_encoder(config: DecoderFreeConfig, shape: tuple[int, ...]) -> 
 
 
 def _preprocess(observation: Array, lowest: float) -> Array:
-    """Pixels to [lowest, lowest + 1], flat; state vectors as they are."""
+    """Maps pixels to [lowest, lowest + 1] and flattens them; leaves state vectors unchanged."""
     if observation.dtype == jnp.uint8:
         return observation.reshape(*observation.shape[:-3], -1).astype(jnp.float32) / 255 + lowest
     return jnp.asarray(observation, jnp.float32)
 
 
 def _postprocess(flat: Array, space: ArraySpec, lowest: float) -> Array:
-    """What `_preprocess` takes apart."""
+    """The inverse of `_preprocess`."""
     return flat.reshape(*flat.shape[:-1], *space.shape) - lowest * space.is_image

@@ -1,4 +1,4 @@
-"""What all latent dynamics share: their record, their sizes, and the reset at an episode's start."""
+"""Latent dynamics: their interface, config and registry entry, and the reset at episode starts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,43 +27,44 @@ class DynamicsConfig(Config):
     activation: Activation = "relu"
     """Activation of every network."""
     norm: Norm = "none"
-    """What normalises features before each activation. Dreamer V3 has rms."""
+    """Normalisation before each activation. Dreamer V3 uses rms."""
     weights: Weights = "glorot"
-    """Weight initialisation: Glorot-uniform, or normal, truncated, by fan-in, as Dreamer V3's."""
+    """Weight initialisation: Glorot-uniform, or truncated normal scaled by fan-in, as in Dreamer V3."""
     cell: Literal["gru", "normed", "block"] = "gru"
-    """The rssm's recurrent cell: gru; normed, Dreamer V2's with a LayerNorm; block, Dreamer V3's block-diagonal one."""
+    """Recurrent cell of the rssm: gru; normed (Dreamer V2's GRU with LayerNorm); block (Dreamer V3's block-diagonal
+    GRU)."""
     blocks: PositiveInt = 8
-    """Blocks of the block cell."""
+    """Number of blocks of the block cell."""
     classes: NonNegativeInt = 0
-    """Classes of each stochastic dimension, of which there are `stoch`; 0: they are Gaussian. Dreamer V2 has 32."""
+    """Classes per categorical latent, of which there are `stoch`; 0: Gaussian latents. Dreamer V2 uses 32."""
     unimix: Share = 0.0
-    """Share of uniform probabilities that classes are mixed with. Dreamer V3 has 0.01."""
+    """Weight of the uniform distribution mixed into categorical latents. Dreamer V3 uses 0.01."""
     prior_layers: NonNegativeInt | None = None
-    """Hidden layers of the rssm's prior; None: as of the others. Dreamer V3 has 2 beside 1."""
+    """Hidden layers of the rssm's prior; None: the same as `layers`. Dreamer V3 uses 2 for the prior, 1 elsewhere."""
     min_std: PositiveFloat = 0.1
-    """Smallest standard deviation of priors and posteriors."""
+    """Minimum standard deviation of priors and posteriors."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute precision of the networks; parameters and losses stay float32."""
 
     def check(self) -> None:
-        """Rules between fields."""
-        self.require(self.classes != 1, "classes", "0 (Gaussian) or at least 2", "Dreamer V2 has 32")
+        """Checks constraints between fields."""
+        self.require(self.classes != 1, "classes", "0 (Gaussian) or at least 2", "Dreamer V2 uses 32")
         whole = self.cell != "block" or not self.deter % self.blocks
-        self.require(whole, "deter", f"a multiple of blocks = {self.blocks}", "Dreamer V3 has 8 blocks")
+        self.require(whole, "deter", f"a multiple of blocks = {self.blocks}", "Dreamer V3 uses 8 blocks")
 
     @property
     def stoch_size(self) -> int:
-        """Width of `Belief.stoch`: one-hot vectors lie side by side."""
+        """Width of `Belief.stoch`; one-hot vectors are concatenated."""
         return self.stoch * max(1, self.classes)
 
     @property
     def style(self) -> Style:
-        """How the layers of every network but the convolutions are built."""
+        """Layer style of every network except the convolutions."""
         return Style(activation=self.activation, norm=self.norm, weights=self.weights, dtype=self.dtype)
 
 
 class Dynamics(NamedTuple):
-    """Latent dynamics as pure functions: the part of a WorldModel that knows time.
+    """Latent dynamics as pure functions: the temporal part of a WorldModel.
 
     Attributes:
         init: (key) -> params.
@@ -81,15 +82,15 @@ class Dynamics(NamedTuple):
 
 
 class DynamicsEntry(NamedTuple):
-    """Latent dynamics to choose from: how they are built, and what others have to know of them.
+    """Registry entry of latent dynamics: their builder, and the properties that other modules depend on.
 
     Attributes:
         make: (config, embed_size, action_size) -> Dynamics.
-        has_kl: whether their divergence is a KL between distributions, which teaches the prior. Where it is none, an
-            agent has to teach the prior by what is decoded from it.
+        has_kl: whether their divergence is a KL, which trains the prior. Otherwise the agent must train the prior
+            through what is decoded from it.
         deter_size: (config) -> width of `Belief.deter`.
-        stoch_size: (config) -> width of `Belief.stoch`. What heads read is as wide as both together.
-        only: settings that have to keep these values, since the dynamics know nothing else.
+        stoch_size: (config) -> width of `Belief.stoch`. The feature that heads read has both widths together.
+        only: settings that must keep these values, because the dynamics support no others.
     """
 
     make: Callable[[DynamicsConfig, int, int], Dynamics]

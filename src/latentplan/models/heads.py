@@ -1,4 +1,4 @@
-"""Heads that predict one number from a feature: rewards and values."""
+"""Heads that predict a scalar from a feature: rewards and values."""
 
 import jax.numpy as jnp
 
@@ -8,16 +8,16 @@ from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Network, Style
 from latentplan.types import Array, Params
 
-NUM_BINS = 255  # of a two-hot number
+NUM_BINS = 255  # of two-hot heads
 
 
 def make_scalar_head(input_size: int, kind: str, *, hidden: int, layers: int, style: Style) -> Network:
-    """A network that predicts a number.
+    """Builds a network that predicts a scalar.
 
     Args:
         input_size: of the feature.
-        kind: "gaussian": its mean, with unit variance; "two_hot": probabilities of 255 bins of symexp values, from an
-            output that starts at zero, so that the mean does (Dreamer V3, Nature 2025, methods).
+        kind: "gaussian": a mean with unit variance; "two_hot": probabilities of 255 symexp bins, with a
+            zero-initialised output layer, so that the initial mean is zero (Dreamer V3, Nature 2025, methods).
         hidden: units per hidden layer.
         layers: hidden layers.
         style: of the layers.

@@ -14,12 +14,12 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     """Builds the RNN: the RSSM with point estimates instead of distributions.
 
     h_t = f(h_{t-1}, s_{t-1}, a_{t-1});  predicted  s_t = g(h_t);  observed  s_t = e(h_t, o_t).
-    Without a KL nothing ties g to e, so g learns from predicting observations and rewards: an agent adds
+    Without a KL nothing ties g to e, so g must be trained by predicting observations and rewards: the agent uses
     observation overshooting of distance 1 or more.
 
     Args:
         config: sizes; `min_std` is not used.
-        embed_size: E, what the encoder gives.
+        embed_size: E, size of the encoder's output.
         action_size: A.
 
     Returns:
@@ -43,7 +43,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
         return deter, predicted_net.apply(params["prior"], deter)
 
     def imagine_step(params: Params, belief: Belief, action: Array, key: Key) -> tuple[Belief, Gaussian]:
-        del key  # nothing is drawn; the signature is the protocol's
+        del key  # unused: deterministic
         deter, predicted = advance(params, belief, action)
         return Belief(deter, predicted), point(predicted)
 

@@ -1,4 +1,4 @@
-"""Scans over the model's steps: filtering a recorded sequence, imagining one, letting a policy act in one."""
+"""Scans over the model's steps: filtering, open-loop prediction, and rolling out a policy."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,7 +25,7 @@ def observe(
         model: any WorldModel.
         params: its parameters.
         belief: [...], the belief before the first step.
-        actions: [T, ..., A], action t led to observation t.
+        actions: [T, ..., A]; action t led to observation t.
         embeds: [T, ..., E].
         is_first: [T, ...] bool.
         key: for the posterior samples.
@@ -43,13 +43,13 @@ def observe(
 
 
 class Filtered(NamedTuple):
-    """Recorded windows, and what a model believes at each of their steps.
+    """Recorded windows with the model's filtered beliefs at each step.
 
     Attributes:
         observation: by name [T, B, O], preprocessed.
         initial: [B, ...], the belief before the windows.
         beliefs: [T, B, ...], sampled from the posteriors.
-        posteriors, priors: [T, B, ...], as the model's `observe_step` gives them.
+        posteriors, priors: [T, B, ...], as returned by the model's `observe_step`.
     """
 
     observation: dict[str, Array]
@@ -60,7 +60,7 @@ class Filtered(NamedTuple):
 
 
 def filter_windows(model: WorldModel, params: Params, batch: Batch, pixel_key: Key, filter_key: Key) -> Filtered:
-    """Preprocesses, encodes and filters recorded windows, from the initial belief on.
+    """Preprocesses, encodes and filters recorded windows, starting from the initial belief.
 
     Args:
         model: any WorldModel.
@@ -111,24 +111,26 @@ def imagine_with(
     *,
     horizon: int,
 ) -> tuple[BeliefT, Array]:
-    """Lets a policy act in the model: a_t ~ policy(s_t), s_{t+1} ~ p(s_{t+1} | s_t, a_t) for t = 0..H-1.
+    """Rolls out a policy in the model: a_t ~ policy(s_t), s_{t+1} ~ p(s_{t+1} | s_t, a_t) for t = 0..H-1.
 
     Args:
         model: any WorldModel.
         params: its parameters.
         belief: [...], s_0.
-        policy: (belief [...], key) -> action [..., A]; the model is given it clipped to [-1, 1], with its gradient.
+        policy: (belief [...], key) -> action [..., A]; clipped to [-1, 1] for the model, with a straight-through
+            gradient.
         key: for policy and prior samples.
         horizon: H.
 
     Returns:
-        (beliefs [H + 1, ...] from s_0 on, actions [H, ..., A] as the policy gave them).
+        (beliefs [H + 1, ...] starting with s_0, actions [H, ..., A] before clipping).
     """
 
     def step(belief: BeliefT, key: Key) -> tuple[BeliefT, tuple[BeliefT, Array]]:
         policy_key, model_key = jax.random.split(key)
         action = policy(belief, policy_key)
-        bounded = action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)  # choices keep their gradient
+        # Straight-through: clipping keeps the gradient.
+        bounded = action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)
         belief, _ = model.imagine_step(params, belief, bounded, model_key)
         return belief, (belief, action)
 
@@ -137,7 +139,7 @@ def imagine_with(
 
 
 def previous_beliefs(initial: BeliefT, beliefs: BeliefT, is_first: Bool[Array, "T *batch"]) -> BeliefT:
-    """The belief before each step: the initial one before the window's and every episode's first step.
+    """The belief before each step; the initial belief before the first step of the window and of every episode.
 
     Args:
         initial: [...], before the window.

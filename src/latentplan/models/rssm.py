@@ -1,4 +1,4 @@
-"""The recurrent state-space model: PlaNet's deterministic GRU path beside a stochastic path (eq. 4)."""
+"""The recurrent state-space model: a deterministic GRU path and a stochastic path (PlaNet eq. 4)."""
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,11 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
 
     Args:
         config: sizes.
-        embed_size: E, what the encoder gives.
+        embed_size: E, size of the encoder's output.
         action_size: A.
 
     Returns:
-        Dynamics over Belief(deter [..., D], stoch [..., S]); one-hot vectors side by side, [..., S * C].
+        Dynamics over Belief(deter [..., D], stoch [..., S]); one-hot vectors are concatenated, [..., S * C].
     """
     recurrent = make_recurrent_step(
         config.stoch_size,
@@ -67,7 +67,7 @@ def make_rssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dyna
 
 
 def _make_latent(config: DynamicsConfig, input_size: int, layers: int) -> Network:
-    """The network that gives the stochastic state's distribution."""
+    """The network that parameterises the stochastic state's distribution."""
     hidden, style = config.hidden, config.style
     if not config.classes:
         return make_gaussian_mlp(

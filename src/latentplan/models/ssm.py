@@ -19,7 +19,7 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
 
     Args:
         config: sizes; `deter` is not used.
-        embed_size: E, what the encoder gives.
+        embed_size: E, size of the encoder's output.
         action_size: A.
 
     Returns:
@@ -27,7 +27,7 @@ def make_ssm(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
     """
 
     def make_latent(input_size: int) -> Network:
-        """The network that gives a stochastic state's distribution."""
+        """The network that parameterises the stochastic state's distribution."""
         return make_gaussian_mlp(
             input_size,
             config.stoch,

@@ -1,4 +1,4 @@
-"""A world model: latent dynamics with an encoder, a decoder and a reward head around them."""
+"""A world model: latent dynamics with encoders, decoders, a reward head and an optional termination head."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,29 +23,29 @@ from latentplan.nets.network import Activation, Network, Norm, Style, each, spli
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
 DYNAMICS: dict[str, DynamicsEntry] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN}
-"""Latent dynamics by name. New ones are one file and one line here."""
+"""Latent dynamics by name. A new one is one file and one line here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldModelConfig(DynamicsConfig):
-    """The whole model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
+    """Settings of a world model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
 
     kind: Annotated[str, OneOf(DYNAMICS)] = "rssm"
     """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
-    """Convolutions: of World Models, as PlaNet, Dreamer V1 and V2 have them, or of Dreamer V3."""
+    """Image encoder and decoder: those of World Models (PlaNet, Dreamer V1 and V2), or Dreamer V3's."""
     conv_depth: PositiveInt = 32
-    """Channels of the first convolution; each further one has twice as many. Dreamer V3: 2, 3, 4 and 4 times this."""
+    """Channels of the first convolution, doubled at each further one. Dreamer V3's have 2, 3, 4 and 4 times this."""
     conv_norm: Norm = "none"
-    """What normalises the channels of every convolution but the last, before its activation. PlaNet has none."""
+    """Normalisation over channels before the activation of every convolution but the last. PlaNet uses none."""
     conv_activation: Activation = "relu"
     """Activation of the convolutions."""
     image_bits: Annotated[int, Bound(ge=0, le=8)] = 5
-    """Bit depth that pixels are reduced to, in bits (1 to 8); noise of one step is added.
-    0: they are taken as they are, x / 255 - 0.5, as in Dreamer."""
+    """Bit depth to which pixels are quantised (1 to 8), with uniform noise of one quantisation step added. 0: no
+    quantisation, x / 255 - 0.5, as in Dreamer."""
     reward: Literal["gaussian", "two_hot"] = "gaussian"
-    """gaussian: the reward's mean, unit variance. two_hot: probabilities of 255 bins, symexp(-20) to symexp(20),
-    at first such that the mean is zero, as in Dreamer V3."""
+    """Reward distribution. gaussian: a mean with unit variance. two_hot: probabilities of 255 bins from symexp(-20) to
+    symexp(20), initialised to a mean of zero, as in Dreamer V3."""
     reward_hidden: PositiveInt = 200
     """Width of the reward head, in units. The paper says 200; its released code has 300."""
     reward_layers: NonNegativeInt = 2
@@ -55,39 +55,39 @@ class WorldModelConfig(DynamicsConfig):
     vector_layers: NonNegativeInt = 2
     """Hidden layers of the encoder and decoder of state vectors."""
     vector_output: Literal["linear", "activated"] = "linear"
-    """How the encoder of state vectors ends: in one more layer, linear, or in its last hidden one, as in Dreamer."""
+    """Output of the encoder of state vectors: one more linear layer, or the last hidden layer, as in Dreamer."""
     predict_terminal: bool = False
-    """Learn when episodes terminate, by a head like the reward's, and plan with it. PlaNet's tasks never terminate."""
+    """Predict terminations, with a head like the reward's, and use them in planning. PlaNet's tasks never terminate."""
     pixel_std: PositiveFloat = 1.0
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
     vector_std: PositiveFloat = 0.1
     """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         super().check()
         for field, value in self.dynamics.only.items():
             known = getattr(self, field) == value
-            self.require(known, field, f"{value} with kind {self.kind}, which knows nothing else", "change the kind")
+            self.require(known, field, f"{value} with kind {self.kind}, which supports nothing else", "change the kind")
 
     @property
     def dynamics(self) -> DynamicsEntry:
-        """What `kind` names."""
+        """The registry entry of `kind`."""
         return DYNAMICS[self.kind]
 
     @property
     def feature_size(self) -> int:
-        """F, width of what every head reads."""
+        """F, width of the feature that every head reads."""
         return self.dynamics.stoch_size(self) + self.dynamics.deter_size(self)
 
     @property
     def conv_style(self) -> Style:
-        """How the layers of the convolutions are built."""
+        """Layer style of the convolutions."""
         return replace(self.style, activation=self.conv_activation, norm=self.conv_norm)
 
 
 class _Observations(NamedTuple):
-    """How one kind of observation enters and leaves the model."""
+    """Preprocessing, encoder and decoder of one observation."""
 
     preprocess: Callable[[Array, Key], Array]
     postprocess: Callable[[Array], Array]
@@ -137,7 +137,7 @@ def _dreamer_v3_convolutions(
         )
     for field, factor in {"conv_depth": 2, "deter": 8}.items():
         whole = not getattr(config, field) % factor
-        config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 has 64 and 8192")
+        config.require(whole, field, f"a multiple of {factor} with conv dreamer_v3", "Dreamer V3 uses 64 and 8192")
     depth, stoch, style = config.conv_depth, config.dynamics.stoch_size(config), config.conv_style
     encoder = make_pooled_encoder(size, channels, depth=depth, style=style)
     decoder = make_repeating_decoder(
@@ -153,7 +153,7 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
     embed = None if config.vector_output == "activated" else hidden
 
     def preprocess(vector: Array, key: Key) -> Array:
-        del key  # state vectors are continuous already
+        del key  # only images are dequantised
         return transforms.symlog(jnp.asarray(vector, jnp.float32))
 
     encoder = make_mlp(shape[0], embed, hidden=hidden, layers=layers, style=style)
@@ -164,9 +164,9 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     """Builds a world model for an environment's observations and actions.
 
-    Every observation has an encoder and a decoder of its own, convolutions for an image and an MLP for a vector; the
-    embeddings are concatenated. Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std
-    (reward: 1, or two-hot).
+    Every observation has its own encoder and decoder, convolutions for an image and an MLP for a vector; the embeddings
+    are concatenated. Heads read the feature [stoch, deter]. Likelihoods are diagonal Gaussians of fixed std (1 for the
+    reward, or two-hot).
 
     Args:
         config: sizes and kind of dynamics.
@@ -176,7 +176,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         WorldModel.
 
     Raises:
-        ValueError: for images of a shape no network fits, or observations that are neither image nor vector.
+        ValueError: for images of an unsupported shape, or observations that are neither image nor vector.
 
     Examples:
         >>> import jax
@@ -252,5 +252,5 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
 
 
 def feature(belief: Belief) -> Array:
-    """[stoch, deter], what every head reads: [..., F]."""
+    """The feature [stoch, deter] that every head reads: [..., F]."""
     return jnp.concatenate([belief.stoch, belief.deter], -1)

@@ -1,4 +1,4 @@
-"""Planners: pure functions that are given a model's functions and never import one."""
+"""Planners: pure functions built from an objective; they never import a model."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -19,14 +19,14 @@ from latentplan.types import AnyBelief, Key, Params, Planner, PlanOutput, WarmSt
 
 
 class PlannerEntry(NamedTuple):
-    """How a planner is configured and built.
+    """Registry entry of a planner: its config and its builder.
 
     Attributes:
         config: its config dataclass.
         make: (config, action_size, evaluate, *, discrete=False, propose=None) -> Planner; see
             `objectives.Evaluate` and `sampling.Propose`.
-        needs_policy: whether it plans by nothing but the agent's policy.
-        small: settings for two cores, where those of a CEM of 4 rounds of 150 candidates do not suit it.
+        needs_policy: whether it cannot plan without the agent's policy.
+        small: settings of the preset for two CPU cores, where CEM's (4 rounds of 150 candidates) do not suit it.
     """
 
     config: type[PlannerConfig]
@@ -46,25 +46,25 @@ PLANNERS: dict[str, PlannerEntry] = {
 
 
 AnyPlanner = Annotated[PlannerConfig, ConfigOf(PLANNERS)]
-"""A config of any planner there is, as a field of another config."""
+"""Annotation of a config field that holds the config of any registered planner."""
 
 
 def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **options: Any) -> Planner:
-    """Builds the planner that a config is of.
+    """Builds the planner that a config describes.
 
     Args:
         config: of any planner in `PLANNERS`: `CEMConfig`, `MPPIConfig`, ...
         action_size: A, the width of an action.
-        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; `objectives.model_returns` makes it of a
-            world model, any other function of these arguments will do.
-        options: `discrete`, whether an action is a one-hot choice, and `propose`, a policy's sequences, as every
-            builder takes them.
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; `objectives.model_returns` builds it from a
+            world model; any other function with this signature works.
+        options: passed to the builder: `discrete`, whether actions are one-hot, and `propose`, which samples sequences
+            from a policy.
 
     Returns:
         Planner, for one belief: (params, belief, key, warm_start=None) -> PlanOutput.
 
     Raises:
-        ValueError: the planner is not one for such actions, or needs a policy; see the builder.
+        ValueError: the planner does not support this action space, or needs a policy; see the builder.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -77,12 +77,12 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
 
 
 def planner_name(config: PlannerConfig) -> str:
-    """The name that a config's planner is chosen by."""
+    """The registry name of a config's planner."""
     return next(name for name, entry in PLANNERS.items() if type(config) is entry.config)
 
 
 def for_each_belief(planner: Planner) -> Planner:
-    """Plans for many beliefs in one call: all at once, or on CPU, where one plan fills the cores, one after another.
+    """Batches a planner over beliefs: in parallel, or sequentially on CPU, where one plan already uses all cores.
 
     Args:
         planner: for one belief.

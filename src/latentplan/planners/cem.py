@@ -25,25 +25,25 @@ class CEMConfig(PlannerConfig):
     num_candidates: PositiveInt = 1000
     """N, action sequences per round."""
     num_elites: PositiveInt = 100
-    """K, best sequences that the next round is fitted to."""
+    """K, best sequences, to which the next round is fitted."""
     init_std: PositiveFloat = 1.0
     """Standard deviation of the first round, in action units."""
     min_std: NonNegativeFloat = 1e-3
-    """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units. Discrete actions: the share
-    of uniform choice that every refit mixes in."""
+    """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units. For discrete actions: the
+    weight of the uniform distribution mixed in at every refit."""
     policy_candidates: NonNegativeInt = 0
-    """How many of the candidates the agent's policy proposes, where it has one."""
+    """How many of the candidates are sampled from the agent's policy, if it has one."""
     warm_start: bool = False
-    """Start from the last plan, shifted by one decision, instead of from zero. PlaNet does not."""
+    """Start from the last plan, shifted by one decision, instead of from zero. PlaNet starts from zero."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         return self.num_iterations * self.num_candidates
 
 
@@ -53,22 +53,22 @@ def make_cem(
     """Builds a CEM planner over any model.
 
     Each round draws N sequences from a Gaussian(mean, std^2) per step and action, clips them to [-1, 1], evaluates
-    them, and refits mean and population std to the K best. The mean's first action is the one to take. Discrete
-    actions are drawn from categoricals, and the likeliest is taken.
+    them, and refits mean and population std to the K best. The action taken is the first one of the final mean.
+    Discrete actions are drawn from categoricals, and the most likely one is taken.
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
         evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
-        propose: a policy's sequences, for `policy_candidates`.
+        propose: samples sequences from a policy, for `policy_candidates`.
 
     Returns:
         Planner for one belief; `jax.vmap(planner, (None, 0, 0))` plans for many. Its info holds
         `elite_return` [I] (mean over elites), `return_std` [I] (over candidates) and `action_std` [I].
 
     Raises:
-        ValueError: a policy's candidates are asked for, and there is no policy.
+        ValueError: `policy_candidates` is set, but there is no policy.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -109,6 +109,6 @@ def make_cem(
 
 def _make_proposals(config: CEMConfig, action_size: int, *, discrete: bool) -> Proposals:
     if discrete:
-        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
+        config.require(config.min_std <= 1, "min_std", "at most 1, a probability for discrete actions", "lower it")
         return categorical(config.horizon, action_size, min_prob=config.min_std)
     return gaussian(config.horizon, action_size, init_std=config.init_std, min_std=config.min_std)

@@ -1,4 +1,4 @@
-"""What the configs of all planners have in common."""
+"""The base class of planner configs."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from latentplan.config import Config, PositiveInt
 
 @dataclass(frozen=True, kw_only=True)
 class PlannerConfig(Config):
-    """Base of all planners' configs."""
+    """Base class of planner configs."""
 
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         raise NotImplementedError(f"{type(self).__name__}.evaluations")

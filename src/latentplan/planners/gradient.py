@@ -1,4 +1,4 @@
-"""Planning by gradient ascent through the model, from random starts or from where CEM ends."""
+"""Planning by gradient ascent through the model, starting from random sequences or from CEM's final distribution."""
 
 from dataclasses import dataclass
 
@@ -17,38 +17,38 @@ from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 @dataclass(frozen=True, kw_only=True)
 class GradientConfig(PlannerConfig):
-    """Our figures; the idea is that of Bharadhwaj et al. 2020 (arXiv 2003.08823), gradients beside CEM."""
+    """Defaults: our own; the combination of gradients with CEM follows Bharadhwaj et al. 2020 (arXiv 2003.08823)."""
 
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
     num_iterations: NonNegativeInt = 10
     """I, steps of gradient ascent."""
     num_candidates: PositiveInt = 32
-    """N, action sequences that climb side by side."""
+    """N, action sequences optimised in parallel."""
     learning_rate: PositiveFloat = 0.1
-    """Adam's step, in action units."""
+    """Adam's learning rate, in action units."""
     init_std: PositiveFloat = 0.5
-    """Standard deviation of the starts around the last plan, in action units."""
+    """Standard deviation of the initial sequences around the last plan, in action units."""
     cem_iterations: NonNegativeInt = 0
-    """Rounds of CEM before the ascent, whose last distribution the starts are then drawn from."""
+    """Rounds of CEM before the ascent; the initial sequences are then drawn from CEM's final distribution."""
     cem_candidates: PositiveInt = 300
     """Action sequences per round of CEM."""
     cem_elites: PositiveInt = 30
     """Best sequences per round of CEM."""
     policy_candidates: NonNegativeInt = 0
-    """How many of the starts the agent's policy proposes, where it has one."""
+    """How many of the initial sequences are sampled from the agent's policy, if it has one."""
     warm_start: bool = True
     """Start from the last plan, shifted by one decision, instead of from zero."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         sampling.check_policy_candidates(self)
         few = f"at most cem_candidates = {self.cem_candidates}"
         self.require(self.cem_elites <= self.cem_candidates, "cem_elites", few, "lower it or raise cem_candidates")
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan; one with its gradient in the actions counts as two."""
+        """Number of action sequences evaluated per plan; an evaluation with its gradient counts as two."""
         return self.cem_iterations * self.cem_candidates + (2 * self.num_iterations + 1) * self.num_candidates
 
 
@@ -60,24 +60,24 @@ def make_gradient(
     discrete: bool = False,
     propose: Propose | None = None,
 ) -> Planner:
-    """Builds a planner that climbs the gradient of the return by Adam, through model and reward.
+    """Builds a planner that maximises the return with Adam, differentiating through model and reward.
 
-    N sequences climb side by side, on the same draws of the model's noise at every step, clipped to [-1, 1]
-    after it. The best of them at the end is the plan.
+    N sequences are optimised in parallel and clipped to [-1, 1] after every step; all steps use the same samples of the
+    model's noise. The plan is the best sequence at the end.
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
         evaluate: (params, belief, actions [H, N, A], key) -> returns [N], differentiable; see `objectives`.
-        discrete: gradients are for continuous actions.
-        propose: a policy's sequences, for `policy_candidates`.
+        discrete: must be False: gradients need continuous actions.
+        propose: samples sequences from a policy, for `policy_candidates`.
 
     Returns:
         Planner for one belief. Its info holds `elite_return` [I] (mean over the sequences before each step) and
         `return_std` [I].
 
     Raises:
-        ValueError: actions are discrete, or a policy's candidates are asked for, and there is no policy.
+        ValueError: actions are discrete, or `policy_candidates` is set, but there is no policy.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -110,7 +110,7 @@ def make_gradient(
 
         def loss(actions: Array) -> tuple[Array, Array]:
             returns = evaluate(params, belief, actions, model_key)
-            return -jnp.sum(returns), returns  # rows do not mix: each climbs its own return
+            return -jnp.sum(returns), returns  # summing keeps the gradients of the sequences independent
 
         def ascend(carry: tuple[Array, optax.OptState], _: None):
             actions, opt_state = carry

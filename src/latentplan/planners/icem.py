@@ -17,7 +17,7 @@ from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 @dataclass(frozen=True, kw_only=True)
 class ICEMConfig(PlannerConfig):
-    """Defaults: iCEM (arXiv 2008.06389 and its release for PlaNet), at a fifth of PlaNet's 10,000 sequences."""
+    """Defaults: iCEM (arXiv 2008.06389 and its release for PlaNet), with a fifth of PlaNet's 10,000 sequences."""
 
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
@@ -26,58 +26,58 @@ class ICEMConfig(PlannerConfig):
     num_candidates: PositiveInt = 500
     """N, action sequences in the first round."""
     candidate_decay: Annotated[float, Bound(ge=1)] = 1.25
-    """Every further round has this many times fewer, but at least twice the elites."""
+    """Each round has this many times fewer candidates than the one before, but at least 2 K."""
     num_elites: PositiveInt = 10
-    """K, best sequences that the next round is fitted to."""
+    """K, best sequences, to which the next round is fitted."""
     kept_elites: Share = 0.3
-    """Share of the elites that stay candidates: in the next round, and shifted, at the next decision."""
+    """Fraction of the elites that are reused as candidates: in the next round and, shifted, at the next decision."""
     noise_beta: NonNegativeFloat = 0.25
-    """Power of the noise falls as 1 / frequency^beta along the plan; 0 is white. iCEM has 0.25 for cheetah and
-    cartpole, 2.5 for the other tasks."""
+    """Exponent beta of the noise's power spectrum along the plan, 1 / frequency^beta; 0 is white noise. iCEM uses 0.25
+    for cheetah and cartpole, 2.5 for the other tasks."""
     init_std: PositiveFloat = 0.5
     """Standard deviation of the first round, in action units."""
     min_std: NonNegativeFloat = 1e-3
     """Floor of the refitted standard deviation, sqrt(var + min_std^2), in action units."""
     momentum: Share = 0.1
-    """Share of the last round's mean and std that a refit keeps."""
+    """Momentum of the refit: weight of the previous round's mean and std."""
     execute: Literal["best", "mean"] = "best"
-    """best: act with the best sequence seen in any round; mean: with the fitted mean. A stochastic model's returns are
-    single samples, so that the best seen is in part the luckiest; the mean is not."""
+    """best: act with the best sequence seen in any round; mean: with the fitted mean. With a stochastic model each
+    return is a single sample, so the best sequence seen is partly the luckiest; the mean is not."""
     policy_candidates: NonNegativeInt = 0
-    """How many of the first round's candidates the agent's policy proposes, where it has one."""
+    """How many of the first round's candidates are sampled from the agent's policy, if it has one."""
     warm_start: bool = True
     """Start from the last plan and its elites, shifted by one decision."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
 
     @property
     def num_kept(self) -> int:
-        """How many elites stay candidates."""
+        """Number of elites that are reused as candidates."""
         return round(self.kept_elites * self.num_elites)
 
     @property
     def round_sizes(self) -> tuple[int, ...]:
-        """Sequences that are drawn in each round: max(N / decay^i, 2 K), at most N."""
+        """Number of sequences sampled in round i: max(N / decay^i, 2 K), at most N."""
         least = min(2 * self.num_elites, self.num_candidates)
         sizes = (self.num_candidates / self.candidate_decay**i for i in range(self.num_iterations))
         return tuple(max(int(size), least) for size in sizes)
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         kept = self.num_kept * (self.num_iterations if self.warm_start else self.num_iterations - 1)
         return sum(self.round_sizes) + kept + 1  # the mean joins the last round
 
 
 class ICEMWarmStart(NamedTuple):
-    """What a decision leaves to the next.
+    """State that one decision passes on to the next.
 
     Attributes:
         mean: [H, A].
-        elites: [H, kept, A], the best first.
+        elites: [H, kept, A], best first.
     """
 
     mean: Array
@@ -89,27 +89,27 @@ def make_icem(
 ) -> Planner:
     """Builds an iCEM planner over any model.
 
-    CEM with coloured noise, fewer candidates in every further round, elites that stay (within a decision and,
-    shifted, for the next), momentum, the mean as a candidate of the last round, and the best sequence seen as
-    the plan (algorithm 1). Sequences are clipped to [-1, 1] after scaling.
+    CEM with coloured noise, fewer candidates each round, reused elites (between rounds and, shifted, between
+    decisions), momentum, the mean as a candidate in the last round, and the best sequence seen as the plan (algorithm
+    1). Sequences are clipped to [-1, 1] after scaling.
 
-    Where the release (martius-lab/iCEM) differs: a shifted mean ends with its last action repeated, here with zero;
-    elites that stay keep the returns that they had, here they are evaluated again; the mean takes the place of the last
-    round's first sample, here it joins the samples; and the refitted std has no floor.
+    The release (martius-lab/iCEM) differs as follows: it pads a shifted mean with its last action (here: zero), reuses
+    the returns of kept elites (here: evaluates them again), replaces the last round's first sample by the mean (here:
+    adds the mean), and has no floor on the refitted std.
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
         evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
-        discrete: iCEM is for continuous actions.
-        propose: a policy's sequences, for `policy_candidates`.
+        discrete: must be False: iCEM needs continuous actions.
+        propose: samples sequences from a policy, for `policy_candidates`.
 
     Returns:
         Planner for one belief, whose warm start is an ICEMWarmStart. Its info holds `elite_return` [I],
         `return_std` [I] and `action_std` [I].
 
     Raises:
-        ValueError: actions are discrete, or a policy's candidates are asked for, and there is no policy.
+        ValueError: actions are discrete, or `policy_candidates` is set, but there is no policy.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -126,7 +126,7 @@ def make_icem(
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 
     def first_extra(state: GaussianState, warm_start: ICEMWarmStart | None, key: Key) -> list[Array]:
-        """The last decision's elites, shifted; their new last action is drawn."""
+        """The last decision's elites, shifted by one step, with a newly sampled last action."""
         if not config.warm_start or not config.num_kept:
             return []
         if warm_start is None:

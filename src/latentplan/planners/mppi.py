@@ -20,36 +20,38 @@ from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 class MPPIConfig(PlannerConfig):
     """Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml) with PlaNet's horizon.
 
-    With as many elites as candidates it is MPPI as Williams et al. have it.
+    With as many elites as candidates it reduces to the MPPI of Williams et al.
     """
 
     horizon: PositiveInt = 12
-    """H, planning horizon in decisions. TD-MPC2 has 3 and a terminal value."""
+    """H, planning horizon in decisions. TD-MPC2 uses 3 with a terminal value."""
     num_iterations: PositiveInt = 6
     """I, rounds of sampling and refitting."""
     num_candidates: PositiveInt = 512
     """N, action sequences per round."""
     num_elites: PositiveInt = 64
-    """K, best sequences that the next round is fitted to, by weight."""
+    """K, best sequences, to which the next round is fitted with weights."""
     temperature: NonNegativeFloat = 0.5
-    """Elites weigh exp(temperature * (return - best return)): TD-MPC multiplies, so more is greedier."""
+    """Elites are weighted by exp(temperature * (return - best return)): an inverse temperature, as in TD-MPC; higher is
+    greedier."""
     init_std: PositiveFloat = 2.0
     """Standard deviation of the first round, in action units."""
     min_std: NonNegativeFloat = 0.05
-    """Least standard deviation, in action units. Discrete actions: the share of uniform choice mixed in."""
+    """Minimum standard deviation, in action units. For discrete actions: the weight of the uniform distribution mixed
+    in at every refit."""
     max_std: PositiveFloat = 2.0
-    """Largest standard deviation, in action units."""
+    """Maximum standard deviation, in action units."""
     momentum: Share = 0.0
-    """Share of the last round's mean that a refit keeps. TD-MPC has 0.1, TD-MPC2 none."""
+    """Momentum of the refit: weight of the previous round's mean. TD-MPC uses 0.1, TD-MPC2 none."""
     choose: Literal["mean", "elite"] = "elite"
-    """mean: act with the fitted mean; elite: with an elite drawn by its weight, as TD-MPC2 does."""
+    """mean: act with the fitted mean; elite: with an elite sampled in proportion to its weight, as in TD-MPC2."""
     policy_candidates: NonNegativeInt = 0
-    """How many of the candidates the agent's policy proposes, where it has one. TD-MPC2 has 24."""
+    """How many of the candidates are sampled from the agent's policy, if it has one. TD-MPC2 uses 24."""
     warm_start: bool = True
     """Start from the last plan, shifted by one decision."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         sampling.check_elites(self)
         sampling.check_policy_candidates(self)
         stds = f"min_std = {self.min_std} to max_std = {self.max_std}"
@@ -57,7 +59,7 @@ class MPPIConfig(PlannerConfig):
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         return self.num_iterations * self.num_candidates
 
 
@@ -72,23 +74,23 @@ def make_mppi(
 ) -> Planner:
     """Builds an MPPI planner over any model.
 
-    Each round draws N sequences, keeps the K best, weighs them by w = softmax(temperature * return) and refits
+    Each round draws N sequences, keeps the K best, weights them by w = softmax(temperature * return) and refits
     mean = sum w a and std = sqrt(sum w (a - mean)^2), clipped to [min_std, max_std] (TD-MPC eq. 4 and 5).
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
         evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
-        propose: a policy's sequences, for `policy_candidates`; drawn once, evaluated in every round.
-        least_std: (params) -> a floor of the std, above the config's, that may fall while the model learns.
+        propose: samples sequences from a policy, for `policy_candidates`; sampled once and evaluated in every round.
+        least_std: (params) -> an additional lower bound on the std, which may decay during training.
 
     Returns:
         Planner for one belief. Its info holds `elite_return` [I], `return_std` [I], `action_std` [I] and, for
         continuous actions, `explore_std` [A], the std fitted to the first action.
 
     Raises:
-        ValueError: a policy's candidates are asked for, and there is no policy.
+        ValueError: `policy_candidates` is set, but there is no policy.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -113,7 +115,7 @@ def make_mppi(
             returns = evaluate(params, belief, actions, model_key)
             elite_returns, elites = jax.lax.top_k(returns, config.num_elites)
             elite_actions = actions[:, elites]
-            weights = jax.nn.softmax(config.temperature * jnp.maximum(elite_returns, -1e30))  # all -inf: equal
+            weights = jax.nn.softmax(config.temperature * jnp.maximum(elite_returns, -1e30))  # uniform if all are -inf
             state = proposals.refit(state, elite_actions, weights)
             if least_std is not None and not discrete:
                 state = state[0], jnp.maximum(state[1], least_std(params))
@@ -140,7 +142,7 @@ def make_mppi(
 
 def _make_proposals(config: MPPIConfig, action_size: int, *, discrete: bool) -> Proposals:
     if discrete:
-        config.require(config.min_std <= 1, "min_std", "at most 1, a share of uniform choice here", "lower it")
+        config.require(config.min_std <= 1, "min_std", "at most 1, a probability for discrete actions", "lower it")
         return categorical(config.horizon, action_size, min_prob=config.min_std, momentum=config.momentum)
     return gaussian(
         config.horizon,

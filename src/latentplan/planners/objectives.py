@@ -1,4 +1,4 @@
-"""What a planner maximises: from action sequences to one number each."""
+"""Planning objectives: functions that score action sequences."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from latentplan.config import Config, NonNegativeFloat, PositiveInt, UnitInterva
 from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, WorldModel
 
 Evaluate = Callable[[Params, AnyBelief, Array, Key], Array]
-"""(params, belief, actions [H, N, A], key) -> returns [N]: all a planner ever knows of a model."""
+"""(params, belief, actions [H, N, A], key) -> returns [N]: a planner's only interface to a model."""
 Value = Callable[[Params, AnyBelief, Key], Array]
-"""(params, belief [N], key) -> [N]: the return that is expected after a belief."""
+"""(params, belief [N], key) -> [N]: the expected return from a belief on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,14 +21,14 @@ class ObjectiveConfig(Config):
     """The planner's objective. Defaults: PlaNet, the expected sum of rewards."""
 
     discount: UnitInterval = 1.0
-    """Per decision."""
+    """Discount factor per decision."""
     risk_samples: PositiveInt = 1
-    """Rollouts of the stochastic model per action sequence; 1 is PlaNet's."""
+    """Rollouts of the stochastic model per action sequence; PlaNet uses 1."""
     risk_penalty: NonNegativeFloat = 0.0
-    """How many standard deviations of the return over these rollouts are taken off their mean."""
+    """Risk penalty: standard deviations of the return over these rollouts that are subtracted from its mean."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         enough = self.risk_samples > 1 or not self.risk_penalty
         self.require(enough, "risk_samples", f"at least 2 with risk_penalty = {self.risk_penalty}", "5 is a start")
 
@@ -41,24 +41,24 @@ def model_returns(
     continues: Callable[[Params, AnyBelief], Array] | None = None,
     horizon_of: Callable[[Params], Array] | None = None,
 ) -> Evaluate:
-    """Builds a planner's objective from a world model: the expected rewards along its own prediction.
+    """Builds a planner's objective from a world model: the predicted return of an action sequence.
 
-    PlaNet algorithm 2, line 6, or with a value TD-MPC eq. 3; the sum is that of `sum_of_rewards`. Where the model
-    predicts terminations, a step counts by the probability that the episode gets there.
+    PlaNet algorithm 2, line 6, or with a value TD-MPC eq. 3; computed by `sum_of_rewards`. If the model predicts
+    terminations, each step is weighted by the probability that the episode reaches it.
 
     Args:
         model: any world model.
-        discount: per decision; 1 is PlaNet's. Give 1 for a model that was taught the discount with its terminations, as
-            Dreamer's is.
-        value: the return expected after a plan's last belief; None: nothing.
-        continues: (params, belief [H, N]) -> [H, N], in place of the model's own probability that an episode goes on.
+        discount: per decision; PlaNet uses 1. Use 1 for a model whose continuation probability already includes the
+            discount, as Dreamer's does.
+        value: the expected return after a plan's last belief; None counts it as zero.
+        continues: (params, belief [H, N]) -> [H, N], replaces the model's own continuation probability.
         horizon_of: as for `sum_of_rewards`; for models that predict no terminations.
 
     Returns:
         Evaluate: (params, belief, actions [H, N, A], key) -> returns [N], in units of reward.
 
     Raises:
-        ValueError: `horizon_of` is given for a model that predicts terminations.
+        ValueError: `horizon_of` is given, but the model predicts terminations.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -86,9 +86,9 @@ def expected_reward(model: WorldModel) -> Callable[[Params, AnyBelief], Array]:
 
 
 def continue_probability(model: WorldModel) -> Callable[[Params, AnyBelief], Array] | None:
-    """(params, belief [...]) -> [...], the predicted probability that the episode goes on; None without a prediction.
+    """(params, belief [...]) -> [...], the predicted continuation probability; None if termination is not modelled.
 
-    Dreamer teaches it the discount as well, so there it is what later steps count.
+    Dreamer trains it to include the discount, so there it is the full weight of later steps.
     """
     terminal = model.terminal
     return None if terminal is None else lambda params, belief: jax.nn.sigmoid(-terminal(params, belief))
@@ -112,17 +112,17 @@ def sum_of_rewards(
         imagine_step: (params, belief [N], action [N, A], key) -> (belief [N], anything).
         reward: (params, belief [H, N]) -> expected reward [H, N].
         discount: per decision. PlaNet uses 1.
-        value: (params, belief [N], key) -> [N], what follows the last belief.
-        continues: (params, belief [H, N]) -> [H, N], the probability c_h that the episode goes on after s_h.
-        horizon_of: (params) -> from 1 to H, how many steps count before the value; a horizon that grows while the
-            model learns, as TD-MPC's does. Not together with `continues`.
+        value: (params, belief [N], key) -> [N], the return after the last belief.
+        continues: (params, belief [H, N]) -> [H, N], the probability c_h that the episode continues after s_h.
+        horizon_of: (params) -> 1 to H, the number of steps before the value, for a horizon that grows during training,
+            as in TD-MPC. Cannot be combined with `continues`.
 
     Returns:
         Evaluate, for one belief without batch axis.
     """
     if continues is not None and horizon_of is not None:
         raise ValueError(
-            "horizon_of: expected None where `continues` is given; a growing horizon knows no terminations"
+            "horizon_of: expected None where `continues` is given; a growing horizon does not support terminations"
         )
 
     def evaluate(params: Params, belief: AnyBelief, actions: Float[Array, "H N A"], key: Key) -> Float[Array, "N"]:
@@ -152,13 +152,13 @@ def sum_of_rewards(
 
 
 def penalise_risk(evaluate: Evaluate, *, num_samples: int, penalty: float) -> Evaluate:
-    """The mean less `penalty` times the std of the return over rollouts of a stochastic model.
+    """Mean minus `penalty` times the std of the return over rollouts of a stochastic model.
 
-    The rollouts differ by the model's own draws alone, so where it is unsure its plans are worth less
-    (a penalty below zero seeks what it is unsure of).
+    The rollouts differ only in the model's sampled states, so plans score lower where the model is uncertain (a
+    negative penalty seeks uncertainty).
 
     Args:
-        evaluate: what one rollout is worth.
+        evaluate: the objective, for a single rollout.
         num_samples: rollouts per action sequence.
         penalty: in standard deviations (population).
 
@@ -176,15 +176,15 @@ def penalise_risk(evaluate: Evaluate, *, num_samples: int, penalty: float) -> Ev
 
 
 def split_over_devices(evaluate: Evaluate, sharding: jax.sharding.Sharding) -> Evaluate:
-    """Candidates rolled on several devices, each its share; returns gathered on all.
+    """Distributes candidates over several devices and gathers their returns on all.
 
     Args:
-        evaluate: what one device would do.
+        evaluate: the objective on one device.
         sharding: of actions [H, N, A], for example `NamedSharding(mesh, PartitionSpec(None, "candidates"))`.
 
     Returns:
-        Evaluate with the same values. Draws do not depend on the split where JAX's threefry is partitionable
-        (its default).
+        Evaluate with the same values. Samples do not depend on the number of devices as long as JAX's threefry is
+        partitionable (the default).
     """
 
     def evaluate_shares(

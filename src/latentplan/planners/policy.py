@@ -1,4 +1,4 @@
-"""A policy as a planner, and as what proposes candidates to the others."""
+"""A policy as a planner, and as a source of candidates for the other planners."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, Planner
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(PlannerConfig):
-    """Act with the agent's policy; the model only rolls it out."""
+    """Acts with the agent's policy; the model only predicts its return."""
 
     horizon: PositiveInt = 12
-    """H, decisions that the policy is rolled out for; the first one is taken."""
+    """H, decisions for which the policy is rolled out; the first action is taken."""
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         return 1
 
 
@@ -34,17 +34,17 @@ def make_policy_planner(
     discrete: bool = False,
     propose: Propose | None = None,
 ) -> Planner:
-    """Builds a planner that takes what the policy proposes.
+    """Builds a planner that takes the policy's action.
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
-        evaluate: tells what the proposed sequence is worth.
+        evaluate: scores the policy's sequence, for logging.
         discrete: whether actions are one-hot choices.
-        propose: the policy's sequences; see `propose_by`.
+        propose: samples sequences from the policy; see `propose_by`.
 
     Returns:
-        Planner for one belief. Its info holds `elite_return` [1], the return of the one sequence.
+        Planner for one belief. Its info holds `elite_return` [1], the return of the sequence.
 
     Raises:
         ValueError: there is no policy.
@@ -56,7 +56,7 @@ def make_policy_planner(
         )
 
     def plan(params: Params, belief: AnyBelief, key: Key, warm_start: WarmStart = None) -> PlanOutput:
-        del warm_start  # nothing is kept
+        del warm_start  # a policy needs none
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
         returns = evaluate(params, belief, actions, model_key)
@@ -70,7 +70,7 @@ def propose_by(
     imagine_step: ImagineStep,
     horizon: int,
 ) -> Propose:
-    """The sequences that a policy takes when it acts in the model.
+    """Builds a sampler of the action sequences that a policy takes in the model.
 
     Args:
         policy: (params, belief [N], key) -> actions [N, A].

@@ -1,4 +1,4 @@
-"""What candidates are drawn from and refitted to: Gaussians for continuous actions, categoricals for discrete ones."""
+"""Sampling distributions over action sequences: Gaussian for continuous actions, categorical for discrete ones."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,19 +11,19 @@ from latentplan.types import Array, Key
 
 GaussianState = tuple[Array, Array]
 """Mean and standard deviation, [H, A] each."""
-State = Any  # what a family of distributions is described by: a pytree of arrays
+State = Any  # a distribution's parameters: a pytree of arrays
 
 
 class Proposals(NamedTuple):
     """A family of distributions over action sequences [H, A], as pure functions of its state.
 
     Attributes:
-        start: (warm_start [H, A] or None) -> state; a warm start is moved on by one decision.
+        start: (warm_start [H, A] or None) -> state; a warm start is shifted by one decision.
         draw: (state, key, N) -> actions [H, N, A].
         refit: (state, actions [H, K, A], weights [K] that sum to 1) -> state.
-        plan: (state) -> [H, A], the sequence it stands for.
-        warm_start: (state) -> [H, A], what `start` takes at the next decision.
-        spread: (state) -> scalar: mean std, or for categoricals the mean probability of not doing as planned.
+        plan: (state) -> [H, A], its most likely sequence.
+        warm_start: (state) -> [H, A], the input of `start` at the next decision.
+        spread: (state) -> scalar: mean std, or for categoricals the mean probability of deviating from the plan.
     """
 
     start: Callable[[Array | None], State]
@@ -51,12 +51,12 @@ def gaussian(
         horizon: H.
         action_size: A.
         init_std: of the first round, in action units.
-        min_std: floor. Without `max_std` in quadrature, sqrt(var + min_std^2), as PlaNet's CEM has it; with
-            `max_std` both are bounds that the std is clipped to, as TD-MPC's MPPI has them.
+        min_std: floor. Without `max_std` it is added in quadrature, sqrt(var + min_std^2), as in PlaNet's CEM; with
+            `max_std` the std is clipped to [min_std, max_std], as in TD-MPC's MPPI.
         max_std: ceiling.
-        momentum: share of the last mean and std that a refit keeps.
-        std_momentum: that of the std alone, where it is another.
-        noise_beta: the noise's power falls as 1 / frequency^beta along the horizon; 0 is white.
+        momentum: weight of the previous mean and std in a refit.
+        std_momentum: likewise for the std, if it differs.
+        noise_beta: exponent of the noise's power spectrum along the horizon, 1 / frequency^beta; 0 is white noise.
 
     Returns:
         Proposals whose state is (mean [H, A], std [H, A]).
@@ -97,23 +97,23 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
     Args:
         horizon: H.
         action_size: A, the number of choices.
-        min_prob: the share of uniform choice that a refit mixes in, so that no choice dies out.
-        momentum: share of the last probabilities that a refit keeps.
+        min_prob: weight of the uniform distribution mixed in at every refit, so that no choice vanishes.
+        momentum: weight of the previous probabilities in a refit.
 
     Returns:
-        Proposals whose state is the probabilities [H, A]. A warm start is mixed half and half with uniform choice.
+        Proposals whose state is the probabilities [H, A]. A warm start is averaged with the uniform distribution.
 
     Raises:
-        ValueError: a share above 1.
+        ValueError: `min_prob` is above 1.
     """
     if min_prob > 1:
-        raise ValueError(f"min_prob: expected at most 1, as it is a share of uniform choice, got {min_prob}")
+        raise ValueError(f"min_prob: expected at most 1, as it is a probability, got {min_prob}")
 
     def start(warm_start: Array | None) -> Array:
         uniform = jnp.full((horizon, action_size), 1.0 / action_size)
         if warm_start is None:
             return uniform
-        mixed = shift(warm_start) + uniform  # rows of zeros (nothing planned yet) become uniform
+        mixed = shift(warm_start) + uniform  # rows of zeros (no plan yet) become uniform
         return mixed / jnp.sum(mixed, -1, keepdims=True)
 
     def draw(state: Array, key: Key, num: int) -> Array:
@@ -132,14 +132,14 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
 
 
 def shift(plan: Array) -> Array:
-    """A plan [H, ...] one decision later: its first step is gone, its last is zero."""
+    """Shifts a plan [H, ...] by one decision: drops its first step and appends zeros."""
     return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])
 
 
 def coloured_filter(horizon: int, beta: float) -> np.ndarray:
-    """The matrix [H, H] that gives white noise along H a power of 1 / frequency^beta, and every step unit variance.
+    """A matrix [H, H] that turns white noise along H into noise of power 1 / frequency^beta and unit variance per step.
 
-    Timmer & Koenig (1995), as iCEM uses it; the constant part has the lowest frequency's power.
+    Timmer & Koenig (1995), as iCEM uses it; frequency zero gets the power of the lowest nonzero one.
     """
     frequency = np.maximum(np.fft.rfftfreq(horizon), 1.0 / horizon)
     spectrum = np.fft.rfft(np.eye(horizon), axis=0) * frequency[:, None] ** (-beta / 2)

@@ -1,4 +1,4 @@
-"""What all planners that draw candidates share: guides from a policy, returns that can be sorted, checks."""
+"""Helpers of the sampling-based planners: policy candidates, NaN handling, config checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from latentplan.planners.objectives import Evaluate
 from latentplan.types import AnyBelief, Array, Key, Params
 
 Propose = Callable[[Params, AnyBelief, Key, int], Array]
-"""(params, belief, key, N) -> actions [H, N, A]: sequences that a policy would take; see `policy`."""
+"""(params, belief, key, N) -> actions [H, N, A]: samples sequences from a policy; see `policy`."""
 
 
 def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
-    """Returns of NaN become -inf: `top_k` would take NaN for the best."""
+    """Replaces NaN returns by -inf, since `top_k` ranks NaN highest."""
 
     def evaluated(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
         returns = evaluate(params, belief, actions, key)
@@ -23,21 +23,21 @@ def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
 
 
 def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, AnyBelief, Key], list[Array]]:
-    """The candidates that a policy contributes to every round.
+    """Builds the sampler of the candidates that a policy contributes to every round.
 
     Args:
-        config: a planner's; `policy_candidates` says how many, 0 is none.
-        propose: the policy's sequences.
+        config: a planner's; `policy_candidates` is their number, 0 for none.
+        propose: samples sequences from the policy.
 
     Returns:
-        (params, belief, key) -> a list of no or one [H, N, A], to be concatenated with others.
+        (params, belief, key) -> a list of zero or one array [H, N, A], to concatenate with other candidates.
 
     Raises:
-        ConfigError: guides are asked for and there is no policy.
+        ConfigError: `policy_candidates` is set, but there is no policy.
     """
     num = config.policy_candidates
-    advice = "set it to 0, or give the planner's builder a `propose`"
-    config.require(not num or propose, "policy_candidates", "0 where the agent has no policy", advice)
+    advice = "set it to 0, or pass `propose` to the planner's builder"
+    config.require(not num or propose, "policy_candidates", "0 for an agent without a policy", advice)
     if not num or propose is None:
         return lambda params, belief, key: []
     return lambda params, belief, key: [propose(params, belief, key, num)]
@@ -58,7 +58,7 @@ def check_elites(config: Any) -> None:
 
 
 def check_policy_candidates(config: Any) -> None:
-    """Raises if all candidates, or more, would be the policy's.
+    """Raises unless fewer candidates come from the policy than there are in all.
 
     Args:
         config: a planner's, with `policy_candidates` and `num_candidates`.
@@ -66,16 +66,16 @@ def check_policy_candidates(config: Any) -> None:
     Raises:
         ConfigError: with both numbers.
     """
-    few = f"less than num_candidates = {config.num_candidates}"
+    few = f"fewer than num_candidates = {config.num_candidates}"
     advice = "lower policy_candidates or raise num_candidates"
     config.require(config.policy_candidates < config.num_candidates, "policy_candidates", few, advice)
 
 
 def refuse_discrete(name: str, discrete: bool) -> None:
-    """For planners of continuous actions.
+    """Raises if the actions are discrete, for planners that need continuous ones.
 
     Raises:
         ValueError: the actions are discrete.
     """
     if discrete:
-        raise ValueError(f"planner: {name} plans continuous actions, and these are discrete; use cem, mppi or shooting")
+        raise ValueError(f"planner: {name} needs continuous actions, got discrete ones; use cem, mppi or shooting")

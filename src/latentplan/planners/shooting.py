@@ -16,24 +16,24 @@ from latentplan.types import AnyBelief, Array, Key, Params, Planner, PlanOutput
 
 @dataclass(frozen=True, kw_only=True)
 class ShootingConfig(PlannerConfig):
-    """As many sequences as PlaNet's CEM evaluates (arXiv 1811.04551v5, appendix A), in one round."""
+    """Defaults: as many sequences in one round as PlaNet's CEM evaluates in all (arXiv 1811.04551v5, appendix A)."""
 
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
     num_candidates: PositiveInt = 10_000
     """N, action sequences."""
     policy_candidates: NonNegativeInt = 0
-    """How many of the candidates the agent's policy proposes, where it has one."""
+    """How many of the candidates are sampled from the agent's policy, if it has one."""
     warm_start: bool = False
-    """Let the last plan, shifted by one decision, be one more candidate."""
+    """Include the last plan, shifted by one decision, among the candidates."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         sampling.check_policy_candidates(self)
 
     @property
     def evaluations(self) -> int:
-        """Sequences that the model rolls per plan."""
+        """Number of action sequences evaluated per plan."""
         return self.num_candidates + self.warm_start
 
 
@@ -45,20 +45,20 @@ def make_shooting(
     discrete: bool = False,
     propose: Propose | None = None,
 ) -> Planner:
-    """Builds a random-shooting planner over any model: uniform sequences, of which the best is the plan.
+    """Builds a random-shooting planner over any model: the plan is the best of N uniform sequences.
 
     Args:
-        config: sizes.
+        config: planner settings.
         action_size: A.
         evaluate: (params, belief, actions [H, N, A], key) -> returns [N]; see `objectives`.
         discrete: whether actions are one-hot choices.
-        propose: a policy's sequences, for `policy_candidates`.
+        propose: samples sequences from a policy, for `policy_candidates`.
 
     Returns:
         Planner for one belief. Its info holds `elite_return` [1] (the best) and `return_std` [1].
 
     Raises:
-        ValueError: a policy's candidates are asked for, and there is no policy.
+        ValueError: `policy_candidates` is set, but there is no policy.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -80,7 +80,7 @@ def make_shooting(
             drawn = jax.random.uniform(action_key, (*shape, action_size), minval=-1.0)
         drawn, spare = drawn[:, :-1], drawn[:, -1]
         last = jnp.zeros_like(spare) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
-        # Zeros are steps that nothing was planned for: no choice, and no plan where they are all there is.
+        # Zeros mark steps without a plan: not a valid one-hot choice, and no plan at all if every step is zero.
         fill = spare if discrete else jnp.where(jnp.any(last), 0.0, spare)
         last = jnp.where(jnp.any(last, -1, keepdims=True), last, fill)
         again = [last[:, None]] if config.warm_start else []

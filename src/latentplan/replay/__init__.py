@@ -1,1 +1,1 @@
-"""Replay memories as pure functions over their state, and the episode files that fill them."""
+"""Replay memory as pure functions over its state, and the episode files from which it is filled."""

@@ -1,4 +1,4 @@
-"""Episodes on disk: one compressed NumPy file each, the offline data set and what resuming reloads."""
+"""Episodes on disk, one compressed NumPy file each: the offline data set, and the source of replay on resuming."""
 
 import io
 import os
@@ -18,22 +18,22 @@ _OTHERS = ("action", "reward", "is_first", "is_last", "is_terminal")
 
 
 class CorruptEpisode(ValueError):
-    """A file that does not hold one whole episode."""
+    """A file that does not hold exactly one complete episode."""
 
 
 def episode_path(directory: str | os.PathLike, index: int) -> Path:
-    """The file of episode `index`, counted from 0 in the order in which episodes were added to replay."""
+    """The path of episode `index`, counted from 0 in the order of addition to replay."""
     return Path(directory) / f"{index:06d}.npz"
 
 
 def write_episode(directory: str | os.PathLike, index: int, episode: Batch) -> Path:
-    """Writes one episode as `{index:06d}.npz`, whole or not at all.
+    """Writes one episode atomically as `{index:06d}.npz`.
 
     `numpy.load(path)` reads it back; its keys are the fields of `Batch`, and "observation/NAME" for each observation.
     An older file of the same index is replaced.
 
     Args:
-        directory: where episodes lie; made if missing.
+        directory: of the episode files; created if missing.
         index: the number of the episode, from 0.
         episode: NumPy arrays with a leading axis of n + 1 records for n decisions.
 
@@ -41,13 +41,13 @@ def write_episode(directory: str | os.PathLike, index: int, episode: Batch) -> P
         The path of the file.
 
     Raises:
-        ValueError: the arrays are not one episode.
+        ValueError: the arrays do not form one complete episode.
         DiskFull: the disk is full; earlier files are intact and no unfinished file is left.
     """
     episode = jax.tree.map(np.asarray, episode)
     problem = _problem(episode, None)
     if problem:
-        raise ValueError(f"episode {index}: {problem}; pass the records of one whole episode")
+        raise ValueError(f"episode {index}: {problem}; pass the records of one complete episode")
     path = episode_path(directory, index)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary, temporary.open("wb") as file:
@@ -56,23 +56,23 @@ def write_episode(directory: str | os.PathLike, index: int, episode: Batch) -> P
 
 
 def read_episode(path: str | os.PathLike, spec: EnvSpec | None = None) -> Batch:
-    """Reads one episode and checks that it is whole: checksums, fields, lengths and the first record.
+    """Reads one episode and validates it: checksums, fields, lengths and the first record.
 
     Args:
-        path: a file that `write_episode` made.
-        spec: when given, shapes and dtypes must fit this environment.
+        path: a file written by `write_episode`.
+        spec: if given, shapes and dtypes must match this environment.
 
     Returns:
         NumPy arrays with a leading axis of n + 1 records.
 
     Raises:
-        CorruptEpisode: the file is missing, half-written, garbled or of another environment.
+        CorruptEpisode: the file is missing, incomplete, corrupt or from another environment.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            # Whole members, since zipfile compares a checksum only when a member is read to its end.
+            # Read members completely: zipfile verifies a checksum only at a member's end.
             arrays = {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
-    except Exception as error:  # a garbled archive makes zipfile, zlib and NumPy raise almost anything
+    except Exception as error:  # on a corrupt archive zipfile, zlib and NumPy raise almost anything
         raise CorruptEpisode(f"episode file {path}: cannot be read ({type(error).__name__}: {error})") from error
     episode = _nested(arrays)
     if episode is None:
@@ -86,13 +86,13 @@ def read_episode(path: str | os.PathLike, spec: EnvSpec | None = None) -> Batch:
 
 
 def _flat(episode: Batch) -> dict[str, Any]:
-    """Arrays by the keys that files have."""
+    """Flattens an episode into arrays by file key."""
     observations: dict[str, Any] = {f"{_PREFIX}{name}": x for name, x in episode.observation.items()}
     return observations | {name: getattr(episode, name) for name in _OTHERS}
 
 
 def _nested(arrays: dict[str, np.ndarray]) -> Batch | None:
-    """The episode that a file's arrays make up; None where some are missing or unknown."""
+    """Rebuilds an episode from a file's arrays; None if keys are missing or unknown."""
     arrays = dict(arrays)
     if "observation" in arrays:  # version 0.1.0 had one observation, without a name
         observation = arrays.pop("observation")
@@ -105,19 +105,18 @@ def _nested(arrays: dict[str, np.ndarray]) -> Batch | None:
 def load_episodes(
     directory: str | os.PathLike, count: int, spec: EnvSpec, report: Callable[[str], None]
 ) -> Iterator[tuple[int, Batch]]:
-    """Reads the episodes 0 to count - 1 in order; skips those that are missing or corrupt and says so.
+    """Reads episodes 0 to count - 1 in order; skips and reports those that are missing or corrupt.
 
-    Files of later indices and unfinished files are not looked at: a run that goes back to a checkpoint writes
-    them again.
+    Files of later indices and unfinished files are ignored: a run that resumes from a checkpoint rewrites them.
 
     Args:
-        directory: where the episodes lie.
-        count: how many were written.
-        spec: the environment they have to fit.
-        report: called with one message per skipped episode; it names the file.
+        directory: of the episode files.
+        count: number of episodes written.
+        spec: of the environment, which they must match.
+        report: called with one message per skipped episode, which names the file.
 
     Yields:
-        The index and the episode.
+        (index, episode).
     """
     for index in range(count):
         try:
@@ -133,7 +132,7 @@ def _array(data: bytes) -> np.ndarray:
 
 
 def _problem(episode: Batch, spec: EnvSpec | None) -> str | None:
-    """Says what keeps the arrays from being one episode, or gives None."""
+    """Why the arrays are not one valid episode; None if they are."""
     arrays = _flat(episode)
     lengths = {name: x.shape[0] if x.ndim else 0 for name, x in arrays.items()}
     if len(set(lengths.values())) != 1:

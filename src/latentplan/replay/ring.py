@@ -1,7 +1,7 @@
-"""Replay on the accelerator: a ring of records from which windows are drawn, uniformly, by priority or by age.
+"""Replay on the accelerator: a ring buffer of records, from which windows are sampled uniformly, by priority or by age.
 
-The state is a pytree and every function is pure, so that a memory may be vmapped over seeds, and a sample sharded over
-its windows.
+The state is a pytree and every function is pure, so a memory can be vmapped over seeds and a sample sharded over its
+windows.
 """
 
 import math
@@ -25,28 +25,29 @@ class ReplayConfig(Config):
     """Replay's settings. The batch is that of PlaNet (its hyper-parameter appendix): 50 sequences of 50 steps."""
 
     capacity: PositiveInt = 500_000
-    """Records kept; the oldest are overwritten. One record is one decision, and one more per episode."""
+    """Maximum number of records; the oldest are overwritten. An episode of n decisions takes n + 1 records."""
     batch_size: PositiveInt = 50
     """Windows in one batch."""
     batch_length: PositiveInt = 50
     """Records in one window."""
     priority_exponent: UnitInterval = 0.0
-    """Windows are drawn in proportion to priority^this; 0: all alike. The agent gives priorities; TD-MPC has 0.6."""
+    """Prioritised replay's alpha: windows are sampled in proportion to priority^alpha; 0: uniform. TD-MPC uses 0.6."""
     importance_exponent: UnitInterval = 0.4
-    """Drawn by priority, windows weigh probability^-this, at most 1. TD-MPC has 0.4."""
+    """Prioritised replay's beta: importance weights are probability^-beta, scaled to at most 1. TD-MPC uses 0.4."""
     newest_share: Share = 0.0
-    """Share of a batch's windows that is drawn from the newest records alone, so that the model soon learns where its
-    mistakes are made use of. PlaNet's loader, run with its defaults, has none: it is uniform over episodes (the newest
-    of 55: 0.0180 of the draws). Dreamer V3's online queue is about 0.1 % of the windows at a train ratio of 1024."""
+    """Fraction of each batch that is sampled from the newest records only, so that the model is soon corrected where
+    the planner exploits its errors. PlaNet's loader, with its defaults, has none: it is uniform over episodes (the
+    newest of 55 gets 0.0180 of the samples). Dreamer V3's online queue supplies about 0.1 % of the windows at a train
+    ratio of 1024."""
     newest: PositiveInt = 5_000
-    """How many records are the newest."""
+    """Number of records that count as the newest."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         fits = f"at most capacity = {self.capacity} records"
         self.require(self.batch_length <= self.capacity, "batch_length", fits, "lower it or raise capacity")
         by_age = not self.newest_share or not self.priority_exponent
-        self.require(by_age, "newest_share", "0 where windows are drawn by priority", "set priority_exponent to 0")
+        self.require(by_age, "newest_share", "0 with prioritised replay", "set priority_exponent to 0")
         enough = not self.newest_share or self.newest >= self.batch_length
         self.require(enough, "newest", f"at least batch_length = {self.batch_length} records", "raise it")
 
@@ -55,19 +56,18 @@ class Replay(NamedTuple):
     """A replay memory as pure functions.
 
     Attributes:
-        init: () -> state, with nothing in it.
-        add: (state, Batch [n, ...]) -> state, appends n <= capacity records. Compiles once per n, so whole
-            episodes go through `add_episode`. jit it with the state donated, or every call copies the memory.
-        sample: (state, key) -> Sample, B windows of T consecutive records. A window may run over the end of an
-            episode into the next; `is_first` marks where, and is left as it was recorded, so a window's first record is
-            seldom flagged. Needs `can_sample`.
-        reprioritise: (state, indices [B], priority [B]) -> state, indices from a Sample. Does nothing where windows are
-            drawn uniformly; new ones have the largest priority so far.
-        priorities: (state) -> the part of the state that holds priorities, a pytree; None where windows are drawn
-            uniformly.
+        init: () -> state, an empty memory.
+        add: (state, Batch [n, ...]) -> state, appends n <= capacity records. It compiles once per n, so use
+            `add_episode` for whole episodes. Donate the state under jit, or every call copies the memory.
+        sample: (state, key) -> Sample, B windows of T consecutive records. A window may continue into the next episode;
+            `is_first` marks the boundary and is left as recorded, so a window's first record is rarely flagged.
+            Requires `can_sample`.
+        reprioritise: (state, indices [B], priority [B]) -> state, indices from a Sample. Has no effect under uniform
+            sampling. New windows get the largest priority so far.
+        priorities: (state) -> the part of the state that holds priorities, a pytree; None under uniform sampling.
         with_priorities: (state, priorities) -> state.
         can_sample: (state) -> bool scalar, whether at least T records are held.
-        capacity: records kept.
+        capacity: maximum number of records.
     """
 
     init: Callable[[], Any]
@@ -81,10 +81,10 @@ class Replay(NamedTuple):
 
 
 def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
-    """Builds a replay memory for one environment.
+    """Builds a replay memory for an environment.
 
-    Each observation lies flattened, [capacity, prod(shape)]: accelerators that lay arrays out in tiles would pad a
-    last axis of 3 channels to many times its size.
+    Observations are stored flattened, [capacity, prod(shape)]: on accelerators with tiled layouts, a last axis of 3
+    channels would be padded to many times its size.
 
     Args:
         config: sizes.
@@ -94,6 +94,7 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         Pure functions over the state.
 
     Examples:
+        >>> import numpy as np
         >>> spec = EnvSpec.single((3,), action_size=1, action_repeat=1, max_decisions=4)
         >>> replay = make_replay(ReplayConfig(capacity=8, batch_size=2, batch_length=3), spec)
         >>> add = jax.jit(replay.add, donate_argnums=0)
@@ -128,7 +129,7 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
 
     def sample(state: Any, key: Key) -> Sample:
-        positions = jnp.arange(config.capacity)[None]  # flashbax draws where windows lie; the records are read below
+        positions = jnp.arange(config.capacity)[None]  # flashbax samples positions; the records are gathered below
         drawn = buffer.sample(state.replace(experience=positions), key)
         steps = drawn.experience
         if num_newest:
@@ -160,7 +161,7 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
 
 
 def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> Array:
-    """[number, T], positions of windows that begin anywhere among the newest records."""
+    """[number, T], positions of windows sampled uniformly from the newest records."""
     held = jnp.where(state.is_full, config.capacity, state.current_index)
     newest = jnp.minimum(held, config.newest)
     begin = jax.random.randint(key, (number, 1), 0, newest - config.batch_length + 1)
@@ -168,14 +169,14 @@ def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> 
 
 
 def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:
-    """Adds an episode of any length in pieces whose lengths are powers of two, the largest first.
+    """Adds an episode of any length in chunks whose lengths are powers of two, largest first.
 
-    `add` compiles once per length; this way a few programs serve every episode.
+    `add` compiles once per length; this way a few compiled programs serve every episode.
 
     Args:
-        replay: whose memory it is.
-        add: `jax.jit(replay.add, donate_argnums=0)`, made once by the caller.
-        state: the memory; donated, so not to be used again.
+        replay: the replay functions.
+        add: `jax.jit(replay.add, donate_argnums=0)`, created once by the caller.
+        state: the memory; donated, so it must not be used afterwards.
         episode: [n, ...] records.
 
     Returns:
@@ -192,12 +193,12 @@ def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, ep
 
 
 def replay_bytes(config: ReplayConfig, spec: EnvSpec) -> int:
-    """Bytes that the memory takes on the device."""
+    """The memory's size on the device, in bytes."""
     return config.capacity * (record_bytes(spec) + (_PRIORITY_BYTES if config.priority_exponent else 0))
 
 
 def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
-    """Refuses windows that are longer than any episode.
+    """Raises if windows are longer than any episode.
 
     Raises:
         ConfigError: naming both lengths.
@@ -209,7 +210,7 @@ def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
 
 
 def _record(spec: EnvSpec) -> Batch:
-    """One empty record as it is stored."""
+    """One empty record in the layout of the memory."""
     flag = jnp.zeros((), bool)
     return Batch(
         observation={
@@ -224,5 +225,5 @@ def _record(spec: EnvSpec) -> Batch:
 
 
 def record_bytes(spec: EnvSpec) -> int:
-    """Bytes that one record takes."""
+    """The size of one record, in bytes."""
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(lambda: _record(spec))))
