@@ -15,6 +15,7 @@ import pytest
 
 import latentplan as lp
 from latentplan.agents import AGENTS
+from latentplan.cli.evaluate import check_spec
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.schedule import Progress
@@ -203,3 +204,12 @@ def test_what_is_no_run_is_told(tmp_path):
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json: expected the config of a run, got something unreadable"):
         lp.load_run(tmp_path)
+
+
+def test_an_environment_that_has_changed_is_not_evaluated_in(of_now):
+    run = lp.load_run(of_now[0])
+    check_spec(run, run.spec)
+    check_spec(run, run.spec._replace(max_decisions=None))  # which no network depends on
+    other = run.spec._replace(actions={"action": lp.ArraySpec((2,), "float32")})
+    with pytest.raises(ValueError, match="env: expected cartpole_balance with EnvSpec.*, got EnvSpec"):
+        check_spec(run, other)

@@ -12,7 +12,7 @@ from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
 
 if TYPE_CHECKING:
     from latentplan.runs import Run
-    from latentplan.types import Agent
+    from latentplan.types import Agent, EnvSpec
 
 
 def _planners() -> list[str]:
@@ -84,11 +84,25 @@ def _evaluate(options: Evaluation) -> None:
     by_policy, by_search = (next(x for x in PLANNERS if PLANNERS[x].needs_policy == needs) for needs in (True, False))
     plans = options.planner or (by_search if PLANNERS[own].needs_policy else own)
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
+        check_spec(run, workers.spec)
         for act in dict.fromkeys(options.act or ("",)):
             name = {"": options.planner, "policy": by_policy, "planner": plans}[act]
             found[name] = _act(options, run, workers, name)
     if options.act:
         _keep(run.logdir / "acting.json", found, options)
+
+
+def check_spec(run: "Run", spec: "EnvSpec") -> None:
+    """Refuses an environment that is not the one that a run was trained in.
+
+    Raises:
+        ValueError: its observations or actions have changed since.
+    """
+    if (run.spec.observations, run.spec.actions) != (spec.observations, spec.actions):
+        raise ValueError(
+            f"env: expected {run.config.env} with {run.spec}, as the run was trained in, got {spec}; "
+            "install the version of its package that config.json names"
+        )
 
 
 def acting_by(run: "Run", planner: str) -> "Agent":

@@ -61,10 +61,15 @@ def check_version(written_by: str, logdir: Path) -> None:
         ValueError: it is not this one.
     """
     if written_by != package_version():
-        raise ValueError(
-            f"logdir: expected a run of latentplan {package_version()}, got one of {written_by} in {logdir}; it can be "
-            f"evaluated and reported, but to go on with it install latentplan {written_by}, or choose another folder"
-        )
+        raise other_version(written_by, logdir)
+
+
+def other_version(written_by: str, logdir: Path) -> ValueError:
+    """The error of going on with a run that another version wrote."""
+    return ValueError(
+        f"logdir: expected a run of latentplan {package_version()}, got one of {written_by} in {logdir}; it can be "
+        f"evaluated and reported, but to go on with it install latentplan {written_by}, or choose another folder"
+    )
 
 
 def _processor() -> str:

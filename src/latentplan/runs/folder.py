@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentplan.driver.logging import write_json_atomic
-from latentplan.driver.provenance import check_version, describe, differences
+from latentplan.driver.provenance import check_version, describe, differences, other_version
 from latentplan.presets import Experiment
 from latentplan.runs import earlier
 from latentplan.types import EnvSpec
@@ -70,7 +70,9 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
     segments: list[dict[str, Any]] = []
     if (logdir / FILE).exists():
         before = read_description(logdir)
-        check_version(before.earlier or before.segments[-1]["versions"]["latentplan"], logdir)
+        if before.earlier:  # by its layout, whatever version is said to be installed
+            raise other_version(before.earlier, logdir)
+        check_version(before.segments[-1]["versions"]["latentplan"], logdir)
         _check_same(logdir, before, config, spec.to_fields())
         segments = before.segments
     held = {"config": config, "spec": spec.to_fields(), "segments": [*segments, segment]}
