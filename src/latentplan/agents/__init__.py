@@ -1,4 +1,4 @@
-"""Agents: compositions of a model, losses, a planner and an optimiser."""
+"""Agents: compositions of a world model, losses, a planner and optimisers."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,12 +14,12 @@ from latentplan.types import Agent, EnvSpec
 
 
 class AgentEntry(NamedTuple):
-    """How an agent is configured and built.
+    """Registry entry of an agent: its config and its builder.
 
     Attributes:
         config: its config dataclass.
         make: (config, spec) -> Agent.
-        has_policy: whether it learns a policy, which can act by itself and propose candidates to planners.
+        has_policy: whether it learns a policy, which can act on its own and supply candidates to planners.
     """
 
     config: type[AgentConfig]
@@ -38,17 +38,17 @@ AGENTS: dict[str, AgentEntry] = {
 
 
 def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
-    """Builds the agent that a config is of, as pure functions.
+    """Builds the agent that a config describes, as pure functions.
 
     Args:
         config: of any agent in `AGENTS`: `PlaNetConfig`, `DreamerV3Config`, `TDMPC2Config`, ...
         spec: of the environment's observations and actions.
 
     Returns:
-        Agent. Jit what is called often: `act` with a static `mode`, and `update`.
+        Agent. Jit `act` (with static `mode`) and the updates.
 
     Raises:
-        ValueError: config and environment do not fit.
+        ValueError: the config does not support this environment.
 
     Examples:
         >>> import jax
@@ -68,5 +68,5 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
 
 
 def agent_name(config: AgentConfig) -> str:
-    """The name that a config's agent is chosen by."""
+    """The registry name of a config's agent."""
     return next(name for name, entry in AGENTS.items() if type(config) is entry.config)

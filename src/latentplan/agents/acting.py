@@ -1,4 +1,4 @@
-"""From an observation to an action, for any model and any planner."""
+"""Acting: filter the observation, plan, explore; for any model and planner."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
 from latentplan.types import AnyBelief, Array, Carry, Key, Params, Planner, TrainState, WorldModel
 
-PROMISE_SAMPLES = 32  # rollouts that a plan's expected rewards are averaged over
+PREDICTION_SAMPLES = 32  # rollouts over which a plan's predicted rewards are averaged
 
 
 Explore = Callable[[Array, Key, dict[str, Array]], Array]
-"""(action [num_envs, A], key, the planner's info [num_envs, ...]) -> another action [num_envs, A], for collecting."""
+"""(action [num_envs, A], key, the planner's info [num_envs, ...]) -> the exploratory action [num_envs, A]."""
 
 
 def gaussian_noise(std: float) -> Explore:
@@ -22,7 +22,7 @@ def gaussian_noise(std: float) -> Explore:
 
 
 def planned_noise(std: float) -> Explore:
-    """Adds noise of the std that the planner fitted to the first action, as TD-MPC does; `std` where it fits none."""
+    """Adds noise with the std that the planner fitted to the first action, as in TD-MPC, or `std` if it fits none."""
     return lambda action, key, info: _noisy(action, key, info.get("explore_std", std))
 
 
@@ -31,15 +31,13 @@ def _noisy(action: Array, key: Key, std: Array | float) -> Array:
 
 
 def random_choices(share: float) -> Explore:
-    """Takes a uniform choice instead of the planned one, one-hot, in this share of decisions.
+    """Replaces the planned one-hot action by a uniformly random one with probability `share` (epsilon-greedy).
 
     Raises:
-        ValueError: a share above 1.
+        ValueError: `share` is above 1.
     """
     if share > 1:
-        raise ValueError(
-            f"action_noise: expected at most 1, as it is a share of the discrete actions here, got {share}"
-        )
+        raise ValueError(f"action_noise: expected at most 1, as it is a probability for discrete actions, got {share}")
 
     def explore(action: Array, key: Key, info: dict[str, Array]) -> Array:
         del info
@@ -54,10 +52,10 @@ def random_choices(share: float) -> Explore:
 def make_initial(
     init: Callable[[Key], TrainState], model: WorldModel, planner: Planner, action_size: int
 ) -> Callable[[int], Carry]:
-    """What acting remembers before an episode's first decision: zeros in the shapes that `make_act` carries on.
+    """Builds `Agent.initial`: the carry before an episode's first decision, zeros of the shapes that `act` returns.
 
     Args:
-        init: `Agent.init`; only shapes are looked at.
+        init: `Agent.init`; used for its shapes only.
         model: filters observations.
         planner: for one belief.
         action_size: A.
@@ -76,13 +74,13 @@ def make_initial(
 
 
 def make_act(model: WorldModel, planner: Planner, explore: Explore, *, collecting: Planner | None = None) -> Callable:
-    """Act = explore . planner . filter, for any model and planner.
+    """Builds `Agent.act`: filter, then plan, then explore, for any model and planner.
 
     Args:
         model: filters the observation into a belief.
-        planner: for one belief; plans for every environment here.
-        explore: changes the planned action where mode is "explore".
-        collecting: plans instead where mode is "explore", with the same warm start; None: the planner does.
+        planner: for one belief; batched over environments here.
+        explore: perturbs the planned action in mode "explore".
+        collecting: the planner in mode "explore", sharing the warm start; None uses `planner`.
 
     Returns:
         `Agent.act`.
@@ -110,8 +108,8 @@ def make_act(model: WorldModel, planner: Planner, explore: Explore, *, collectin
         return action, Carry(belief, action, planned.warm_start), info
 
     def planned_rewards(params: Params, belief: AnyBelief, plan: Array, key: Key) -> Array:
-        start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PROMISE_SAMPLES, *x.shape)), belief)
-        actions = jnp.broadcast_to(plan[:, None], (len(plan), PROMISE_SAMPLES, plan.shape[-1]))
+        start = jax.tree.map(lambda x: jnp.broadcast_to(x, (PREDICTION_SAMPLES, *x.shape)), belief)
+        actions = jnp.broadcast_to(plan[:, None], (len(plan), PREDICTION_SAMPLES, plan.shape[-1]))
         beliefs, _ = imagine(model, params, start, actions, key)
         return jnp.mean(model.reward(params, beliefs).mean[..., 0], 1)
 

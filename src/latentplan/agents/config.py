@@ -1,4 +1,4 @@
-"""What the configs of all agents have in common."""
+"""The base class of agent configs."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from latentplan.planners.cem import CEMConfig
 
 @dataclass(frozen=True, kw_only=True)
 class AgentConfig(Config):
-    """Base of all agents' configs: an agent acts by a planner, which may be its learned policy."""
+    """Base class of agent configs: every agent acts through a planner, which may be its learned policy."""
 
     planner: AnyPlanner = field(default_factory=CEMConfig)
-    """The planner that acts."""
+    """The planner that selects actions."""

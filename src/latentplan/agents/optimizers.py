@@ -1,4 +1,4 @@
-"""Optimisers that optax has no single name for."""
+"""Optimisers that optax does not provide ready-made."""
 
 from dataclasses import dataclass
 
@@ -15,30 +15,30 @@ class AdamsConfig(Config):
     """Adam for the model, the actor and the critic. Defaults: Dreamer V1 (danijar/dreamer, `dreamer.py`)."""
 
     model_rate: PositiveFloat = 6e-4
-    """Step size of the model. Dreamer V2: 3e-4 on the control suite, 2e-4 on Atari."""
+    """Learning rate of the model. Dreamer V2: 3e-4 on the control suite, 2e-4 on Atari."""
     actor_rate: PositiveFloat = 8e-5
-    """Of the actor. Dreamer V2: 8e-5, 4e-5."""
+    """Learning rate of the actor. Dreamer V2: 8e-5, 4e-5."""
     critic_rate: PositiveFloat = 8e-5
-    """Of the critic. Dreamer V2: 8e-5, 1e-4."""
+    """Learning rate of the critic. Dreamer V2: 8e-5, 1e-4."""
     eps: PositiveFloat = 1e-7
     """Adam's epsilon. Dreamer V2: 1e-5."""
     clip_norm: ClipNorm = 100.0
-    """Largest global norm of each gradient."""
+    """Maximum global norm of each gradient."""
     weight_decay: Share = 0.0
-    """Share of every parameter that is lost at every update. Dreamer V2: 1e-6."""
+    """Decoupled weight decay: fraction by which every parameter shrinks per update. Dreamer V2: 1e-6."""
 
 
 def laprop(
     learning_rate: float, *, beta1: float, beta2: float, eps: float, warmup: int
 ) -> optax.GradientTransformation:
-    """LaProp: momentum on gradients that are normalised first, unlike Adam's (Ziyin et al. 2020).
+    """LaProp: momentum of normalised gradients, where Adam normalises the momentum (Ziyin et al. 2020).
 
     Args:
         learning_rate: after the warm-up.
         beta1: decay of the momentum.
         beta2: decay of the mean square.
-        eps: added to its root.
-        warmup: updates over which the rate rises linearly from zero; 0: none.
+        eps: added to the root of the mean square.
+        warmup: updates of linear learning-rate warm-up; 0 for none.
 
     Returns:
         A transformation from gradients to updates.
@@ -52,13 +52,13 @@ def laprop(
 
 
 def adaptive_clip(share: float, floor: float = 1e-3) -> optax.GradientTransformation:
-    """Bounds every tensor's gradient norm by a share of the tensor's own norm (Brock et al. 2021, as in Dreamer V3).
+    """Clips every tensor's gradient norm to a fraction of the tensor's own norm (Brock et al. 2021, as in Dreamer V3).
 
-    `optax.adaptive_grad_clip` bounds every unit of a layer by itself; Dreamer V3 every tensor as a whole.
+    `optax.adaptive_grad_clip` clips every unit of a layer separately; Dreamer V3 clips whole tensors.
 
     Args:
-        share: of the tensor's norm. Dreamer V3 has 0.3.
-        floor: least norm that a tensor counts with, so that zeros can learn.
+        share: maximum gradient norm relative to the tensor's norm. Dreamer V3 uses 0.3.
+        floor: lower bound on the tensor's norm, so that zero-initialised tensors can learn.
 
     Returns:
         A transformation that needs the parameters.
@@ -75,10 +75,10 @@ def adaptive_clip(share: float, floor: float = 1e-3) -> optax.GradientTransforma
 
 
 def scale_parts(scales: dict[str, float]) -> optax.GradientTransformation:
-    """Gives some parts of the parameters step sizes of their own.
+    """Scales the updates of some parts of the parameters.
 
     Args:
-        scales: part -> what its updates are multiplied by; parts that it does not name keep theirs.
+        scales: part -> factor of its updates; other parts are unchanged.
 
     Returns:
         A transformation of updates that are a dict of parts.
@@ -94,16 +94,16 @@ def scale_parts(scales: dict[str, float]) -> optax.GradientTransformation:
 def clipped_adam(
     learning_rate: float, *, eps: float, clip_norm: float, weight_decay: float = 0.0
 ) -> optax.GradientTransformation:
-    """Clipping by global norm, Adam, then params *= 1 - weight_decay, which is not scaled by the rate (Dreamer V2).
+    """Clipping by global norm, Adam, then params *= 1 - weight_decay, independent of the learning rate (Dreamer V2).
 
     Args:
         learning_rate: Adam's.
         eps: Adam's.
-        clip_norm: largest global norm of the gradient.
-        weight_decay: share of every parameter that is lost at every update.
+        clip_norm: maximum global norm of the gradient.
+        weight_decay: fraction by which every parameter shrinks per update.
 
     Returns:
-        A transformation that needs the parameters where there is a decay.
+        A transformation; with weight decay, its `update` needs the parameters.
     """
     steps = [optax.clip_by_global_norm(clip_norm), optax.adam(learning_rate, eps=eps)]
     if weight_decay:

@@ -1,4 +1,4 @@
-"""PlaNet: learn a latent world model from pixels, act by planning in it (Hafner et al. 2019, algorithm 1)."""
+"""PlaNet: learn a latent world model from pixels and act by planning in it (Hafner et al. 2019, algorithm 1)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ from latentplan.planners.objectives import ObjectiveConfig, model_returns, penal
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
 Loss = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
-"""(params, batch [T, B], key, updates so far) -> (loss in nats per step, metrics)."""
+"""(params, batch [T, B], key, number of updates taken) -> (loss in nats per step, metrics)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,37 +50,38 @@ class LossConfig(Config):
     reward_scale: NonNegativeFloat = 10.0
     """Weight of the reward's log-likelihood."""
     observation_start: Rate = 1.0
-    """Weight of the observation's log-likelihood at the first update. It rises to 1; PlaNet's is 1 throughout."""
+    """Initial weight of the observation's log-likelihood, which grows to 1. PlaNet keeps it at 1."""
     observation_ramp: NonNegativeInt = 0
-    """Updates over which it does, by the same factor in each."""
+    """Updates over which that weight grows to 1, geometrically."""
     terminal_scale: NonNegativeFloat = 10.0
-    """Weight of a termination's log-likelihood, where it is predicted. PlaNet predicts none; as much as a reward's."""
+    """Weight of the termination's log-likelihood, with `predict_terminal`. PlaNet predicts none; the default equals the
+    reward's weight."""
     free_nats: NonNegativeFloat = 3.0
-    """KL per step that costs nothing, in nats."""
+    """Free nats: KL per step without cost or gradient."""
     dynamics_scale: Annotated[float, Bound(ge=1)] = 1.0
-    """Weight of the KL's gradient to the prior, when that to the posterior has 1. Above 1, dynamics are learned faster
-    than beliefs are made predictable (KL balancing, Dreamer V2, algorithm 2); PlaNet has none."""
+    """KL balancing: weight of the KL's gradient in the prior, relative to 1 in the posterior. Above 1 the prior moves
+    towards the posterior faster than the reverse (Dreamer V2, algorithm 2). PlaNet uses 1."""
     global_prior_scale: NonNegativeFloat = 0.0
     """Weight of KL(posterior || N(0, 1)). PlaNet's first release had 0.1."""
     overshooting_distance: PositiveInt = 1
     """D, latent overshooting distance in decisions; 1 is the plain KL. PlaNet's first release had up to 49."""
     overshooting_beta: tuple[NonNegativeFloat, ...] = (1.0,)
-    """Weights of the KL per distance, from 1; the last one holds for all further distances."""
+    """Weights of the KL per distance, starting with distance 1; the last one applies to all further distances."""
     overshooting_average: Average = "released"
-    """How the KLs of all distances become one loss. released: that of distance 1 at its own weight, and the mean over
-    further distances on top, as PlaNet's first release. eq7: the mean over all distances, as the paper's equation 7."""
+    """How the KLs of all distances are combined. released: the KL of distance 1 plus the mean over further distances,
+    as in PlaNet's first release. eq7: the mean over all distances, as in the paper's equation 7."""
     overshooting_reward_scale: NonNegativeFloat = 0.0
-    """Weight of the reward predicted from 2 to D steps before. PlaNet's first release had 100."""
+    """Weight of the log-likelihood of rewards predicted 2 to D steps ahead. PlaNet's first release had 100."""
     observation_overshooting_distance: NonNegativeInt | None = None
-    """Decode observations and rewards predicted 1 to this many steps before; None is 0 (off), and 1
-    for dynamics without a KL, whose prior nothing else would teach."""
+    """Observation overshooting: also decode observations and rewards predicted 1 to this many steps ahead. None means 0
+    (off), or 1 for dynamics without a KL, whose prior would otherwise get no gradient."""
 
     def check(self) -> None:
-        """Rules between fields."""
-        advice = "give one weight per distance, the last holds for the rest"
+        """Checks constraints between fields."""
+        advice = "give one weight per distance; the last applies to the rest"
         self.require(self.overshooting_beta, "overshooting_beta", "one or more weights", advice)
         ramped = self.observation_start == 1 or self.observation_ramp > 0
-        some = f"a number of updates, as observation_start = {self.observation_start}"
+        some = f"at least 1 update with observation_start = {self.observation_start}"
         self.require(ramped, "observation_ramp", some, "3,000 is a start")
 
 
@@ -89,14 +90,14 @@ class OptimizerConfig(Config):
     """Adam. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
     learning_rate: PositiveFloat = 1e-3
-    """Step size."""
+    """Learning rate."""
     eps: PositiveFloat = 1e-4
     """Adam's epsilon."""
     clip_norm: ClipNorm = 1000.0
-    """Largest global norm of the gradient."""
+    """Maximum global norm of the gradient."""
     ramp: NonNegativeInt = 0
-    """Updates over which the learning rate rises linearly from zero. PlaNet's first release had a ramp of 10,000
-    sequences, which are 200 updates of 50."""
+    """Updates of linear learning-rate warm-up. PlaNet's first release had a ramp over 10,000 sequences, which are 200
+    updates of 50."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +109,14 @@ class PlaNetConfig(AgentConfig):
     loss: LossConfig = field(default_factory=LossConfig)
     """Weights of the world model's loss."""
     planner: AnyPlanner = field(default_factory=CEMConfig)
-    """The planner that acts."""
+    """The planner that selects actions."""
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     """The planner's objective."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """Optimiser settings."""
     action_noise: NonNegativeFloat = 0.3
-    """Standard deviation of the exploration noise, in action units; none at evaluation. Discrete actions: the share of
-    random ones."""
+    """Standard deviation of the exploration noise, in action units; none at evaluation. For discrete actions: the
+    probability of a random one."""
 
 
 def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
@@ -126,10 +127,10 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
         spec: of the environment.
 
     Returns:
-        Agent of pure functions; jit `act` (static `mode`) and `update` once.
+        Agent of pure functions; jit `act` (with static `mode`) and the update.
 
     Raises:
-        ValueError: for observations no model fits.
+        ValueError: the model does not support these observations.
     """
     model = make_world_model(config.model, spec)
     objective = model_returns(model, discount=config.objective.discount)
@@ -175,10 +176,10 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
     """The negative ELBO with latent overshooting, averaged over batch and time.
 
     loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + E[max(0, KL_1 - free nats)] (PlaNet eq. 3), E over the steps
-    of the batch. Overshooting adds the KL of further distances, as `losses.average_distances` says, each over the steps
+    of the batch. Overshooting adds the KL of further distances (see `losses.average_distances`), each over the steps
     whose start lies in the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds
-    (a - 1) KL(stop(q) || p). Where terminations are predicted, the log-likelihood of whether each step was one joins
-    the reward's. Early on the observation's log-likelihood may weigh less (`observation_start`).
+    (a - 1) KL(stop(q) || p). With `predict_terminal` the log-likelihood of terminations is added. The weight of the
+    observation's log-likelihood may start below 1 (`observation_start`).
 
     Args:
         config: of the agent.
@@ -214,7 +215,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         terms = terms._replace(observation=scale * terms.observation)
         if distance == 1 and not decoded:
             total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
-        else:  # the KL of all distances takes the place of the ELBO's
+        else:  # the overshooting KL, which contains the ELBO's
             bound = elbo(terms._replace(kl=jnp.zeros_like(terms.kl)), reward_scale=losses.reward_scale)
             previous = previous_beliefs(seen.initial, seen.beliefs, batch.is_first)
             actions = jnp.where(batch.is_first[..., None], 0.0, batch.action)
@@ -253,16 +254,16 @@ def overshooting_loss(
     decoded: int,
     scale: Array,
 ) -> tuple[Array, Metrics]:
-    """The KL of all distances (PlaNet section 4), and rewards and observations as they are predicted from before.
+    """The KL of all distances (PlaNet section 4), and log-likelihoods of multi-step predictions.
 
     Args:
         losses: weights and distances.
         model: the world model.
         params: its parameters.
         seen: the filtered windows.
-        ahead: predictions of every step from 1 to D steps before.
+        ahead: predictions 1 to D steps ahead.
         reward: [T, B].
-        decoded: from how many steps before observations are predicted, too; 0: none.
+        decoded: maximum distance at which observations are decoded, too; 0 for none.
         scale: weight of the observations' log-likelihood.
 
     Returns:
@@ -291,7 +292,7 @@ def overshooting_loss(
 def further_terms(
     losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Array
 ) -> Iterator[tuple[Array, Metrics]]:
-    """What is added to the bound where it is asked for: KL balancing, terminations, the global prior.
+    """Optional terms beside the bound: KL balancing, terminations, the global prior.
 
     Args:
         losses: weights.

@@ -1,1 +1,1 @@
-"""Networks as (init, apply) pairs on parameter pytrees. The only package that imports flax.linen."""
+"""Networks as pairs of pure functions (init, apply). The only package that imports flax.linen."""

@@ -1,4 +1,4 @@
-"""Dreamer V3's convolutions (Nature 2025; `rssm.py`): kernel 5, pooled on the way in, repeated on the way back."""
+"""Dreamer V3's convolutions (Nature 2025; `rssm.py`): kernel 5, max pooling down, nearest-neighbour upsampling."""
 
 import jax
 import jax.numpy as jnp
@@ -70,22 +70,22 @@ class _Decoder(nn.Module):
 
 
 def _repeat(x: Array) -> Array:
-    """Every pixel four times."""
+    """Nearest-neighbour upsampling by 2 x 2."""
     return x.repeat(2, 1).repeat(2, 2)
 
 
 def embed_size(image_size: int, depth: int) -> int:
-    """What the encoder gives: (image_size / 16)^2 positions of 4 x depth channels."""
+    """Size of the encoder's output: (image_size / 16)^2 positions with 4 x depth channels."""
     return (image_size // SIDE) ** 2 * _SCALES[-1] * depth
 
 
 def make_pooled_encoder(image_size: int, channels: int, *, depth: int, style: Style) -> Network:
-    """Four times a convolution of kernel 5, the maximum of 2 x 2 pixels, norm and activation.
+    """Builds the encoder: four blocks of convolution (kernel 5), 2 x 2 max pooling, norm and activation.
 
     Args:
         image_size: of the square image, a multiple of 16.
         channels: of the image.
-        depth: the convolutions have 2, 3, 4 and 4 times as many channels.
+        depth: channel multiplier; the convolutions have 2, 3, 4 and 4 times as many channels.
         style: of the layers; its norm is over channels.
 
     Returns:
@@ -105,15 +105,15 @@ def make_repeating_decoder(
     hidden: int,
     style: Style,
 ) -> Network:
-    """Linear layers to (image_size / 16)^2 positions, then four times: pixels repeated 2 x 2, convolution of kernel 5.
+    """Builds the decoder: linear layers to (image_size / 16)^2 positions, then four blocks of upsampling + convolution.
 
     Args:
-        stoch_size: of the feature's first part, which two layers spread over the positions.
-        deter_size: of its second part, which a block-diagonal layer of 8 blocks does.
+        stoch_size: of the feature's first part, which two linear layers map to the positions.
+        deter_size: of its second part, which a block-diagonal layer of 8 blocks maps to the positions.
         image_size: of the square image, a multiple of 16.
         channels: of the image.
-        depth: as of the encoder; a multiple of 2, so that 8 blocks share its channels.
-        hidden: half the width of the layer between.
+        depth: as in the encoder; a multiple of 2, so that its channels can be divided among 8 blocks.
+        hidden: half the width of the hidden layer on the first part.
         style: of the layers; its norm is over channels.
 
     Returns:

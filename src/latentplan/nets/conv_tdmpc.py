@@ -27,7 +27,7 @@ class _ShallowEncoder(nn.Module):
         for size in (7, 5, 3):
             x = nn.relu(self._convolve(x, size, conv2d))
         x = self._convolve(x, 3, conv2d if first else conv_unit)
-        # Channels first, as PyTorch lays them out: SimNorm's groups are then positions of one channel.
+        # Channels first, as in PyTorch, so that a SimNorm group covers positions of one channel.
         x = jnp.moveaxis(nn.relu(x) if first else x, -1, 1).reshape(*lead, -1)
         if first or x.shape[-1] != self.output_size:
             orthogonal = jax.nn.initializers.orthogonal()
@@ -35,7 +35,7 @@ class _ShallowEncoder(nn.Module):
         return x.astype(jnp.float32)
 
     def _convolve(self, x: Array, size: int, convolve: Callable[[Array, Array], Array]) -> Array:
-        """TD-MPC starts orthogonal, TD-MPC2 as PyTorch does, kernels and biases."""
+        """TD-MPC initialises orthogonally, TD-MPC2 with PyTorch's defaults, for kernels and biases."""
         if self.version == 1:
             inits = {"kernel_init": jax.nn.initializers.orthogonal(2**0.5)}
         else:
@@ -57,21 +57,21 @@ def make_shallow_encoder(
     version: Literal[1, 2] = 2,
     dtype: str = "float32",
 ) -> Network:
-    """TD-MPC's and TD-MPC2's convolutions: kernels 7, 5 and 3 with stride 2 and ReLU, then one of 3.
+    """Builds TD-MPC's or TD-MPC2's encoder: kernels 7, 5 and 3 with stride 2 and ReLU, then a fourth of size 3.
 
-    TD-MPC's last one has stride 2 and ReLU, too, and a linear layer follows; weights start orthogonal, the
-    convolutions' times sqrt(2) (`enc` and `orthogonal_init` in its `algorithm/helper.py`). TD-MPC2's last one has
-    stride 1 and nothing behind it (`conv` in its `common/layers.py`), but here a linear layer where its 16 x depth
-    outputs at 64 x 64 are not the size that is asked for; kernels and biases start as PyTorch has them, uniform within
-    1 / sqrt(fan in).
+    In TD-MPC the fourth convolution also has stride 2 and ReLU and is followed by a linear layer; initialisation is
+    orthogonal, with gain sqrt(2) for convolutions (`enc` and `orthogonal_init` in its `algorithm/helper.py`). In
+    TD-MPC2 it has stride 1 and is the output (`conv` in its `common/layers.py`); here a linear layer follows if
+    `output_size` differs from its size (16 x depth at 64 x 64). Kernels and biases are initialised as in PyTorch,
+    uniform within 1 / sqrt(fan in).
 
     Args:
-        image_size: of the square image, at least 40. TD-MPC has 84, TD-MPC2 64.
+        image_size: of the square image, at least 40. TD-MPC uses 84, TD-MPC2 64.
         channels: of the image.
         output_size: of the result.
-        depth: channels of every convolution; both have 32.
+        depth: channels of every convolution; both use 32.
         version: 1 for TD-MPC's, 2 for TD-MPC2's.
-        dtype: of the products.
+        dtype: compute precision.
 
     Returns:
         Network whose apply maps flat images [..., image_size^2 * channels] to [..., output_size], float32.

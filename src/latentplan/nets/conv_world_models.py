@@ -1,7 +1,8 @@
 """The World Models convolutions (Ha & Schmidhuber 2018, figure 22): encoder and decoder for square images.
 
-Theirs are for 64 x 64; half or twice the size takes a layer from each, or adds one, and sees the whole image, whereas
-theirs leave out the last two rows and columns. Weights start Glorot-uniform, whatever the style.
+The original is for 64 x 64; here half the size has one layer less in each network, twice the size one more. At those
+sizes every pixel is covered, whereas the original ignores the last two rows and columns. Initialisation is
+Glorot-uniform, whatever the style.
 """
 
 import math
@@ -55,23 +56,23 @@ def _num_layers(image_size: int) -> int:
 
 
 def _kernel(image_size: int, width: int) -> int:
-    """4, or 5 where 4 would leave out the right and bottom edge; at 64 x 64 it is the paper's 4 throughout."""
+    """Kernel size: 4, or 5 where 4 would miss the right and bottom edges; at 64 x 64 the paper's 4 throughout."""
     return 5 if width % 2 and image_size != 64 else 4
 
 
 def embed_size(image_size: int, depth: int) -> int:
-    """What the encoder gives: 2 x 2 positions of the last layer's channels, 32 * depth at 64 x 64."""
+    """Size of the encoder's output: 2 x 2 positions of the last layer's channels, 32 * depth at 64 x 64."""
     return 4 * depth * 2 ** (_num_layers(image_size) - 1)
 
 
 def check_image_shape(shape: tuple[int, ...]) -> None:
-    """Raises if these convolutions do not fit the images.
+    """Raises if these convolutions do not support the image shape.
 
     Args:
         shape: (height, width, channels).
 
     Raises:
-        ValueError: the images are not square, or no `IMAGE_SIZES`.
+        ValueError: the images are not square, or their size is not in `IMAGE_SIZES`.
     """
     if shape[0] != shape[1] or shape[0] not in IMAGE_SIZES:
         raise ValueError(
@@ -81,14 +82,15 @@ def check_image_shape(shape: tuple[int, ...]) -> None:
 
 
 def make_conv_encoder(image_size: int, channels: int, *, depth: int, style: Style) -> Network:
-    """Convolutions of kernel 4 and stride 2 down to 2 x 2 pixels: at 64 x 64 four, with depth x (1, 2, 4, 8) channels.
+    """Builds the encoder: convolutions of kernel 4 and stride 2, down to 2 x 2.
 
-    At other sizes the second one has kernel 5, so that no pixel is left out.
+    At 64 x 64 there are four, with depth x (1, 2, 4, 8) channels.
+    At other sizes the second one has kernel 5, so that every pixel is covered.
 
     Args:
         image_size: of the square image, one of `IMAGE_SIZES`.
         channels: of the image.
-        depth: channels of the first convolution; each further one has twice as many.
+        depth: channels of the first convolution, doubled at each further one.
         style: of the layers; its norm is over channels.
 
     Returns:
@@ -99,15 +101,15 @@ def make_conv_encoder(image_size: int, channels: int, *, depth: int, style: Styl
 
 
 def make_conv_decoder(input_size: int, image_size: int, channels: int, *, depth: int, style: Style) -> Network:
-    """A linear layer, then transposed convolutions of stride 2, with kernels 5, 5, 6, 6 at 64 x 64.
+    """Builds the decoder: a linear layer, then transposed convolutions of stride 2, with kernels 5, 5, 6, 6 at 64 x 64.
 
-    Half the size has one of kernel 5 less, twice the size one more.
+    Half the size has one layer of kernel 5 fewer, twice the size one more.
 
     Args:
         input_size: of the feature.
         image_size: of the square image, one of `IMAGE_SIZES`.
         channels: of the image.
-        depth: channels of the last layer's input; each layer before has twice as many.
+        depth: channels of the last layer's input, doubled at each layer before it.
         style: of the layers; its norm is over channels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Feed-forward networks, and what their outputs parameterise."""
+"""Feed-forward networks, with plain, Gaussian and one-hot outputs."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -9,8 +9,8 @@ from latentplan.types import Array, Params
 
 
 def _softplus(x: Array) -> Array:
-    """log(1 + e^x) to float32's last bits of 1: `jax.nn.softplus` keeps more below e^-16, at twice the time on CPU."""
-    return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(jnp.minimum(x, -x)))  # slope 1/2 at zero
+    """log(1 + e^x), less precise than `jax.nn.softplus` for results below e^-16, but twice as fast on CPU."""
+    return jnp.maximum(x, 0.0) + jnp.log(1.0 + jnp.exp(jnp.minimum(x, -x)))  # gradient 1/2 at zero
 
 
 class _MLP(nn.Module):
@@ -53,15 +53,15 @@ def make_mlp(
     style: Style,
     output_scale: float = 1.0,
 ) -> Network:
-    """Hidden layers and a linear output.
+    """Builds an MLP: hidden layers and a linear output.
 
     Args:
         input_size: of the input's last axis.
-        output_size: of the output's; None: the last hidden layer, after its activation, is the output.
+        output_size: of the output's; None returns the activations of the last hidden layer.
         hidden: units per hidden layer.
         layers: hidden layers.
         style: of the layers.
-        output_scale: of the last layer's initial weights; 0 predicts zero at first.
+        output_scale: scale of the output layer's initial weights; with 0 the initial output is zero.
 
     Returns:
         Network whose apply maps [..., input_size] to [..., output_size], float32.
@@ -72,7 +72,7 @@ def make_mlp(
 def make_gaussian_mlp(
     input_size: int, output_size: int, *, hidden: int, layers: int, style: Style, min_std: float
 ) -> Network:
-    """An MLP to a diagonal Gaussian with std = softplus(x) + min_std (PlaNet appendix A).
+    """Builds an MLP with a diagonal Gaussian output, std = softplus(x) + min_std (PlaNet appendix A).
 
     Args:
         input_size: of the input's last axis.
@@ -80,7 +80,7 @@ def make_gaussian_mlp(
         hidden: units per hidden layer.
         layers: hidden layers.
         style: of the layers.
-        min_std: smallest standard deviation.
+        min_std: minimum standard deviation.
 
     Returns:
         Network whose apply maps [..., input_size] to Gaussian [..., output_size], float32.
@@ -99,17 +99,17 @@ def make_one_hot_mlp(
     unimix: float = 0.0,
     output_scale: float = 1.0,
 ) -> Network:
-    """An MLP to independent one-hot vectors (Dreamer V2, section 2).
+    """Builds an MLP with an output distribution over independent one-hot vectors (Dreamer V2, section 2).
 
     Args:
         input_size: of the input's last axis.
-        vectors: S.
-        classes: C of each.
+        vectors: S, their number.
+        classes: C, the size of each.
         hidden: units per hidden layer.
         layers: hidden layers.
         style: of the layers.
-        unimix: share of uniform probabilities; Dreamer V3 has 0.01.
-        output_scale: of the last layer's initial weights.
+        unimix: weight of the uniform distribution mixed in; Dreamer V3 uses 0.01.
+        output_scale: scale of the output layer's initial weights.
 
     Returns:
         Network whose apply maps [..., input_size] to OneHot [..., S, C], float32.

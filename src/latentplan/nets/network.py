@@ -1,4 +1,4 @@
-"""Network(init, apply): what the rest of the project sees of flax.linen."""
+"""The functional interface to flax.linen: `Network(init, apply)`, layer styles, and combinators."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -12,14 +12,14 @@ from flax import linen as nn
 from latentplan.config import OneOf
 from latentplan.types import Array, Key, Params
 
-_LARGE = 20.0  # from here on tanh(softplus(x)) is 1 to float32's last bit
+_LARGE = 20.0  # above it tanh(softplus(x)) rounds to 1 in float32
 
 
 @jax.custom_jvp
 def mish(x: Array) -> Array:
-    """Mish, x tanh(log(1 + e^x)) (Misra 2019), by one exponential: tanh(log(1 + u)) = n / (n + 2), n = u (u + 2).
+    """Mish, x tanh(log(1 + e^x)) (Misra 2019), with one exponential: tanh(log(1 + u)) = n / (n + 2), n = u (u + 2).
 
-    Its slope is written out, since the one that is derived from this form costs more than the activation.
+    Its derivative is given explicitly, since automatic differentiation of this form costs more than the activation.
 
     Args:
         x: [...], any float type.
@@ -34,7 +34,7 @@ def mish(x: Array) -> Array:
 
 @mish.defjvp
 def _mish_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
-    """The slope: tanh(.) + x (1 - tanh(.)^2) sigmoid(x), and 1 - tanh(.)^2 = 4 (1 + u)^2 / (n + 2)^2."""
+    """The derivative: tanh(.) + x (1 - tanh(.)^2) sigmoid(x), and 1 - tanh(.)^2 = 4 (1 + u)^2 / (n + 2)^2."""
     (x,), (dx,) = primals, tangents
     u = jnp.exp(jnp.minimum(x, _LARGE))
     n = u * (u + 2)
@@ -54,7 +54,7 @@ NORMS: dict[str, Callable[..., nn.Module]] = {
     "layer": nn.LayerNorm,
     "rms": functools.partial(nn.RMSNorm, epsilon=1e-4),  # Dreamer V3's
 }
-"""What normalises features over their last axis, with a learned scale; "none" is none."""
+"""Normalisation layers over the last axis, with a learned scale; "none" for no normalisation."""
 
 INITS: dict[str, Callable[..., Array]] = {
     "glorot": jax.nn.initializers.glorot_uniform(),  # TensorFlow's default, and so PlaNet's, Dreamer V1's and V2's
@@ -67,13 +67,13 @@ INITS: dict[str, Callable[..., Array]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How every layer of a network is built, beside its size.
+    """Settings that all layers of a network share.
 
     Attributes:
         activation: a name in `ACTIVATIONS`.
-        norm: what comes before each activation: a name in `NORMS`, or "none".
+        norm: normalisation before each activation, a name in `NORMS` or "none".
         weights: weight initialisation, a name in `INITS`.
-        dtype: of the products, "float32" or "bfloat16"; parameters are float32.
+        dtype: compute precision, "float32" or "bfloat16"; parameters are float32.
     """
 
     activation: str = "relu"
@@ -92,7 +92,7 @@ class Network(NamedTuple):
 
     Attributes:
         init: (key) -> params.
-        apply: (params, *inputs [..., features]) -> output; leading axes are free.
+        apply: (params, *inputs [..., features]) -> output, with any leading axes.
     """
 
     init: Callable[[Key], Params]
@@ -103,7 +103,7 @@ def from_linen(module: nn.Module, *input_sizes: int) -> Network:
     """Wraps a linen module whose inputs are vectors.
 
     Args:
-        module: called on `len(input_sizes)` arrays.
+        module: a module that takes `len(input_sizes)` arrays.
         input_sizes: the last axis of each input.
 
     Returns:
@@ -120,7 +120,7 @@ def from_linen(module: nn.Module, *input_sizes: int) -> Network:
 
 
 def chain(first: Network, second: Network) -> Network:
-    """What the first gives, through the second.
+    """Composes two networks: second(first(x)).
 
     Args:
         first: a network.
@@ -141,14 +141,14 @@ def chain(first: Network, second: Network) -> Network:
 
 
 def each(networks: Mapping[str, Network]) -> Network:
-    """Networks side by side, one for each name.
+    """Applies one network per name to a dictionary of inputs.
 
     Args:
         networks: by name.
 
     Returns:
-        Network whose apply maps inputs by name to outputs by name. Its params are by name, too; those of a single
-        network are its own.
+        Network whose apply maps inputs by name to outputs by name. Its params are keyed by name, too; with a single
+        network they are that network's own.
     """
     if len(networks) == 1:
         ((name, network),) = networks.items()
@@ -165,19 +165,19 @@ def each(networks: Mapping[str, Network]) -> Network:
 
 
 def split_by_name(key: Key, names: Iterable[str]) -> dict[str, Key]:
-    """A key for each name; a single name has the key itself."""
+    """One key per name; a single name gets the key itself."""
     names = tuple(names)
     return {names[0]: key} if len(names) == 1 else dict(zip(names, jax.random.split(key, len(names)), strict=True))
 
 
 def dense(size: int, style: Style, name: str | None = None, scale: float = 1.0) -> nn.Dense:
-    """A linear layer in a style.
+    """A linear layer with the style's initialisation and precision.
 
     Args:
         size: of the output's last axis.
         style: its weights and dtype are used.
-        name: of the layer in the parameters; None: linen numbers it.
-        scale: what the initial weights are multiplied by.
+        name: of the layer in the parameters; None lets linen number it.
+        scale: factor of the initial weights.
 
     Returns:
         The linen module.
@@ -226,7 +226,7 @@ def convolution(
         features: channels of the output.
         size: of the square kernel.
         convolve: (images [B, height, width, in], kernel [size, size, in, features]) -> images; see `strided`.
-        dtype: of the products.
+        dtype: compute precision.
         kernel_init: initialisation of the kernel.
         bias_init: of the bias.
 

@@ -41,7 +41,7 @@ class _NormedMLP(nn.Module):
 
 
 def _bernoulli(key: Key, probability: float, shape: tuple[int, ...]) -> Array:
-    """Draws bool [shape], two from each random word, since their time counts; the probability is one of 2^16."""
+    """Bernoulli samples, bool [shape], two per random word for speed; the probability is a multiple of 2^-16."""
     words = jax.random.bits(key, (math.ceil(math.prod(shape) / 2),), "uint32")
     levels = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: math.prod(shape)]
     return (levels < min(round(probability * 2**16), 2**16 - 1)).reshape(shape)
@@ -52,7 +52,7 @@ def simnorm(x: Array, size: int) -> Array:
 
     Args:
         x: [..., n * size].
-        size: V. TD-MPC2 has 8.
+        size: V. TD-MPC2 uses 8.
 
     Returns:
         [..., n * size]; each group is non-negative and sums to one.
@@ -71,9 +71,9 @@ def make_normed_mlp(
     simplex: int = 0,
     zeros: bool = False,
 ) -> Network:
-    """Hidden layers of linear, LayerNorm, activation, then a linear output (TD-MPC2 `common/layers.py`).
+    """Builds an MLP: hidden layers of linear, LayerNorm, activation; linear output (TD-MPC2 `common/layers.py`).
 
-    With weights "orthogonal" and norm "none", or "first" for Q-functions, as TD-MPC has them (`algorithm/helper.py`).
+    With weights "orthogonal" and norm "none", or "first" for Q-functions, it is TD-MPC's (`algorithm/helper.py`).
 
     Args:
         input_size: of the input's last axis.
@@ -82,9 +82,9 @@ def make_normed_mlp(
         layers: hidden layers.
         style: of the layers. Its norm is "layer" (before every activation), "none", or "first": a LayerNorm and tanh
             after the first hidden layer only.
-        dropout: share of the first layer's units dropped where a key is given.
-        simplex: V; outputs are normalised and then simplicial in groups of so many. 0: plain.
-        zeros: whether the last layer starts at zero, for predictions of zero.
+        dropout: dropout rate of the first layer, applied if a key is given.
+        simplex: V; outputs go through LayerNorm and `simnorm` in groups of V. 0: plain outputs.
+        zeros: whether to initialise the output layer to zero, for initial predictions of zero.
 
     Returns:
         Network whose apply is (params, x [..., input_size], dropout_key=None) -> [..., output_size], float32.
@@ -101,15 +101,15 @@ def make_normed_mlp(
 
 
 def make_ensemble(network: Network, size: int) -> Network:
-    """Networks of one kind side by side, by `vmap` over their parameters.
+    """Builds an ensemble by `vmap` over the parameters of its members.
 
     Args:
-        network: of one member, which may take a key as its last input.
-        size: M members.
+        network: one member, which may take a key as its last input.
+        size: M, the number of members.
 
     Returns:
-        Network whose params have a leading axis M and whose apply is (params, x [...], key=None) -> [M, ...]. Fewer
-        members are applied by giving a part of the params.
+        Network whose params have a leading axis M and whose apply is (params, x [...], key=None) -> [M, ...]. To apply
+        some members only, pass a slice of the params.
     """
 
     def init(key: Key) -> Params:

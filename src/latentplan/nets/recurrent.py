@@ -1,4 +1,4 @@
-"""Recurrent cells, one step each; scanning is the models' matter."""
+"""Recurrent cells, a single step each; the models scan over them."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ class _GRU(nn.Module):
             2 * self.size,
             dtype=jnp.dtype(self.style.dtype),
             kernel_init=INITS[self.style.weights],
-            bias_init=jax.nn.initializers.ones,  # start by remembering
+            bias_init=jax.nn.initializers.ones,  # initially keeps most of the state
             name="gates",
         )(jnp.concatenate([x, h], -1))
         reset, update = jnp.split(jax.nn.sigmoid(gates), 2, -1)
@@ -61,10 +61,10 @@ class BlockLinear(nn.Module):
 
 
 def gated(reset: Array, candidate: Array, update: Array, h: Array) -> Array:
-    """U tanh(r c) + (1 - u) h with r = sigmoid(reset), u = sigmoid(update - 1): start by remembering.
+    """GRU update u tanh(r c) + (1 - u) h, with r = sigmoid(reset) and u = sigmoid(update - 1).
 
     Args:
-        reset: [..., D], before its sigmoid, as are candidate and update.
+        reset: [..., D], before the sigmoid, as are candidate and update.
         candidate: [..., D].
         update: [..., D].
         h: [..., D].
@@ -78,7 +78,7 @@ def gated(reset: Array, candidate: Array, update: Array, h: Array) -> Array:
 
 
 class _RecurrentStep(nn.Module):
-    """Hidden layers on the inputs, then a GRU."""
+    """Hidden layers on the inputs, followed by a GRU."""
 
     size: int
     hidden: int
@@ -96,7 +96,7 @@ class _RecurrentStep(nn.Module):
 
 
 class _BlockRecurrentStep(nn.Module):
-    """Every block of h sees all inputs through narrow layers, and of h itself only its own part."""
+    """A block-diagonal GRU: each block of h reads all inputs, through narrow layers, but only its own part of h."""
 
     size: int
     hidden: int
@@ -118,7 +118,8 @@ class _BlockRecurrentStep(nn.Module):
         x = activate(BlockLinear(self.size, self.blocks, self.style, name="hidden")(x), self.style)
         parts = BlockLinear(3 * self.size, self.blocks, self.style, name="gru")(x)
         reset, candidate, update = jnp.split(in_blocks(parts), 3, -1)
-        return gated(reset, candidate, update, in_blocks(h)).reshape(*lead, -1)  # flat, XLA reads the gates one by one
+        # In blocks: on flat arrays XLA reads each gate separately.
+        return gated(reset, candidate, update, in_blocks(h)).reshape(*lead, -1)
 
 
 def make_recurrent_step(
@@ -132,19 +133,19 @@ def make_recurrent_step(
     cell: str = "gru",
     blocks: int = 8,
 ) -> Network:
-    """The RSSM's deterministic path.
+    """Builds the RSSM's deterministic path.
 
     Args:
         stoch_size: of the stochastic latent, flat.
         action_size: A.
         size: D.
         hidden: units of the layers before the cell.
-        layers: how many; the block cell has one for each input.
+        layers: their number; the block cell has one per input.
         style: of the layers.
-        cell: "gru": Cho et al. 2014, reset before the product, as PlaNet; "normed": with one LayerNorm over all gates
-            and the reset after the product, as Dreamer V2 (`common/nets.py`, GRUCell); "block": block-diagonal, as
-            Dreamer V3 (Nature 2025, methods; `rssm.py`, `_core`).
-        blocks: of the block cell; `size` is a multiple of it.
+        cell: "gru": Cho et al. 2014, with the reset before the matrix product, as in PlaNet; "normed": with one
+            LayerNorm over all gates and the reset after the product, as in Dreamer V2 (`common/nets.py`, GRUCell);
+            "block": block-diagonal, as in Dreamer V3 (Nature 2025, methods; `rssm.py`, `_core`).
+        blocks: of the block cell; must divide `size`.
 
     Returns:
         Network whose apply maps (stoch [..., stoch_size], action [..., A], h [..., D]) to the next h, float32.

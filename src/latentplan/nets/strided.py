@@ -1,8 +1,8 @@
-"""Convolutions with stride 2 and with stride 1, transposed ones, and their gradients.
+"""Convolutions of stride 1 and 2, transposed convolutions, and their gradients.
 
-On CPU, XLA is slow on strided and transposed convolutions and slower still on their gradients. There both are
-rewritten as unit-stride convolutions of half the resolution, whose kernel gradient is a matrix product;
-elsewhere `lax.conv` is used. Tests hold the two against each other, values and gradients.
+On CPU, XLA is slow on strided and transposed convolutions and slower still on their gradients, so there both are
+rewritten as unit-stride convolutions at half the resolution, whose kernel gradient is a matrix product; elsewhere
+`lax.conv` is used. Tests compare values and gradients of the two.
 """
 
 import math
@@ -27,7 +27,7 @@ def _conv_phases(x: Array, kernel: Array) -> Array:
     half = phases.shape[0]
     rows, cols = (height - size) // 2 + half, (width - size) // 2 + half
     fit = [(0, 0, 0), (0, 2 * rows - height, 0), (0, 2 * cols - width, 0), (0, 0, 0)]
-    x = jax.lax.pad(x, jnp.zeros((), x.dtype), fit)  # crops what no kernel reaches
+    x = jax.lax.pad(x, jnp.zeros((), x.dtype), fit)  # crops pixels that no kernel covers
     x = x.reshape(n, rows, 2, cols, 2, channels).transpose(0, 1, 3, 2, 4, 5)
     x = x.reshape(n, rows, cols, 4 * channels)
     return _gather(x, phases.reshape(half, half, 4 * channels, features))
@@ -51,7 +51,7 @@ def _unit_conv(x: Array, kernel: Array, padding: int = 0) -> Array:
 
 
 def _adjoint(kernel: Array) -> Array:
-    """The kernel that carries gradients back: `_gather` and `_spread` are each other's adjoint with it."""
+    """The adjoint kernel, with which `_gather` and `_spread` are each other's adjoint."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 
@@ -65,7 +65,7 @@ def _kernel_gradient(wide: Array, thin: Array, size: int) -> Array:
         product = jnp.matmul(thin.reshape(-1, features).T, patches, preferred_element_type=jnp.float32)
         return total + product, None
 
-    few = math.gcd(len(wide), 4)  # so few images that their patches stay in the cache
+    few = math.gcd(len(wide), 4)  # a few images at a time, so that their patches fit into the cache
     images = jax.tree.map(lambda y: y.reshape(-1, few, *y.shape[1:]), (wide, thin))
     total, _ = jax.lax.scan(add_images, jnp.zeros((features, size * size * wide.shape[-1])), images)
     return total.T.reshape(size, size, -1, features)

@@ -1,4 +1,4 @@
-"""How all versions of Dreamer act: by their actor, or by planning in their model with their critic."""
+"""Acting in all versions of Dreamer: with the actor, or by planning with model and critic."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,23 +26,23 @@ PICKS: dict[str, Pick] = {
     "sample": distributions.sample,
 }
 EvalAction = Annotated[str, OneOf(PICKS)]
-"""What an actor does at evaluation: the likeliest action of its distribution, or one drawn from it."""
+"""The actor's action at evaluation: the mode of its distribution, or a sample."""
 
 
 class ActingConfig(Protocol):
-    """What the configs of all versions have in common, as far as acting goes."""
+    """The fields for acting that the configs of all versions share."""
 
     @property
     def planner(self) -> PlannerConfig:
-        """What chooses actions."""
+        """The planner that selects actions."""
 
     @property
     def action_noise(self) -> float:
-        """Std of the exploration noise; of discrete actions, the share of random ones."""
+        """Std of the exploration noise; for discrete actions, the probability of a random one."""
 
     @property
     def eval_action(self) -> EvalAction:
-        """How the actor acts at evaluation."""
+        """The actor's action at evaluation."""
 
     @property
     def loss(self) -> ModelLossConfig:
@@ -50,18 +50,18 @@ class ActingConfig(Protocol):
 
     @property
     def behaviour(self) -> BehaviourConfig:
-        """Imagination and returns, which actor and critic learn from."""
+        """Imagination and returns, on which actor and critic are trained."""
 
 
 def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, *, value_has_reward: bool) -> Evaluate:
-    """What a plan is worth: predicted rewards, then the critic at its end.
+    """Builds the planning objective: predicted rewards, then the critic at the end of the plan.
 
     Args:
         model: the world model.
         critic: from features to a value's distribution; its parameters are `params["critic"]`.
         config: discount.
-        value_has_reward: whether a value counts the reward for getting to its step, as in Dreamer V1 and V2. Then it is
-            taken off, as the plan has counted it.
+        value_has_reward: whether a state's value includes the reward for reaching it, as in Dreamer V1 and V2. That
+            reward is then subtracted, as the plan already counts it.
 
     Returns:
         Evaluate.
@@ -74,10 +74,10 @@ def make_objective(model: WorldModel, critic: Network, config: BehaviourConfig, 
         if not value_has_reward:
             return worth
         after = continues(params, belief) if continues else config.discount
-        # `model_returns` multiplies by `after` again; where hardly anything follows, what is left is small.
+        # `model_returns` multiplies by `after` again, so the floor hardly matters.
         return (worth - reward(params, belief)) / jnp.maximum(after, 0.1)
 
-    discount = 1.0 if continues else config.discount  # what is learned to continue holds the discount
+    discount = 1.0 if continues else config.discount  # the learned continuation includes the discount
     return model_returns(model, discount=discount, value=value)
 
 
@@ -91,18 +91,18 @@ def make_dreamer(
     config: ActingConfig,
     spec: EnvSpec,
 ) -> Agent:
-    """An agent that acts by its actor, or plans with its model and critic.
+    """Builds an agent that acts with its actor, or plans with its model and critic.
 
-    The actor's actions are drawn while collecting, and at evaluation what `eval_action` says. Planners are given
-    candidates that the actor draws.
+    The actor's actions are sampled during collection, and chosen by `eval_action` at evaluation. Planners may use
+    candidates sampled from the actor.
 
     Args:
-        init: of the train state; its params hold the model's, "actor" and "critic".
-        update: of all parts together, as in `Agent.updates`.
+        init: (key) -> TrainState, whose params hold the model's, "actor" and "critic".
+        update: of all parts jointly, as in `Agent.updates`.
         model: the world model.
         actor: from features to distributions over actions.
-        objective: what a plan is worth.
-        config: of the agent. A `PolicyConfig` as its planner acts by the actor, any other plans.
+        objective: scores plans.
+        config: of the agent. With a `PolicyConfig` as its planner the actor acts; any other planner plans.
         spec: of the environment.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Model, actor and critic, which learn apart in Dreamer V1 and V2, and the critic of these two."""
+"""Dreamer V1 and V2: separate optimisation of model, actor and critic, and their critic."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ class CriticConfig(Config):
 
 
 class CriticBatch(NamedTuple):
-    """What the critic of Dreamer V1 and V2 learns from.
+    """Training data of Dreamer V1's and V2's critic.
 
     Attributes:
         features: [L, B, F], of imagined steps.
-        returns: [L, B], theirs.
-        weight: [L, B], what a step counts: the product of the discounts before it.
+        returns: [L, B], their lambda returns.
+        weight: [L, B], of each step: the product of the discounts before it.
     """
 
     features: Array
@@ -52,13 +52,13 @@ CriticBatch))."""
 def make_networks(
     model: WorldModelConfig, actor: ActorConfig, spec: EnvSpec, make_critic: Callable[[int], Network]
 ) -> tuple[WorldModel, Network, Network]:
-    """The world model, the actor and the critic of an agent.
+    """Builds an agent's world model, actor and critic.
 
     Args:
-        model: of the world model; actor and critic compute in its dtype.
-        actor: of the actor.
+        model: config of the world model; actor and critic use its dtype.
+        actor: config of the actor.
         spec: of the environment.
-        make_critic: from the width of the features.
+        make_critic: builds the critic, given the width of the features.
 
     Returns:
         (model, actor, critic).
@@ -85,7 +85,7 @@ def make_critic_loss(critic: Network) -> Callable[[Params, CriticBatch], Array]:
 
 
 class Trainables(NamedTuple):
-    """One each for the three that learn apart in Dreamer V1 and V2: parameters, optimisers, their states, gradients."""
+    """One entry each for model, actor and critic: parameters, optimisers, optimiser states or gradients."""
 
     model: Part
     actor: Part
@@ -93,19 +93,19 @@ class Trainables(NamedTuple):
 
 
 def init_params(model: WorldModel, actor: Network, critic: Network, key: Key) -> Params:
-    """The parameters of all three; the model's parts lie beside "actor" and "critic"."""
+    """Initialises all three; the model's entries lie beside "actor" and "critic"."""
     keys = jax.random.split(key, 3)
     return model.init(keys[0]) | {"actor": actor.init(keys[1]), "critic": critic.init(keys[2])}
 
 
 def split(params: Params) -> Trainables:
-    """The parameters of model, actor and critic."""
+    """Splits the parameters into those of model, actor and critic."""
     rest = {name: part for name, part in params.items() if name not in ("actor", "critic")}
     return Trainables(rest, params["actor"], params["critic"])
 
 
 def join(parts: Trainables) -> Params:
-    """What `split` takes apart."""
+    """The inverse of `split`."""
     return parts.model | {"actor": parts.actor, "critic": parts.critic}
 
 
@@ -117,7 +117,7 @@ def init_states(optimizers: Trainables, params: Params) -> Trainables:
 def apply_gradients(
     optimizers: Trainables, states: Trainables, params: Trainables, **gradients: Params
 ) -> tuple[Trainables, Trainables]:
-    """One step of each part that a gradient is given for.
+    """One optimiser step for each part with a gradient.
 
     Args:
         optimizers: one per part.
@@ -126,7 +126,7 @@ def apply_gradients(
         **gradients: a part's name -> its gradient.
 
     Returns:
-        (params, states), the other parts as they were.
+        (params, states), with the other parts unchanged.
     """
     for name, gradient in gradients.items():
         own, state = getattr(params, name), getattr(states, name)
@@ -137,22 +137,22 @@ def apply_gradients(
 
 
 Behaviour = Callable[[Trainables, Params, Belief, Array, Key], tuple[Trainables, Trainables, dict[str, Array]]]
-"""(params, critic_params that value imagined steps, beliefs [T, B, ...], is_terminal [T, B], key) -> (losses,
-gradients, metrics); of losses and gradients, the model's are None."""
+"""(params, critic_params for the values of imagined steps, beliefs [T, B, ...], is_terminal [T, B], key) -> (losses,
+gradients, metrics); the model's entries in losses and gradients are None."""
 
 
 def make_behaviour(
     model: WorldModel, actor_loss: ActorLoss, critic_loss: Callable[[Params, CriticBatch], Array], last: int
 ) -> Behaviour:
-    """What actor and critic learn from one batch: imagination, the actor's loss, then the critic's on the same steps.
+    """Builds the joint step of actor and critic: imagination, the actor's loss, then the critic's on the same steps.
 
-    A replayed termination counts where the model predicts terminations, and nowhere else, as in the released codes.
+    Replayed terminations are used only if the model predicts terminations, as in the released codes.
 
     Args:
         model: the world model.
-        actor_loss: imagines and values.
+        actor_loss: imagines trajectories and computes returns.
         critic_loss: (critic_params, CriticBatch) -> loss.
-        last: steps of each window that imagination starts from; 0: all.
+        last: imagination starts from this many last steps of each window; 0 for all.
 
     Returns:
         Behaviour.

@@ -1,4 +1,4 @@
-"""Imagination with the actor inside: what actor and critic of every version of Dreamer learn from."""
+"""Rollouts of the actor in the model, on which actor and critic are trained in every version of Dreamer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ Steps = TypeVar("Steps")  # a pytree of arrays [T, B, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class BehaviourConfig(Config):
-    """Imagination and returns that actor and critic learn from. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
+    """Imagination and returns for training actor and critic. Defaults: Dreamer V1 (arXiv 1912.01603, appendix A)."""
 
     horizon: Annotated[int, Bound(ge=2)] = 15
-    """H, decisions that are imagined."""
+    """H, imagination horizon in decisions."""
     discount: UnitInterval = 0.99
-    """Per decision. Dreamer V2 on Atari: 0.999; V3: 1 - 1/333."""
+    """Discount per decision. Dreamer V2 on Atari: 0.999; V3: 1 - 1/333."""
     lam: UnitInterval = 0.95
     """Lambda of the returns."""
     entropy_scale: NonNegativeFloat = 0.0
     """Weight of the actor's entropy. Dreamer V2: 1e-4 on the control suite, 1e-3 on Atari; V3: 3e-4."""
     starts: NonNegativeInt = 0
-    """Imagine from this many of a window's last steps; 0, or more than it has: from all."""
+    """Imagine from this many last steps of each window; 0, or more than there are, means all."""
 
 
 def check_entropy(actor: ActorConfig) -> None:
@@ -46,19 +46,19 @@ def check_entropy(actor: ActorConfig) -> None:
 
 
 def resolve_gradient(gradient: str, *, discrete: bool) -> str:
-    """What `actor_gradient` means where it is auto: REINFORCE for choices, through the model's steps for the rest."""
+    """Resolves `actor_gradient` auto: REINFORCE for discrete actions, dynamics back-propagation for continuous ones."""
     return ("reinforce" if discrete else "dynamics") if gradient == "auto" else gradient
 
 
 class Rollout(NamedTuple):
-    """Imagined steps from B beliefs; step 0 is where they start.
+    """Imagined trajectories from B beliefs; step 0 is the start.
 
     Attributes:
         beliefs: [H + 1, B, ...].
         features: [H + 1, B, F].
-        actions: [H, B, A], action t is taken at step t; as drawn, while the model is given them clipped to [-1, 1].
-        reward: [H + 1, B], expected, for getting to each step.
-        discount: [H + 1, B], what the future after each step counts.
+        actions: [H, B, A], action t is taken at step t; before clipping to [-1, 1] for the model.
+        reward: [H + 1, B], the expected reward for reaching each step.
+        discount: [H + 1, B], the discount of the future after each step.
     """
 
     beliefs: Belief
@@ -73,11 +73,11 @@ Imagine = Callable[[Params, Params, Belief, Key], Rollout]
 
 
 def imagination_starts(steps: Steps, last: int) -> Steps:
-    """Where imagination starts: at the last steps of every window, without gradient.
+    """Selects the steps from which imagination starts, with a stop-gradient.
 
     Args:
         steps: a pytree of arrays [T, B, ...].
-        last: how many steps of each window; 0: all of them.
+        last: number of last steps of each window; 0 for all.
 
     Returns:
         The same pytree, [last * B, ...].
@@ -86,7 +86,7 @@ def imagination_starts(steps: Steps, last: int) -> Steps:
 
 
 def make_imagination(model: WorldModel, actor: Network, config: BehaviourConfig) -> Imagine:
-    """Imagination: the actor sees features without gradient, the model passes gradients from rewards to actions.
+    """Builds imagination: features reach the actor with a stop-gradient; gradients flow from rewards to actions.
 
     Args:
         model: the world model.
@@ -112,7 +112,7 @@ def make_imagination(model: WorldModel, actor: Network, config: BehaviourConfig)
 
 
 def imagination_metrics(imagined: Rollout, returns: Array, value: Array) -> dict[str, Array]:
-    """Means over imagined steps of rewards, returns and the critic's values."""
+    """Metrics: means of rewards, returns and critic values over imagined steps."""
     return {
         "imagined_reward": jnp.mean(imagined.reward[1:]),
         "imagined_return": jnp.mean(returns),

@@ -1,4 +1,4 @@
-"""Dreamer V1: behaviours learned by back-propagation through imagined steps (Hafner et al. 2020, arXiv 1912.01603)."""
+"""Dreamer V1: an actor trained by back-propagation through imagined steps (Hafner et al. 2020, arXiv 1912.01603)."""
 
 from dataclasses import dataclass, field
 
@@ -55,18 +55,19 @@ class DreamerV1Config(AgentConfig):
     critic: CriticConfig = field(default_factory=CriticConfig)
     """The critic network."""
     behaviour: BehaviourConfig = field(default_factory=BehaviourConfig)
-    """Imagination and returns, which actor and critic learn from."""
+    """Imagination and returns, on which actor and critic are trained."""
     optimizer: AdamsConfig = field(default_factory=AdamsConfig)
     """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
+    """The planner that selects actions: policy (the actor), or a planner over the model with the critic as terminal
+    value."""
     action_noise: NonNegativeFloat = 0.3
-    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    """Std of the exploration noise; for discrete actions, the probability of a random one."""
     eval_action: EvalAction = "mode"
-    """What the actor does at evaluation: its mode, or a sample."""
+    """The actor's action at evaluation: the mode of its distribution, or a sample."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         check_model(self.model)
         none = not self.behaviour.entropy_scale
         self.behaviour.require(none, "entropy_scale", "0, as Dreamer V1 has no entropy bonus", "Dreamer V2 has one")
@@ -83,7 +84,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         Agent of pure functions.
 
     Raises:
-        ValueError: for observations no model fits.
+        ValueError: the model does not support these observations.
     """
     model, actor, critic = make_networks(
         config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model)
@@ -123,8 +124,8 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
 def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, critic: Network) -> ActorLoss:
     """-E[sum_t V_lambda(s_t)] (Dreamer V1 eq. 6 and 7).
 
-    Over the imagined steps s_1..s_{H-1}, weighed by the product of the discounts before each. The actor's
-    gradient goes through returns, rewards and the model's steps to its actions.
+    The sum is over imagined steps s_1..s_{H-1}, weighted by the product of the discounts before each. The actor's
+    gradient flows through returns, rewards and the model's steps to its actions.
 
     Args:
         config: of the agent.

@@ -1,6 +1,6 @@
-"""Dreamer V2: discrete world models, and actors by REINFORCE, the model's gradient, or both (Hafner et al. 2021).
+"""Dreamer V2: discrete world models, and actors trained by REINFORCE, dynamics back-propagation, or both.
 
-arXiv 2010.02193, with the released code's figures (danijar/dreamerv2).
+Hafner et al. 2021, arXiv 2010.02193, with the hyper-parameters of the released code (danijar/dreamerv2).
 """
 
 from dataclasses import dataclass, field
@@ -75,34 +75,36 @@ class DreamerV2Config(AgentConfig):
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(layers=4))
     """The critic network."""
     behaviour: BehaviourConfig = field(default_factory=lambda: BehaviourConfig(entropy_scale=1e-4))
-    """Imagination and returns, which actor and critic learn from."""
+    """Imagination and returns, on which actor and critic are trained."""
     actor_gradient: Literal["auto", "dynamics", "reinforce", "both"] = "auto"
-    """How the actor learns: through the model's steps, by REINFORCE, or a mix. auto: reinforce for discrete actions."""
+    """The actor's gradient: dynamics (through the model's steps), reinforce, or both. auto: reinforce for discrete
+    actions, else dynamics."""
     dynamics_share: UnitInterval = 0.1
-    """With both: share of the gradient through the model's steps."""
+    """For actor gradient both: weight of the dynamics gradient."""
     target_every: PositiveInt = 100
-    """Updates between copies of the critic to its target."""
+    """Updates between copies of the critic to the target critic."""
     optimizer: AdamsConfig = field(default_factory=lambda: AdamsConfig(model_rate=3e-4, eps=1e-5, weight_decay=1e-6))
     """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
+    """The planner that selects actions: policy (the actor), or a planner over the model with the critic as terminal
+    value."""
     action_noise: NonNegativeFloat = 0.0
-    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    """Std of the exploration noise; for discrete actions, the probability of a random one."""
     eval_action: EvalAction = "mode"
-    """What the actor does at evaluation: its mode, or a sample."""
+    """The actor's action at evaluation: the mode of its distribution, or a sample."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         check_model(self.model)
         check_entropy(self.actor)
 
 
 class LearnerState(NamedTuple):
-    """Training state beside the parameters.
+    """Learner state besides the parameters.
 
     Attributes:
-        optimizers: their states.
-        target_critic: parameters that the critic's are copied to now and then.
+        optimizers: the optimisers' states.
+        target_critic: parameters of the target critic, copied periodically from the critic.
     """
 
     optimizers: Trainables
@@ -120,7 +122,7 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         Agent of pure functions.
 
     Raises:
-        ValueError: for observations no model fits.
+        ValueError: the model does not support these observations.
     """
     model, actor, critic = make_networks(
         config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model)
@@ -163,18 +165,18 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
 def make_actor_loss(
     config: DreamerV2Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool
 ) -> ActorLoss:
-    """What the actor minimises (Dreamer V2 eq. 6; `agent.py`, ActorCritic).
+    """The actor's loss (Dreamer V2 eq. 6; `agent.py`, ActorCritic).
 
-    -w_t ((1 - d) log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + d V_lambda(s_{t+1}) + eta H(pi(s_t))), with d the share
-    of dynamics, over s_0..s_{H-2}; a value counts the reward for getting to its step, so the return after an action is
-    the next step's.
+    -w_t ((1 - d) log pi(a_t) sg(V_lambda(s_{t+1}) - v(s_t)) + d V_lambda(s_{t+1}) + eta H(pi(s_t))), with d the weight
+    of the dynamics gradient, over s_0..s_{H-2}; a state's value includes the reward for reaching it, so the return of
+    an action is that of the next step.
 
     Args:
         config: of the agent.
         model: its world model.
         actor: its actor.
         critic: its critic.
-        discrete: whether actions are choices.
+        discrete: whether actions are one-hot.
 
     Returns:
         ActorLoss; its critic_params are the target critic's.
@@ -188,7 +190,7 @@ def make_actor_loss(
     ) -> tuple[Array, tuple[Metrics, CriticBatch]]:
         imagined = imagine(params, actor_params, starts, key)
         value = critic.apply(critic_params, imagined.features).mean[..., 0]
-        first = config.behaviour.discount * (1.0 - is_terminal)  # known, where it is predicted later on
+        first = config.behaviour.discount * (1.0 - is_terminal)  # at the start terminations are known, not predicted
         discount = jnp.concatenate([first[None], imagined.discount[1:]])
         returns = lambda_returns(imagined.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)

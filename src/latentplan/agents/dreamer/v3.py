@@ -1,4 +1,4 @@
-"""Dreamer V3: one set of hyper-parameters for all tasks (Hafner et al. 2023, arXiv 2301.04104v2; Nature 2025)."""
+"""Dreamer V3: one set of hyperparameters for all tasks (Hafner et al. 2023, arXiv 2301.04104v2; Nature 2025)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
-NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # throughout
+NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # of all networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,41 +55,42 @@ class CriticV3Config(Config):
     slow_rate: Rate = 0.02
     """Polyak rate of the slow critic."""
     slow_scale: NonNegativeFloat = 1.0
-    """Weight of the slow critic's prediction as a second target."""
+    """Weight of the regulariser towards the slow critic's prediction."""
     replay_scale: NonNegativeFloat = 0.3
-    """Weight of the values of replayed steps, whose gradient reaches the model; 0 is none, as in arXiv v1."""
+    """Weight of the critic's loss on replayed steps, whose gradient also reaches the model; 0 for none, as in arXiv
+    v1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaPropConfig(Config):
-    """One optimiser for everything. Defaults: Dreamer V3 (Nature 2025, extended table 4)."""
+    """One optimiser for all parameters. Defaults: Dreamer V3 (Nature 2025, extended table 4)."""
 
     learning_rate: PositiveFloat = 4e-5
-    """Step size."""
+    """Learning rate."""
     actor_scale: PositiveFloat = 1.0
-    """The actor's step size, relative to the model's. arXiv v1: 0.3."""
+    """The actor's learning rate, relative to the model's. arXiv v1: 0.3."""
     critic_scale: PositiveFloat = 1.0
-    """The critic's. arXiv v1: 0.3."""
+    """The critic's learning rate, relative to the model's. arXiv v1: 0.3."""
     beta1: Share = 0.9
     """Decay of the momentum."""
     beta2: Share = 0.999
     """Decay of the mean square."""
     eps: PositiveFloat = 1e-20
-    """Added to its root."""
+    """Epsilon, added to the root of the mean square."""
     clip: PositiveFloat = 0.3
-    """Largest norm of a tensor's gradient, in norms of the tensor."""
+    """Adaptive clipping: maximum norm of a tensor's gradient, relative to the tensor's norm."""
     warmup: NonNegativeInt = 1000
-    """Updates over which the step size rises."""
+    """Updates of linear learning-rate warm-up."""
 
 
 def model_config(**sizes: Any) -> WorldModelConfig:
-    """The world model as Dreamer V3 has it, 200M parameters unless sizes say otherwise (`configs.yaml`)."""
+    """Dreamer V3's world model (`configs.yaml`), with 200M parameters unless other sizes are given."""
     published: dict[str, Any] = {
         "deter": 8192, "hidden": 1024, "stoch": 32, "classes": 64, "layers": 1, "prior_layers": 2,
         "cell": "block", "unimix": 0.01, "conv_activation": "silu", "conv_norm": "rms", "image_bits": 0,
         "conv": "dreamer_v3", "conv_depth": 64, "reward": "two_hot", "reward_hidden": 1024, "reward_layers": 1,
         "vector_hidden": 1024, "vector_layers": 3, "vector_output": "activated", "predict_terminal": True,
-        "pixel_std": 0.5**0.5, "vector_std": 0.5**0.5,  # -log p is then the squared error
+        "pixel_std": 0.5**0.5, "vector_std": 0.5**0.5,  # makes -log p the squared error
     }  # fmt: skip
     return WorldModelConfig(**(published | NETWORKS | sizes))
 
@@ -117,34 +118,36 @@ class DreamerV3Config(AgentConfig):
     behaviour: BehaviourConfig = field(
         default_factory=lambda: BehaviourConfig(discount=1 - 1 / 333, entropy_scale=3e-4)
     )
-    """Imagination and returns, which actor and critic learn from."""
+    """Imagination and returns, on which actor and critic are trained."""
     actor_gradient: Literal["reinforce", "dynamics", "auto"] = "reinforce"
-    """How the actor learns: by REINFORCE, through the model's steps, or auto: the latter for continuous actions, as in
-    the code of arXiv v1, whose optimiser is Adam."""
+    """The actor's gradient: reinforce, dynamics (through the model's steps), or auto: dynamics for continuous actions,
+    else reinforce, as in the code of arXiv v1, whose optimiser is Adam."""
     return_rate: Rate = 0.01
-    """Rate of the moving average of the returns' range."""
+    """Step size of the moving average of the return range."""
     optimizer: LaPropConfig = field(default_factory=LaPropConfig)
     """Optimiser settings."""
     planner: AnyPlanner = field(default_factory=lambda: PolicyConfig(horizon=15))
-    """What chooses actions: the actor (policy), or a planner over the model, valued by the critic at a plan's end."""
+    """The planner that selects actions: policy (the actor), or a planner over the model with the critic as terminal
+    value."""
     action_noise: NonNegativeFloat = 0.0
-    """Std of the noise that exploration adds; of discrete actions, the share of random ones."""
+    """Std of the exploration noise; for discrete actions, the probability of a random one."""
     eval_action: EvalAction = "sample"
-    """What the actor does at evaluation: the mode, or sample, as V3's code (`agent.py`, policy)."""
+    """The actor's action at evaluation: the mode of its distribution, or a sample, as in V3's code (`agent.py`,
+    policy)."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         check_model(self.model)
         check_entropy(self.actor)
 
 
 class LearnerState(NamedTuple):
-    """Training state beside the parameters.
+    """Learner state besides the parameters.
 
     Attributes:
-        optimizer: its state.
-        slow_critic: parameters that follow the critic's.
-        returns: their range.
+        optimizer: the optimiser's state.
+        slow_critic: moving average of the critic's parameters.
+        returns: the tracked range of returns.
     """
 
     optimizer: optax.OptState
@@ -153,7 +156,7 @@ class LearnerState(NamedTuple):
 
 
 Loss = Callable[[Params, Params, Range, Batch, Key], tuple[Array, tuple[Metrics, Range]]]
-"""(params, slow_critic, range of returns, batch [T, B], key) -> (loss, (metrics, the new range of returns))."""
+"""(params, slow_critic, return range, batch [T, B], key) -> (loss, (metrics, updated return range))."""
 CriticError = Callable[[Params, Params, Array, Array], Array]
 """(critic's params, slow critic's params, features [..., F], target [...]) -> error per step [...], in nats."""
 ReplayLoss = Callable[[Params, Params, Batch, Array, Array], Array]
@@ -171,7 +174,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         Agent of pure functions.
 
     Raises:
-        ValueError: for observations no model fits.
+        ValueError: the model does not support these observations.
     """
     model, actor, critic = make_networks(
         config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model.dtype)
@@ -199,7 +202,8 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         params = optax.apply_updates(state.params, steps)
         slow = optax.incremental_update(params["critic"], learning.slow_critic, config.critic.slow_rate)
         norm = optax.tree.norm(gradients)
-        numbers = jnp.stack([total, norm, jnp.sum(sample.batch.reward)])  # two-hot targets would hide an infinity
+        # Two-hot targets would mask an infinite reward.
+        numbers = jnp.stack([total, norm, jnp.sum(sample.batch.reward)])
         finite = jnp.all(jnp.isfinite(numbers))
         metrics |= {"loss": total, "grad_norm": norm, "finite": finite.astype(jnp.float32)}
         return TrainState(params, LearnerState(opt_state, slow, returns), state.updates + 1), metrics
@@ -216,25 +220,25 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
 
 
 def make_critic(config: CriticV3Config, feature_size: int, dtype: str) -> Network:
-    """From features [..., F] to probabilities of 255 bins, such that the value is zero at first."""
+    """Builds the critic: features [..., F] to probabilities of 255 bins, with an initial value of zero."""
     style = Style(**NETWORKS, dtype=dtype)
     return make_scalar_head(feature_size, "two_hot", hidden=config.hidden, layers=config.layers, style=style)
 
 
 def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic: Network, *, discrete: bool) -> Loss:
-    """The model's loss, then actor and critic on imagined steps, then the critic on replayed ones.
+    """The sum of the model's loss, the actor's and critic's on imagined steps, and the critic's on replayed steps.
 
-    actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both along the
-    imagined steps, w being the product of the discounts up to and including a step's (Nature 2025, eq. 4 to 7;
-    `agent.py`). Through the model, (R - v) / scale takes the place of the actor's first term. Its v has a gradient,
-    too: what an action does to the steps after it counts in its own return alone (arXiv v1's code, `ImagActorCritic`).
+    actor: -w (log pi(a) sg((R - v) / scale) + eta H(pi));  critic: w (-log p(R) - log p(slow v)), both on imagined
+    steps, where w is the product of the discounts up to and including a step's own (Nature 2025, eq. 4 to 7;
+    `agent.py`). With the dynamics gradient, the actor's first term is (R - v) / scale. There v has a gradient, too, so
+    that an action's effect on later steps counts only in its own return (arXiv v1's code, `ImagActorCritic`).
 
     Args:
         config: of the agent.
         model: its world model.
         actor: its actor.
         critic: its critic.
-        discrete: whether actions are choices.
+        discrete: whether actions are one-hot.
 
     Returns:
         Loss.
@@ -276,7 +280,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         return total, (metrics, returns)
 
     def actor_objective(actor_params: Params, imagined: Rollout, advantage: Array, scale: Array) -> tuple[Array, Array]:
-        """What the actor maximises at each imagined step, and its entropy there: two [H, B]."""
+        """The actor's objective and its entropy at each imagined step, [H, B] each."""
         policy = actor.apply(actor_params, imagined.features[:-1])
         entropy = distributions.entropy(policy)
         if through_model:
@@ -289,10 +293,10 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
 
 
 def make_critic_error(config: CriticV3Config, critic: Network) -> CriticError:
-    """-log p(target) - c log p(slow critic's value): the second term keeps the critic near a slow copy of itself.
+    """-log p(target) - c log p(slow critic's value): the second term regularises towards the slow critic.
 
     Args:
-        config: c, `slow_scale`.
+        config: of the critic; c is `slow_scale`.
         critic: from features to a value's distribution.
 
     Returns:
@@ -309,9 +313,9 @@ def make_critic_error(config: CriticV3Config, critic: Network) -> CriticError:
 
 
 def make_replay_loss(config: DreamerV3Config, critic: Network, critic_error: CriticError) -> ReplayLoss:
-    """The critic's error at replayed steps: real rewards, bootstrapped by the returns imagined from each step.
+    """The critic's loss on replayed steps: real rewards, bootstrapped with the returns imagined from each step.
 
-    No end of an episode is crossed, and steps that nothing is imagined from are bootstrapped by the critic.
+    Returns do not cross episode boundaries; steps without imagination are bootstrapped with the critic.
 
     Args:
         config: of the agent.

@@ -1,4 +1,4 @@
-"""What the world model of every version of Dreamer minimises."""
+"""The world model's loss, shared by all versions of Dreamer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from latentplan.models.world_model import WorldModelConfig
 from latentplan.types import Array, Batch, Belief, Key, Metrics, Params, WorldModel
 
 REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
-"""What rewards are put through before they are learned."""
+"""Transformation of the reward targets."""
 
 WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[Metrics, Belief]]]
 """(params, batch [T, B], key) -> (loss in nats per step, (metrics, beliefs [T, B, ...]))."""
@@ -29,18 +29,18 @@ class ModelLossConfig(Config):
     reward_scale: NonNegativeFloat = 1.0
     """Weight of the reward's log-likelihood."""
     terminal_scale: NonNegativeFloat = 10.0
-    """Weight of the continuation's log-likelihood, where terminations are predicted."""
+    """Weight of the continuation's log-likelihood, with `predict_terminal`."""
     dynamics_scale: NonNegativeFloat = 1.0
-    """Weight of the KL for the prior. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
+    """Weight of the KL whose gradient reaches the prior only. Dreamer V2: 0.8; V3: 1 (arXiv v1: 0.5)."""
     representation_scale: NonNegativeFloat = 1.0
-    """Weight of the KL for the posterior. Dreamer V2: 0.2; V3: 0.1. 1 and 1 have the plain
-    KL's gradient, and count it twice in the loss."""
+    """Weight of the KL whose gradient reaches the posterior only. Dreamer V2: 0.2; V3: 0.1. With both weights 1, the
+    gradient is the plain KL's, and the loss counts its value twice."""
     free_nats: NonNegativeFloat = 3.0
     """Free nats per KL term. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
-    """Free of the mean KL of a batch; else of every step's, as in Dreamer V3."""
+    """Apply free nats to the mean KL of the batch; otherwise to every step's, as in Dreamer V3."""
     rewards: Annotated[str, OneOf(REWARDS)] = "raw"
-    """What rewards are put through before they are learned. Dreamer V2 on Atari: tanh."""
+    """Transformation of the reward targets. Dreamer V2 on Atari: tanh."""
 
 
 def check_model(model: WorldModelConfig) -> None:
@@ -49,7 +49,7 @@ def check_model(model: WorldModelConfig) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    advice = "nothing but PlaNet's observation overshooting would teach its predictions"
+    advice = "without a KL the prior gets no gradient; only PlaNet's observation overshooting trains it"
     model.require(model.dynamics.has_kl, "kind", "dynamics with a KL", advice)
 
 
@@ -57,8 +57,8 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
     """The world model's loss, averaged over batch and time.
 
     -log p(o | s) - c_r log p(r | s) - c_t log p(continue | s) + c_d KL(sg(q) || p) + c_q KL(q || sg(p)), with free nats
-    (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3). What continues is learned as the discount, as all
-    released versions do: the target is `discount`, and zero at a termination.
+    (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3). The continuation head includes the discount, as in
+    all released versions: its target is `discount`, and zero at a termination.
 
     Args:
         losses: weights.

@@ -1,1 +1,1 @@
-"""TD-MPC and TD-MPC2: short plans in a latent space without a decoder, and a value for the rest."""
+"""TD-MPC and TD-MPC2: short-horizon planning with a terminal value in a decoder-free latent space."""

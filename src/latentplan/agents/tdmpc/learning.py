@@ -1,4 +1,4 @@
-"""What TD-MPC and TD-MPC2 learn by: windows of replay as transitions, latent rollouts, a step of model and policy."""
+"""Shared parts of TD-MPC's and TD-MPC2's updates: transitions from windows, latent rollouts, optimiser steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -18,14 +18,14 @@ Extra = TypeVar("Extra")
 
 
 class Window(NamedTuple):
-    """A replay window as its H transitions; t leads from observation t to t + 1.
+    """A replay window as H transitions; transition t leads from observation t to t + 1.
 
     Attributes:
-        observation: by name [H + 1, B, O], preprocessed; images shifted at random.
+        observation: by name [H + 1, B, O], preprocessed; images are randomly shifted.
         action: [H, B, A].
         reward: [H, B].
         is_terminal: [H, B] bool.
-        valid: [H, B] bool, whether the transition belongs to the episode that the window starts in.
+        valid: [H, B] bool, whether the transition belongs to the window's first episode.
     """
 
     observation: dict[str, Array]
@@ -36,12 +36,12 @@ class Window(NamedTuple):
 
 
 def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pixel_key: Key) -> Window:
-    """What TD-MPC's losses learn from.
+    """Converts a replay batch into preprocessed transitions.
 
     Args:
         model: whose preprocessing is used.
         batch: [H + 1, B], from replay.
-        shift: pixels that images are moved by at most.
+        shift: maximum random shift of images, in pixels.
         shift_key: for the shifts.
         pixel_key: for the preprocessing.
 
@@ -49,7 +49,7 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
         Window.
 
     Raises:
-        ValueError: the windows hold no transition.
+        ValueError: the windows contain no transition.
     """
     check_length(len(batch.reward))
     keys = split_by_name(shift_key, sorted(batch.observation))
@@ -62,7 +62,7 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
 
 
 def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array) -> Array:
-    """z_0 and z_{t+1} = d(z_t, a_t).
+    """Latent rollout: z_0 and z_{t+1} = d(z_t, a_t).
 
     Args:
         model: whose dynamics are used.
@@ -83,33 +83,33 @@ def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array
 
 
 def prepend_valid(valid: Array) -> Array:
-    """[H + 1, B]: which latent states of a rollout count, the first one always, given its transitions [H, B]."""
+    """Mask of a rollout's latent states [H + 1, B], from that of its transitions [H, B]; the first is always valid."""
     return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
 def weighted_sum(scales: object, terms: dict[str, Array]) -> tuple[Array, Metrics]:
-    """A loss of several terms.
+    """A weighted sum of loss terms.
 
     Args:
         scales: a config with a weight `NAME_scale` for every term.
         terms: name -> scalar.
 
     Returns:
-        (loss, metrics `NAME_loss` of the terms without their weights).
+        (loss, metrics `NAME_loss` of the unweighted terms).
     """
     total = sum(getattr(scales, f"{name}_scale") * term for name, term in terms.items())
     return jnp.asarray(total), {f"{name}_loss": term for name, term in terms.items()}
 
 
 class ModelAndPolicy(NamedTuple):
-    """One each for the two that learn apart: parameters, optimisers, or their states."""
+    """One entry each for model and policy: parameters, optimisers, or optimiser states."""
 
     model: Part
     policy: Part
 
 
 def split(params: Params) -> ModelAndPolicy:
-    """The parameters of the model's networks, and of the policy; numbers that are no network's are left out."""
+    """Splits the parameters into those of the model's networks and of the policy, without non-network entries."""
     rest = {name: part for name, part in params.items() if name not in ("policy", "progress")}
     return ModelAndPolicy(rest, params["policy"])
 
@@ -121,10 +121,10 @@ def learn(
     model_loss: Callable[[Params], tuple[Array, tuple[Metrics, Array, Array]]],
     policy_loss: Callable[[Params, Params, Array, Array], tuple[Array, Extra]],
 ) -> tuple[ModelAndPolicy, ModelAndPolicy, Metrics, Extra]:
-    """One step of the model, then one of the policy along the latent states that the model has rolled.
+    """One optimiser step of the model, then one of the policy on the model's latent rollout.
 
     Args:
-        optimizers: one each.
+        optimizers: of model and policy.
         states: theirs.
         params: of both.
         model_loss: (model's params) -> (loss, (metrics with `value_target`, latent states [H + 1, B, L],
@@ -143,7 +143,7 @@ def learn(
     steps, policy_state = optimizers.policy.update(policy_gradients, states.policy)
     policy = optax.apply_updates(params.policy, steps)
     norms = optax.tree.norm(gradients), optax.tree.norm(policy_gradients)
-    # The values' targets are among them, as two-hot ones would hide an infinity.
+    # Value targets are checked, too: two-hot targets would mask an infinite one.
     finite = jnp.all(jnp.isfinite(jnp.stack([total, policy_total, *norms, metrics["value_target"]])))
     metrics |= {"loss": total, "policy_loss": policy_total, "grad_norm": norms[0], "policy_grad_norm": norms[1]}
     metrics["finite"] = finite.astype(jnp.float32)

@@ -37,16 +37,16 @@ from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, EnvSpec, Key, Metrics, Params, Planner, PlanOutput, Sample, TrainState
 
-_LARGEST = 1e4  # a step's error counts for at most so much
+_LARGEST = 1e4  # upper bound on a step's error
 _LEAST_PRIORITY = 1e-6
-_CUT = 0.3  # the policy's noise is cut off there, in action units
+_CUT = 0.3  # clipping of the policy's noise, in action units
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPCLossConfig(Config):
     """Weights of the losses. Defaults: TD-MPC (arXiv 2203.04955, table 5, and its cfgs/default.yaml).
 
-    The rollout's length is the replay's window less one decision: 5 with `replay.batch_length` 6.
+    The rollout length is one less than the replay window's: 5 with `replay.batch_length` 6.
     """
 
     consistency_scale: NonNegativeFloat = 2.0
@@ -56,27 +56,27 @@ class TDMPCLossConfig(Config):
     value_scale: NonNegativeFloat = 0.1
     """Weight of the values' squared errors, summed over the Q-functions."""
     rho: Rate = 0.5
-    """Weight of a step of the rollout, relative to the one before."""
+    """Rho, decay of the weight per step of the rollout."""
     discount: Rate = 0.99
-    """Per decision."""
+    """Discount per decision."""
     shift: NonNegativeInt = 4
-    """Pixels that images are moved by at random while learning; TD-MPC has a 21st of their size."""
+    """Maximum random shift of training images, in pixels; TD-MPC uses 1/21 of their size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPCOptimizerConfig(Config):
-    """Adam, twice: model and policy. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
+    """Adam for model and policy. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
 
     learning_rate: PositiveFloat = 1e-3
-    """Step size. TD-MPC has 3e-4 on pixels."""
+    """Learning rate. TD-MPC uses 3e-4 on pixels."""
     eps: PositiveFloat = 1e-8
     """Adam's epsilon."""
     clip_norm: ClipNorm = 10.0
-    """Largest global norm of each gradient."""
+    """Maximum global norm of each gradient."""
     target_rate: Rate = 0.01
     """Polyak rate of the target model."""
     target_every: PositiveInt = 2
-    """Updates between the target's steps."""
+    """Updates between Polyak steps of the target model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,11 @@ class ScheduleConfig(Config):
     """Linear schedules of planning horizon and standard deviation. Defaults: TD-MPC (arXiv 2203.04955, table 5)."""
 
     updates: PositiveInt = 25_000
-    """Updates until the last values hold; TD-MPC counts decisions, of which each has one update."""
+    """Length of the schedules in updates; TD-MPC counts decisions, with one update each."""
     first_horizon: PositiveInt = 1
-    """Decisions that a plan looks ahead at first; at last, planner.horizon."""
+    """Initial planning horizon in decisions; the final one is planner.horizon."""
     first_std: NonNegativeFloat = 0.5
-    """Floor of the std at first, of planners that have one (mppi); at last, planner.min_std."""
+    """Initial floor of the planner's std, if it has one (mppi); the final one is planner.min_std."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,7 @@ class TDMPCConfig(AgentConfig):
             latent=50, simplex=0, num_q=2, dropout=0.0, num_bins=1, activation="elu", norm="none"
         )
     )
-    """The latent model, with values and policy; of the policy only the mean is used."""
+    """The latent model with Q-functions and policy; only the mean of the policy is used."""
     loss: TDMPCLossConfig = field(default_factory=TDMPCLossConfig)
     """Weights of the losses."""
     planner: AnyPlanner = field(
@@ -108,7 +108,7 @@ class TDMPCConfig(AgentConfig):
             horizon=5, num_candidates=537, policy_candidates=25, momentum=0.1
         )  # 512, and 5 % of the policy's
     )
-    """The planner that acts."""
+    """The planner that selects actions."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     """Linear schedules of the planning horizon and its standard deviation."""
     optimizer: TDMPCOptimizerConfig = field(default_factory=TDMPCOptimizerConfig)
@@ -116,21 +116,22 @@ class TDMPCConfig(AgentConfig):
     policy_std: NonNegativeFloat = 0.05
     """Standard deviation of the policy's noise, in action units."""
     action_noise: NonNegativeFloat = 0.3
-    """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
+    """Standard deviation of the exploration noise for planners that do not fit one to the first action, as MPPI
+    does."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         none = not self.model.predict_terminal
         self.model.require(none, "predict_terminal", "False, as TD-MPC predicts none", "use TD-MPC2")
 
 
 class LearnerState(NamedTuple):
-    """Training state beside the parameters.
+    """Learner state besides the parameters.
 
     Attributes:
         model: state of the model's optimiser.
         policy: state of the policy's optimiser.
-        target: the target encoder's and Q-functions' parameters.
+        target: parameters of the target encoder and Q-functions.
     """
 
     model: optax.OptState
@@ -141,8 +142,8 @@ class LearnerState(NamedTuple):
 def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     """Builds the agent.
 
-    `TrainState.params` holds `progress`, the share of the schedule that is done, beside the networks' parameters, since
-    acting depends on it.
+    `TrainState.params` holds `progress`, the completed fraction of the schedule, besides the networks' parameters,
+    since acting depends on it.
 
     Args:
         config: model, losses, planner, optimisers.
@@ -152,7 +153,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
         Agent of pure functions.
 
     Raises:
-        ValueError: for observations or actions that the model does not fit.
+        ValueError: the model does not support these observations or actions.
     """
     model = make_decoder_free(config.model, spec)
     rates = config.optimizer
@@ -198,7 +199,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
 
 
 def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: EnvSpec) -> Planner:
-    """A planner whose horizon grows and whose std's floor falls while the agent learns (TD-MPC section 4).
+    """Builds a planner whose horizon grows and whose std floor decays during training (TD-MPC section 4).
 
     Args:
         config: of the agent.
@@ -219,7 +220,8 @@ def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: E
         return jnp.clip(horizon.astype(jnp.int32), 1, last)
 
     objective = model_returns(model.world, discount=config.loss.discount, value=value, horizon_of=horizon_of)
-    spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std  # by itself it acts by its mean
+    # Acting alone, the policy uses its mean.
+    spread = 0.0 if isinstance(config.planner, PolicyConfig) else config.policy_std
     policy = lambda params, belief, key: _act(model, params, belief.now, spread, key)  # noqa: E731
     options: dict[str, Any] = {"propose": propose_by(policy, model.world.imagine_step, last)}
     if isinstance(config.planner, MPPIConfig):
@@ -229,7 +231,7 @@ def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: E
 
     def plan(params: Params, belief: Latent, key: Key, warm_start: Array | None = None) -> PlanOutput:
         planned = whole(params, belief, key, warm_start)
-        counted = jnp.arange(last)[:, None] < horizon_of(params)  # the rest was not chosen
+        counted = jnp.arange(last)[:, None] < horizon_of(params)  # beyond the current horizon nothing was optimised
         chosen = lambda x: jnp.where(counted, x, 0.0) if x.shape == (last, spec.action_size) else x  # noqa: E731
         return planned._replace(plan=chosen(planned.plan), warm_start=jax.tree.map(chosen, planned.warm_start))
 
@@ -243,8 +245,8 @@ def make_model_loss(
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared difference of z_{t+1} and the target encoder's
     latent state of o_{t+1}, and the squared errors of R(z_t, a_t) and every Q(z_t, a_t) against the reward and
-    r_t + discount min(target Q-functions at h(o_{t+1}) and the policy's action), weighed by rho^t, averaged over the
-    rollout. Steps after an episode's end count for nothing. A window's priority is the sum of rho^t |error of Q|.
+    r_t + discount min(target Q-functions at h(o_{t+1}) and the policy's action), weighted by rho^t and averaged over
+    the rollout. Steps after an episode's end are masked. A window's priority is the sum of rho^t |error of Q|.
 
     Args:
         config: of the agent.
@@ -311,7 +313,7 @@ def make_policy_loss(config: TDMPCConfig, model: DecoderFreeModel) -> Callable[.
 
 
 def _act(model: DecoderFreeModel, params: Params, latent: Array, std: float, key: Key) -> Array:
-    """tanh(mean) plus noise that is cut off, kept within the bounds without stopping the gradient."""
+    """tanh(mean) plus clipped noise, clipped to the bounds with a straight-through gradient."""
     mean = jnp.tanh(model.policy(params, latent).mean)
     action = mean + jnp.clip(std * jax.random.normal(key, mean.shape), -_CUT, _CUT)
     return action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)

@@ -1,4 +1,4 @@
-"""TD-MPC2: plan with MPPI and a value function in a latent space without decoder (Hansen, Su and Wang 2024)."""
+"""TD-MPC2: plan with MPPI and a terminal value in a decoder-free latent space (Hansen, Su and Wang 2024)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -39,14 +39,14 @@ from latentplan.planners.objectives import Evaluate, model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Planner, Sample, TrainState
 
-MANY_ACTIONS = 20  # dimensions from which MPPI takes two rounds more
+MANY_ACTIONS = 20  # with at least this many action dimensions, MPPI runs two more rounds
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPC2LossConfig(Config):
     """Weights of the losses. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its config.yaml).
 
-    The rollout's length is the replay's window less one decision: 3 with `replay.batch_length` 4.
+    The rollout length is one less than the replay window's: 3 with `replay.batch_length` 4.
     """
 
     consistency_scale: NonNegativeFloat = 20.0
@@ -56,44 +56,44 @@ class TDMPC2LossConfig(Config):
     value_scale: NonNegativeFloat = 0.1
     """Weight of the values' cross-entropy."""
     terminal_scale: NonNegativeFloat = 1.0
-    """Weight of the terminations' cross-entropy, where they are predicted."""
+    """Weight of the terminations' cross-entropy, with `predict_terminal`."""
     rho: Rate = 0.5
-    """Weight of a step of the rollout, relative to the one before."""
+    """Rho, decay of the weight per step of the rollout."""
     entropy_scale: NonNegativeFloat = 1e-4
     """Weight of the policy's entropy."""
     discount_denominator: PositiveFloat = 5.0
     """d: the discount is clip((T/d - 1) / (T/d), discount_min, discount_max), T being the time limit in decisions."""
     discount_min: UnitInterval = 0.95
-    """Least discount."""
+    """Minimum discount."""
     discount_max: UnitInterval = 0.995
-    """Largest discount; that of environments without a time limit."""
+    """Maximum discount, also used without a time limit."""
     shift: NonNegativeInt = 3
-    """Pixels that images are moved by at random while learning."""
+    """Maximum random shift of training images, in pixels."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         ordered = self.discount_min <= self.discount_max
         self.require(ordered, "discount_min", f"at most discount_max = {self.discount_max}", "lower it or raise that")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TDMPC2OptimizerConfig(Config):
-    """Adam, twice: model and policy. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its tdmpc2.py)."""
+    """Adam for model and policy. Defaults: TD-MPC2 (arXiv 2310.16828, table 8, and its tdmpc2.py)."""
 
     learning_rate: PositiveFloat = 3e-4
-    """Step size."""
+    """Learning rate."""
     encoder_scale: PositiveFloat = 0.3
-    """The encoder's step size, relative to the others'."""
+    """The encoder's learning rate, relative to the others'."""
     policy_scale: PositiveFloat = 1.0
-    """The policy's step size, relative to the others'."""
+    """The policy's learning rate, relative to the others'."""
     eps: PositiveFloat = 1e-8
     """Adam's epsilon for the model."""
     policy_eps: PositiveFloat = 1e-5
     """Adam's epsilon for the policy."""
     clip_norm: ClipNorm = 20.0
-    """Largest global norm of each gradient."""
+    """Maximum global norm of each gradient."""
     target_rate: Rate = 0.01
-    """Polyak rate of the target Q-functions, and rate of the moving scale of values."""
+    """Polyak rate of the target Q-functions, and step size of the running scale of values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +101,26 @@ class TDMPC2Config(AgentConfig):
     """Settings of TD-MPC2."""
 
     model: DecoderFreeConfig = field(default_factory=DecoderFreeConfig)
-    """The latent model, with values and policy."""
+    """The latent model with Q-functions and policy."""
     loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
     """Weights of the losses."""
     planner: AnyPlanner = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
-    """The planner that acts."""
+    """The planner that selects actions."""
     optimizer: TDMPC2OptimizerConfig = field(default_factory=TDMPC2OptimizerConfig)
     """Optimiser settings."""
     action_noise: NonNegativeFloat = 0.3
-    """Standard deviation of the exploration noise where the planner fits none to its first action; MPPI does."""
+    """Standard deviation of the exploration noise for planners that do not fit one to the first action, as MPPI
+    does."""
 
 
 class LearnerState(NamedTuple):
-    """Training state beside the parameters.
+    """Learner state besides the parameters.
 
     Attributes:
         model: state of the model's optimiser.
         policy: state of the policy's optimiser.
-        target_q: the target Q-functions' parameters.
-        scale: of values in the policy's loss, a scalar.
+        target_q: parameters of the target Q-functions.
+        scale: the running scale of values in the policy's loss, a scalar.
     """
 
     model: optax.OptState
@@ -139,7 +140,7 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
         Agent of pure functions.
 
     Raises:
-        ValueError: for observations or actions that the model does not fit.
+        ValueError: the model does not support these observations or actions.
     """
     model = make_decoder_free(config.model, spec)
     losses, rates = config.loss, config.optimizer
@@ -185,11 +186,11 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
 def make_decoder_free_planner(
     config: PlannerConfig, model: DecoderFreeModel, spec: EnvSpec, discount: float
 ) -> Planner:
-    """Any planner over the latent model, with candidates that its policy proposes.
+    """Builds any planner over the latent model, with candidates from its policy.
 
     Args:
-        config: of the planner. MPPI has two rounds more where there are many actions, as in the released code.
-            The policy as a planner takes the mean.
+        config: of the planner. With many action dimensions MPPI runs two more rounds, as in the released code. The
+            policy planner acts with the policy's mean.
         model: of the agent.
         spec: of the environment.
         discount: per decision.
@@ -201,7 +202,7 @@ def make_decoder_free_planner(
         config = replace(config, num_iterations=config.num_iterations + 2)
 
     def policy(params: Params, belief: Latent, key: Key) -> Array:
-        if isinstance(config, PolicyConfig):  # acts by its mean; what explores is added to it
+        if isinstance(config, PolicyConfig):  # acts with its mean; exploration noise is added later
             return jnp.tanh(model.policy(params, belief.now).mean)
         return _sample(model, params, belief.now, key)[0]
 
@@ -212,7 +213,7 @@ def make_decoder_free_planner(
 def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
     """Predicted rewards, then the mean of two random Q-functions at an action of the policy (TD-MPC2 eq. 5).
 
-    What follows a termination that is predicted with more than even odds counts for nothing.
+    Rewards after a termination predicted with probability above 1/2 are ignored.
 
     Args:
         model: of the agent.
@@ -233,7 +234,7 @@ def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
 
 
 def make_optimizers(config: TDMPC2OptimizerConfig) -> ModelAndPolicy:
-    """For the model, whose encoder learns more slowly, and for the policy: clipping by global norm, then Adam."""
+    """Clipping by global norm, then Adam, for the model (with a lower rate for its encoder) and for the policy."""
     model = optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adam(config.learning_rate, eps=config.eps),
@@ -253,8 +254,8 @@ def make_model_loss(
 
     z_0 = h(o_0), z_{t+1} = d(z_t, a_t). Per step t: the mean squared error of z_{t+1} and h(o_{t+1}), the
     cross-entropies of R(z_t, a_t) and every Q(z_t, a_t) with the reward and with r_t + discount min(two target
-    Q-functions at h(o_{t+1}) and the policy's action), weighed by rho^t and averaged over the rollout. Steps after
-    an episode's end count for nothing.
+    Q-functions at h(o_{t+1}) and the policy's action), weighted by rho^t and averaged over the rollout. Steps after an
+    episode's end are masked.
 
     Args:
         config: of the agent.
@@ -287,7 +288,7 @@ def make_model_loss(
             "value": jnp.mean(scalar.error(values, goals[None]), 0),
         }
         terms = {name: rho_weighted_mean(error, valid, losses.rho) for name, error in errors.items()}
-        if model.world.terminal:  # every step counts the same
+        if model.world.terminal:  # unweighted over steps
             belief = Latent(later, latents[:-1], action)
             error = optax.sigmoid_binary_cross_entropy(model.world.terminal(networks, belief), is_terminal)
             terms["terminal"] = rho_weighted_mean(error, valid, 1.0)
@@ -303,7 +304,7 @@ def make_policy_loss(
 ) -> Callable[..., tuple[Array, tuple[Metrics, Array]]]:
     """-(scaled mean of two Q-functions + entropy), along the rollout's latent states (TD-MPC2 eq. 6 and its code).
 
-    The entropy is that of the Gaussian before tanh, times the number of action dimensions, as the released code has it.
+    The entropy is that of the Gaussian before tanh, times the number of action dimensions, as in the released code.
 
     Args:
         config: of the agent.
@@ -330,14 +331,14 @@ def make_policy_loss(
 
 
 def sample_two_members(q_params: Params, key: Key) -> Params:
-    """Two different members of an ensemble, drawn at random; only they are computed."""
+    """The parameters of two distinct random ensemble members, so that only these two are evaluated."""
     size = len(jax.tree.leaves(q_params)[0])
     members = jax.random.permutation(key, size)[:2]
     return jax.tree.map(lambda x: x[members], q_params)
 
 
 def _sample(model: DecoderFreeModel, params: Params, latent: Array, key: Key) -> tuple[Array, Array]:
-    """The policy's action [..., A] in (-1, 1), and the log-density of what tanh was taken of."""
+    """The policy's action [..., A] in (-1, 1), and the log density before tanh."""
     gaussian = model.policy(params, latent)
     before = distributions.sample(gaussian, key)
     return jnp.tanh(before), distributions.log_prob(gaussian, before)
