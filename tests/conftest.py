@@ -1,11 +1,14 @@
 """Fixtures that every test may use: tiny configurations, so that little is compiled, and a cache of what was."""
 
+import ast
 import atexit
+import functools
 import gc
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -25,6 +28,29 @@ import pytest
 
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.types import EnvSpec
+
+
+# A module that imports none of these compiles small programs, trains nothing and starts no process.
+OUTER = ("agents", "presets", "driver", "envs", "cli", "runs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks as `quick` what is neither slow nor in a module that imports an outer package or starts processes."""
+    for item in items:
+        if _imports_inner_packages_alone(item.path) and item.get_closest_marker("slow") is None:
+            item.add_marker("quick")
+
+
+@functools.cache
+def _imports_inner_packages_alone(path: Path) -> bool:
+    outer = {f"latentplan.{name}" for name in OUTER} | {"subprocess"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [x.name for x in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or "", *(f"{node.module}.{x.name}" for x in node.names)]
+        if any(name == each or name.startswith(f"{each}.") for name in names for each in outer):
+            return False
+    return True
 
 
 @pytest.fixture(scope="module", autouse=True)

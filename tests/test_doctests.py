@@ -10,6 +10,7 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "src" / "latentplan"
 NOT_RUN = {
     "latentplan.envs.workers",  # starts processes, which would import the test runner again
+    "latentplan.runs.run",  # reads the folder of a run
 }
 
 

@@ -76,7 +76,7 @@ class TwoHot(NamedTuple):
     @property
     def mean(self) -> Array:
         """[..., 1]. Opposite bins are summed in pairs: uniform weights over symmetric bins give exactly zero."""
-        weighted = jax.nn.softmax(self.logits, -1) * self.bins
+        weighted = jax.nn.softmax(self.logits, -1) * jnp.broadcast_to(self.bins, self.logits.shape)
         half = (weighted + weighted[..., ::-1]) / 2
         return jnp.sum(half, -1, keepdims=True)
 

@@ -81,7 +81,7 @@ class EnvSpec(NamedTuple):
         Returns:
             EnvSpec.
 
-        Example:
+        Examples:
             >>> EnvSpec.single((24,), action_size=6).observations
             {'state': ArraySpec(shape=(24,), dtype='float32', num_choices=0)}
         """

@@ -1,6 +1,7 @@
 """What every agent promises the driver. A new agent joins by its lines in VARIANTS."""
 
 import functools
+import itertools
 from dataclasses import replace
 
 import chex
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import one_of_each
 from two_stage import TWO_STAGE, TwoStageConfig
 
 from agents.dreamers import small
@@ -228,7 +230,8 @@ def _compile_fast():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-@pytest.fixture(params=CASES, ids="-".join)
+# Every agent and every kind of observation; the rest of the variants are slow.
+@pytest.fixture(params=one_of_each(CASES, lambda case: case[0], lambda case: case[2]))
 def case(request):
     return get_case(*request.param)
 
@@ -602,10 +605,15 @@ def test_a_wrong_config_names_the_field(make_config, field):
         make_config()
 
 
-@pytest.mark.parametrize("obs", ["pixels", "state"])
-@pytest.mark.parametrize(("agent", "preset"), [(x, y) for x, each in presets.PRESETS.items() for y in each.all])
-def test_every_preset_builds(agent, preset, obs):
+OFFERED = [(agent, preset) for agent, each in presets.PRESETS.items() for preset in each.all]
+
+
+@pytest.mark.parametrize(
+    "chosen", one_of_each((*each, obs) for each, obs in itertools.product(OFFERED, ("pixels", "state")))
+)
+def test_every_preset_builds(chosen):
     """Traced at full size, computed not at all."""
+    agent, preset, obs = chosen
     env = "ALE/Pong-v5" if preset == "dreamer-v2-atari" else "cartpole_swingup"
     experiment = presets.make_preset(preset, env, obs, agent=agent)
     assert (experiment.agent, experiment.preset, experiment.environment.obs) == (agent, preset, obs)

@@ -43,7 +43,8 @@ CRITIC = Network(lambda key: CRITIC_PARAMS, lambda params, x: Gaussian((x @ para
 
 def two_hot_logits(x, params):
     """Logits [..., 21] that depend on one number per step."""
-    return -((np.asarray(BINS) - (x @ params)[..., None]) ** 2) / 8
+    number = (x @ params)[..., None]
+    return -((np.broadcast_to(BINS, (*number.shape[:-1], 21)) - number) ** 2) / 8
 
 
 TWO_HOT_CRITIC = Network(lambda key: CRITIC_PARAMS, lambda params, x: TwoHot(two_hot_logits(x, params), BINS))
@@ -200,7 +201,7 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
     first = RNG.normal(size=(B, F))
 
     def roll(actions, xp=np):
-        features = xp.stack([first + (actions[:t].sum(0) if t else 0.0) for t in range(H + 1)])
+        features = xp.stack([first + (actions[:t].sum(0, keepdims=True) if t else 0.0) for t in range(H + 1)])
         return features, xp.tanh(features).sum(-1)
 
     def make_imagination(*args):

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from probes import LENGTH, PROBES, SPEC, play, random_episodes
+from tiers import one_of_each
 
 from agents.windows import time_first
 from latentplan.agents.planet import LossConfig, OptimizerConfig, PlaNetConfig, make_planet
 from latentplan.diagnostics.open_loop import predict_open_loop
-from latentplan.models.world_model import WorldModelConfig
+from latentplan.models.world_model import DYNAMICS, WorldModelConfig
 from latentplan.planners.cem import CEMConfig
 from latentplan.types import Batch, EnvSpec, Sample
 
@@ -46,7 +47,7 @@ def make_train(agent):
     return train
 
 
-@pytest.mark.parametrize("kind", ["rssm", "ssm", "rnn"])
+@pytest.mark.parametrize("kind", one_of_each(DYNAMICS, lambda _: "planet"))
 def test_one_batch_can_be_learned_by_heart(kind):
     """What the loss has above the likelihoods' constants falls to under a 20th."""
     b, t, n, updates = 4, 8, 3, 1500

@@ -10,6 +10,7 @@ from pathlib import Path
 import elsewhere
 import harness
 import pytest
+from tiers import one_of_each
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = {
@@ -21,7 +22,7 @@ TINY = {
 }
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", one_of_each(TINY, lambda _: "a program"))
 def test_a_benchmark_prints_its_table_and_writes_json(name, tmp_path):
     file = tmp_path / "new" / "result.json"
     command = [sys.executable, f"benchmarks/{name}.py", *TINY[name].split(), "--json", str(file)]

@@ -120,6 +120,7 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow  # tests/driver/test_loop.py interrupts at many events, in one process
 def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path, environment):
     logdir = tmp_path / "interrupted"
     arguments = [*PIXELS, "--logdir", str(logdir)]
@@ -136,6 +137,7 @@ def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path, environment):
     assert timeless(logdir) == timeless(straight[0])
 
 
+@pytest.mark.slow  # tests/envs/test_atari.py has what is different about games
 def test_a_game_in_grey_runs(main, tmp_path):
     pytest.importorskip("ale_py")
     logdir = tmp_path / "pong"
@@ -164,6 +166,7 @@ def test_evaluate_reports_and_films(straight, tmp_path, capsys):
     assert film.stat().st_size > 1000
 
 
+@pytest.mark.slow  # tests/test_registries.py trains an agent and acts by its policy and a planner
 def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path, capsys):
     """From the run to a row of the results: one model, two ways to act."""
     logdir = tmp_path / "dreamer"
@@ -188,6 +191,7 @@ def test_a_dreamer_trains_goes_on_and_acts_by_policy_and_planner(main, tmp_path,
     assert "acting by" not in capsys.readouterr().out
 
 
+@pytest.mark.slow  # tests/test_registries.py evaluates with another planner
 def test_any_run_is_evaluated_with_another_planner(straight, capsys):
     arguments = ["--logdir", str(straight[0]), "--episodes", "1"]
     returns = {}

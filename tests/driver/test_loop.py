@@ -46,6 +46,8 @@ from latentplan.replay.episodes import read_episode
 from latentplan.replay.ring import ReplayConfig
 from latentplan.types import Agent, Batch, Diagnostic, EnvSpec, Measurement, OpenLoop, TrainState
 
+# Runs are stopped at some events and resumed: at a few, or slowly at many others.
+every = pytest.mark.parametrize("every", [19, pytest.param(7, marks=pytest.mark.slow)])
 SPEC = EnvSpec.single((2,), action_size=1, action_repeat=3, max_decisions=4)
 REPLAY = ReplayConfig(capacity=40, batch_size=3, batch_length=4)
 CONFIG = RunConfig(
@@ -253,16 +255,18 @@ def kill_and_resume(logdir, at, **options):
     run(logdir, **options)
 
 
-def test_resume_after_a_kill_at_any_event_is_bit_exact(whole, tmp_path):
+@every
+def test_resume_after_a_kill_at_any_event_is_bit_exact(every, whole, tmp_path):
     reference, events, config = whole
-    for at in range(0, len(events), 7):
+    for at in range(every // 2, len(events), every):
         logdir = tmp_path / f"killed{at}"
         kill_and_resume(logdir, at, config=config)
         assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
         assert final_value(logdir) == final_value(reference)
 
 
-def test_priorities_are_part_of_what_is_resumed(tmp_path):
+@every
+def test_priorities_are_part_of_what_is_resumed(every, tmp_path):
     """Windows are drawn by priorities that updates gave, so one lost priority would change all that follows."""
     replay = dataclasses.replace(REPLAY, priority_exponent=0.6)
     plain = fake_agent()
@@ -279,7 +283,7 @@ def test_priorities_are_part_of_what_is_resumed(tmp_path):
     uniform = tmp_path / "uniform"
     run(uniform, agent=agent)
     assert timeless(uniform) != timeless(reference)
-    for at in range(3, len(events), 8):
+    for at in range(every // 2, len(events), every):
         logdir = tmp_path / f"killed{at}"
         kill_and_resume(logdir, at, agent=agent, replay=replay)
         assert timeless(logdir) == timeless(reference), f"killed at event {at}, {events[at]}"
@@ -290,10 +294,11 @@ def test_an_agent_without_priorities_refuses_a_replay_that_draws_by_them(tmp_pat
         run(tmp_path / "run", replay=dataclasses.replace(REPLAY, priority_exponent=0.6))
 
 
-def test_interrupts_save_and_resume_bit_exact(whole, tmp_path):
+@every
+def test_interrupts_save_and_resume_bit_exact(every, whole, tmp_path):
     reference, events, config = whole
     before = signal.getsignal(signal.SIGINT)
-    for at in range(0, len(events), 9):
+    for at in range(every // 3, len(events), every):
         logdir, seen = tmp_path / f"interrupted{at}", []
 
         def press(kind, values, seen=seen, at=at):
@@ -628,9 +633,10 @@ def test_stages_are_logged_by_name_and_counted(staged):
     assert [row["updates"] for row in learned] == [9, 15, 24, 30, 39]
 
 
-def test_stages_are_resumed_bit_exact_from_within_a_step_of_their_schedule(staged, tmp_path):
+@every
+def test_stages_are_resumed_bit_exact_from_within_a_step_of_their_schedule(every, staged, tmp_path):
     reference, events = staged
-    for at in range(5, len(events), 11):
+    for at in range(every // 2, len(events), every):
         logdir, seen = tmp_path / f"interrupted{at}", []
 
         def press(kind, values, seen=seen, at=at):

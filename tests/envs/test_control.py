@@ -1,5 +1,7 @@
 """A real control task, learned by the whole machinery: cartpole_balance from state vectors."""
 
+import pytest
+
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
 from latentplan.driver.job import Job
 from latentplan.driver.logging import read_metrics
@@ -14,6 +16,7 @@ from latentplan.replay.ring import ReplayConfig
 OPTIMIZED = True  # these train: see tests/conftest.py
 
 
+@pytest.mark.slow  # tests/agents has quicker ones that learn
 def test_planet_learns_to_balance_a_pole(tmp_path):
     env, env_config = "cartpole_balance", EnvConfig(obs="state")
     sizes = {"deter": 64, "stoch": 8, "hidden": 64, "layers": 1, "reward_hidden": 64, "vector_hidden": 64}

@@ -81,7 +81,9 @@ def linear_gaussian_model(shift: float = 0.0, spread: float = 1.0) -> WorldModel
     """q(s_t | s_t-1, readings t..T), exact where shift is 0 and spread is 1; `embed` holds the messages."""
 
     def prior(belief, action):
-        return Gaussian(belief.stoch * DECAY + action * DRIFT, jnp.broadcast_to(PROCESS_STD, belief.stoch.shape))
+        return Gaussian(
+            belief.stoch * DECAY[None] + action * DRIFT[None], jnp.broadcast_to(PROCESS_STD, belief.stoch.shape)
+        )
 
     def observe_step(params, belief, action, embed, is_first, key):
         before = prior(belief, action)
@@ -95,7 +97,7 @@ def linear_gaussian_model(shift: float = 0.0, spread: float = 1.0) -> WorldModel
         init=None, initial=None, preprocess=None, postprocess=None, encode=None, imagine_step=None,
         observe_step=observe_step,
         divergence=distributions.kl_divergence,
-        decode=lambda params, belief: Gaussian(belief.stoch * GAIN, jnp.asarray(OBSERVATION_STD)),
+        decode=lambda params, belief: Gaussian(belief.stoch * GAIN[None, None], OBSERVATION_STD[None, None]),
         reward=lambda params, belief: Gaussian(belief.stoch[..., :1] * REWARD_GAIN, jnp.float32(REWARD_STD)),
     )  # fmt: skip
 

@@ -59,7 +59,7 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
         >>> spec = EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
         >>> agent = make_agent(PlaNetConfig(model=small, planner=planner), spec)
         >>> params, carry = agent.init(jax.random.key(0)).params, agent.initial(3)
-        >>> observation, is_first = jax.numpy.ones((3, 5)), jax.numpy.ones(3, bool)
+        >>> observation, is_first = {"state": jax.numpy.ones((3, 5))}, jax.numpy.ones(3, bool)
         >>> action, carry, info = agent.act(params, carry, observation, is_first, jax.random.key(1), mode="eval")
         >>> action.shape
         (3, 2)

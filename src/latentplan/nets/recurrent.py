@@ -57,7 +57,8 @@ class BlockLinear(nn.Module):
         bias = self.param("bias", jax.nn.initializers.zeros, (self.size,))
         x = x.reshape(*x.shape[:-1], self.blocks, inputs).astype(dtype)
         x = jnp.einsum("...gi,gio->...go", x, kernel.astype(dtype))
-        return x.reshape(*x.shape[:-2], self.size) + bias.astype(dtype)
+        x = x.reshape(*x.shape[:-2], self.size)
+        return x + jnp.broadcast_to(bias.astype(dtype), x.shape)
 
 
 def gated(reset: Array, candidate: Array, update: Array, h: Array) -> Array:

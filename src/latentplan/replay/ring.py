@@ -130,7 +130,8 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
 
     def sample(state: Any, key: Key) -> Sample:
         positions = jnp.arange(config.capacity)[None]  # flashbax samples positions; the records are gathered below
-        drawn = buffer.sample(state.replace(experience=positions), key)
+        with jax.numpy_rank_promotion("allow"):  # flashbax adds rows to columns
+            drawn = buffer.sample(state.replace(experience=positions), key)
         steps = drawn.experience
         if num_newest:
             newest = _newest_windows(state, jax.random.fold_in(key, 1), config, num_newest)
@@ -165,7 +166,7 @@ def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> 
     held = jnp.where(state.is_full, config.capacity, state.current_index)
     newest = jnp.minimum(held, config.newest)
     begin = jax.random.randint(key, (number, 1), 0, newest - config.batch_length + 1)
-    return (state.current_index - newest + begin + jnp.arange(config.batch_length)) % config.capacity
+    return (state.current_index - newest + begin + jnp.arange(config.batch_length)[None]) % config.capacity
 
 
 def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:

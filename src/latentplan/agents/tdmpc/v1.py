@@ -279,12 +279,12 @@ def make_model_loss(
             "value": jnp.sum(scalar.error(values, goals[None]), 0),
         }
         terms = {
-            name: rho_weighted_mean(sample.weight * jnp.minimum(error, _LARGEST), valid, losses.rho)
+            name: rho_weighted_mean(sample.weight[None] * jnp.minimum(error, _LARGEST), valid, losses.rho)
             for name, error in errors.items()
         }
         total, metrics = weighted_sum(losses, terms)
         metrics["value_target"] = jnp.mean(goals)
-        off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals), 0), 0.0)
+        off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals[None]), 0), 0.0)
         priority = losses.rho ** jnp.arange(len(off)) @ off
         metrics["priority"] = jax.lax.stop_gradient(jnp.minimum(priority, _LARGEST)) + _LEAST_PRIORITY
         return total, (metrics, jax.lax.stop_gradient(latents), valid)
