@@ -68,7 +68,7 @@ def assert_same(one, other):
         ({"obs": "sound"}, "EnvConfig.obs: expected one of pixels, state, got 'sound'"),
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
-        ({"obs": "state", "grayscale": True}, "grayscale: expected False, as obs = state has no frames, got True"),
+        ({"obs": "state", "grayscale": True}, "grayscale: expected False, since obs = state has no frames, got True"),
         ({"frame_stack": 0}, "frame_stack: expected at least 1, got 0"),
         ({"camera": -2}, "camera: expected at least -1, got -2"),
         ({"render_quality": "best"}, "render_quality: expected one of full, fast, got 'best'"),
@@ -334,9 +334,9 @@ def test_bad_actions_are_refused(action, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sample_envs:Many-v0", r"has several choices at once, MultiDiscrete\(\[2 3\]\); expected one.*one Discrete"),
+        ("sample_envs:Many-v0", r"has several discrete actions, MultiDiscrete\(\[2 3\]\); expected one.*one Discrete"),
         ("sample_envs:Unbounded-v0", r"unbounded action space Box\(-inf, inf.*finite bounds"),
-        ("sample_envs:Endless-v0", "observation space Sequence.*no fixed number of numbers"),
+        ("sample_envs:Endless-v0", "observation space Sequence.*no fixed size"),
         ("walker_wlak", "unknown environment 'walker_wlak'.*walker_walk"),
     ],
 )

@@ -1,7 +1,7 @@
 """Environments: suites by name, wrappers, worker processes, rendering.
 
-A new suite is one file that defines a `Suite` and one line in `SUITES`. Worker processes import this package and not
-JAX: keep JAX out of what it imports.
+A new suite is one file that defines a `Suite` and one line in `SUITES`. Worker processes import this package, so it
+must not import JAX.
 """
 
 import difflib
@@ -17,17 +17,17 @@ SUITES: dict[str, Suite] = {
     "gymnasium": gymnasium.SUITE,
     "dm_control": dm_control.SUITE,
 }
-"""Suite's name -> suite. An environment belongs to the first one that has a name of its form."""
+"""Name -> suite. An environment belongs to the first suite whose name pattern it matches."""
 
 
 def suite_name(env: str) -> str:
-    """The key in `SUITES` of the suite that an environment belongs to.
+    """The key in `SUITES` of an environment's suite.
 
     Args:
-        env: the environment's name. Nothing is loaded, so that no task may have it.
+        env: the environment's name. Only its form is checked: the task need not exist.
 
     Raises:
-        ValueError: no suite has names of this form; the nearest names are offered.
+        ValueError: no suite matches the name; the message suggests the nearest names.
     """
     for name, suite in SUITES.items():
         if suite.has(env):
@@ -36,12 +36,12 @@ def suite_name(env: str) -> str:
 
 
 def suite_of(env: str) -> Suite:
-    """The suite that an environment belongs to; as `suite_name`, but the record itself."""
+    """An environment's suite; as `suite_name`, but returns the record."""
     return SUITES[suite_name(env)]
 
 
 def unknown_environment(env: str) -> ValueError:
-    """The error for a name that no task has, with the nearest names of every suite."""
+    """The error for an unknown name, with suggestions from every suite."""
     wanted = env.rpartition(":")[2]
     near = dict.fromkeys(name for suite in reversed(SUITES.values()) for name in _nearest(wanted, suite))
     offer = f"Nearest: {', '.join(near)}." if near else "Nothing is near it."

@@ -1,10 +1,10 @@
-"""Atari games (ALE/Pong-v5), as DreamerV2 and DreamerV3 play them.
+"""Atari games (ALE/Pong-v5) in the protocol of DreamerV2 and DreamerV3.
 
-What both codes agree on (danijar/dreamerv2 common/envs.py, danijar/dreamerv3 embodied/envs/atari.py, their
-configs.yaml): an action is held for 4 frames; each frame repeats the action of the one before with probability 0.25
-(sticky actions, Machado et al. 2018); the observation is the maximum of the last two frames, pixel by pixel, since many
-games draw their sprites in every other frame only; losing a life ends nothing; a game is cut off after 108,000 frames,
-27,000 decisions. Rewards are the game's, unclipped. Where they differ (no-ops, actions, colour, size):
+Common to both codes (danijar/dreamerv2 common/envs.py, danijar/dreamerv3 embodied/envs/atari.py, their configs.yaml):
+an action is held for 4 frames; each frame repeats the previous frame's action with probability 0.25 (sticky actions,
+Machado et al. 2018); the observation is the pixelwise maximum of the last two frames, since many games draw sprites in
+every other frame only; losing a life does not end the episode; a game is truncated after 108,000 frames, 27,000
+decisions. Rewards are the game's, unclipped. For the differences (no-ops, actions, colour, size) see
 docs/environments.md.
 """
 
@@ -24,49 +24,49 @@ if TYPE_CHECKING:
 
 PREFIX = "ALE/"
 ACTION_REPEAT = 4
-"""Frames an action is held for."""
+"""Frames for which an action is held."""
 
 FRAME_LIMIT = 108_000
-"""Frames of the longest episode: 30 minutes of the console, at 60 frames per second."""
+"""Maximum episode length in frames: 30 minutes of play at 60 frames per second."""
 
-_NOOP = 0  # the first action, where a game has it
+_NOOP = 0  # index of the no-op action, in games that have one
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtariConfig(Config):
-    """How Atari games are played; of no meaning elsewhere."""
+    """Atari settings; ignored by other suites."""
 
     sticky_actions: Share = 0.25
-    """Probability with which a frame repeats the action before, whatever is chosen. Atari 100k has 0."""
+    """Probability that a frame repeats the previous frame's action. Atari 100k uses 0."""
 
     noops: NonNegativeInt = 30
-    """Most frames of doing nothing that begin an episode; how many is drawn evenly from 0 to this. DreamerV3 had 0 when
+    """Maximum number of no-op frames at the start of an episode, drawn uniformly from 0 to this. DreamerV3 used 0 when
     it was published."""
 
     all_actions: bool = False
-    """Choose among all 18 actions of the joystick, as DreamerV3, and not among those that the game uses."""
+    """Use all 18 joystick actions, as in DreamerV3, instead of the game's minimal set."""
 
 
 def has(name: str) -> bool:
-    """Whether a name is "ALE/Game-v5", or "module:ALE/Game-v5"."""
+    """Whether a name has the form "ALE/Game-v5" or "module:ALE/Game-v5"."""
     return name.rpartition(":")[2].startswith(PREFIX)
 
 
 def names() -> tuple[str, ...]:
-    """The games that gymnasium knows; none before one has been loaded."""
+    """The games registered with gymnasium; none until the first is loaded."""
     return tuple(env_id for env_id in gymnasium.registry if env_id.startswith(PREFIX))
 
 
 def load(name: str, config: "EnvConfig") -> gymnasium.Env:
-    """Builds a game in which one control step is one frame.
+    """Builds a game whose control step is one frame.
 
     Args:
         name: "ALE/Pong-v5".
-        config: how to present it. Pixels are the screen, uint8 [210, 160, 3] for most games; else the console's memory,
-            uint8 [128].
+        config: with obs pixels, observations are the screen, uint8 [210, 160, 3] for most games; with obs state, the
+            console's RAM, uint8 [128].
 
     Returns:
-        The environment. Neither the no-ops that begin an episode nor their rewards are counted.
+        The environment. Initial no-ops and their rewards are not counted.
 
     Raises:
         UnknownTask: there is no such game.
@@ -84,7 +84,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
         frameskip=1,
         repeat_action_probability=played.sticky_actions,
         full_action_space=played.all_actions,
-        max_num_frames_per_episode=0,  # it would count the no-ops, too
+        max_num_frames_per_episode=0,  # it would count no-ops, too
         render_mode="rgb_array" if pixels else None,
         disable_env_checker=True,
     )
@@ -97,7 +97,7 @@ def _action_repeat(name: str) -> int:
 
 
 def _register(name: str) -> None:
-    """Makes gymnasium know the games, or says which extra brings them."""
+    """Registers the games with gymnasium, or raises an error that names the missing extra."""
     try:
         import ale_py
     except ImportError as error:
@@ -105,13 +105,13 @@ def _register(name: str) -> None:
             f"env: {name} needs the package ale-py, which cannot be imported ({error}). "
             "Install the extra: pip install 'latentplan[atari]', or uv sync --extra atari."
         ) from error
-    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # else every emulator greets
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # suppresses the emulator's banner
 
 
 class NoopStart(gymnasium.Wrapper):
-    """Begins each episode with a random number of frames, 0 to `noops`, in which nothing is done.
+    """Starts each episode with a random number of no-op frames, 0 to `noops`.
 
-    None in games that cannot do nothing: Backgammon and VideoCheckers, unless all actions are allowed.
+    Games without a no-op are unaffected: Backgammon and VideoCheckers, unless all actions are allowed.
     """
 
     def __init__(self, env: gymnasium.Env, noops: int):
@@ -120,7 +120,7 @@ class NoopStart(gymnasium.Wrapper):
         self._noops = noops if idles else 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Resets, waits, and gives the last frame of waiting."""
+        """Resets, takes the no-ops, and returns the last frame."""
         observation, info = self.env.reset(seed=seed, options=options)
         for _ in range(self.np_random.integers(self._noops + 1)):
             observation, _, terminated, truncated, info = self.env.step(_NOOP)
@@ -130,10 +130,10 @@ class NoopStart(gymnasium.Wrapper):
 
 
 class MaxOfTwoFrames(gymnasium.Wrapper):
-    """Observes, pixel by pixel, the larger of this frame and the one before; the first frame as it is."""
+    """Observes the pixelwise maximum of the last two frames; the first frame is unchanged."""
 
     def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
-        """Resets, and forgets the frames of the last episode."""
+        """Resets, and discards the last episode's frames."""
         self._before, info = self.env.reset(**kwargs)
         return self._before, info
 

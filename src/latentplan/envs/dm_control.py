@@ -1,6 +1,6 @@
-"""The tasks of dm_control's suite as domain_task (walker_walk), through Shimmy.
+"""dm_control's suite through Shimmy; tasks are named domain_task (walker_walk).
 
-dm_control and mujoco are imported when a task is loaded, after the OpenGL back end was chosen.
+dm_control and mujoco are imported when a task is loaded, after the OpenGL back end has been chosen.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ DOMAINS = (
     "humanoid_CMU", "lqr", "manipulator", "pendulum", "point_mass", "quadruped", "reacher", "stacker", "swimmer",
     "walker",
 )  # fmt: skip
-"""dm_control's domains, and "cup" as papers call ball_in_cup: known without loading dm_control."""
+"""dm_control's domains, with "cup" as an alias of ball_in_cup; listed here to avoid loading dm_control."""
 
 # Hafner et al. 2019 (PlaNet), appendix A: control steps per decision.
 PAPER_ACTION_REPEAT = {"cartpole": 8, "reacher": 4, "cheetah": 4, "finger": 2, "ball_in_cup": 4, "cup": 4, "walker": 2}
@@ -33,25 +33,25 @@ _CUP = "ball_in_cup"
 
 
 def has(name: str) -> bool:
-    """Whether a name is "domain_task" with one of `DOMAINS`."""
+    """Whether a name has the form "domain_task" with a domain in `DOMAINS`."""
     return any(name.startswith(f"{domain}_") for domain in DOMAINS)
 
 
 def names() -> tuple[str, ...]:
-    """Every task as "domain_task", with "cup_catch" beside "ball_in_cup_catch"."""
+    """All tasks as "domain_task", including the alias "cup_catch"."""
     return tuple(_tasks(rendering=False))
 
 
 def find(name: str, *, rendering: bool) -> tuple[str, str]:
-    """The (domain, task) that dm_control knows a name by.
+    """Resolves a name into dm_control's (domain, task).
 
     Args:
         name: "walker_walk".
-        rendering: whether frames will be rendered; decides on the OpenGL back end that dm_control loads.
+        rendering: whether frames will be rendered; determines the OpenGL back end that dm_control loads.
 
     Raises:
         UnknownTask: there is no such task.
-        GLUnavailable: dm_control does not load without the OpenGL back end that is missing.
+        GLUnavailable: dm_control cannot be imported, because the OpenGL back end is missing.
     """
     tasks = _tasks(rendering)
     if name not in tasks:
@@ -65,24 +65,24 @@ def action_repeat(name: str) -> int:
 
 
 def camera(name: str) -> int:
-    """The camera that shows the body whole: 2 for quadrupeds, as in the released codes of Dreamer and TD-MPC."""
+    """The camera with the whole body in view: 2 for quadrupeds, as in the released codes of Dreamer and TD-MPC."""
     return 2 if name.startswith("quadruped_") else 0
 
 
 def load(name: str, config: "EnvConfig") -> gymnasium.Env:
     """Builds a task behind gymnasium's interface.
 
-    The task is built with a fixed seed, because some draw their physics when they are built (lqr); each
-    reset seeds what an episode draws. An actuator without a control range (lqr) takes [-1, 1] as it is.
+    The task is built with a fixed seed, because some tasks randomise their physics at construction (lqr); per-episode
+    randomness is seeded at reset. Actuators without a control range (lqr) get [-1, 1].
 
     Args:
         name: "walker_walk".
-        config: how to present it; frames come in `image_size` times `supersample` pixels.
+        config: frames are rendered at `image_size` times `supersample` pixels.
 
     Raises:
         UnknownTask: there is no such task.
         ValueError: the model has no such camera.
-        GLUnavailable: pixels are asked for and OpenGL does not work.
+        GLUnavailable: pixels are requested, but OpenGL does not work.
     """
     pixels = config.obs == "pixels"
     domain, task = find(name, rendering=pixels)
@@ -107,15 +107,16 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
 
 def step_limit(env: gymnasium.Env) -> int | None:
-    """The time limit of an episode in control steps, as dm_control has it; None where there is none."""
+    """dm_control's time limit of an episode in control steps; None if there is none."""
     limit = env.unwrapped._step_limit  # type: ignore[attr-defined]
     return None if np.isinf(limit) else int(np.ceil(limit))
 
 
 class OneCamera(gymnasium.Wrapper):
-    """Renders square frames with a camera that is kept; dm_control's own `render` makes one per frame, for 1 ms.
+    """Renders square frames with one camera that is reused.
 
-    It can be kept because no task of the suite replaces its model at a reset.
+    dm_control's own `render` creates one per frame, which takes 1 ms. Reuse is safe because no task of the
+    suite replaces its model at a reset.
     """
 
     def __init__(self, env: gymnasium.Env, image_size: int, camera: int):
@@ -123,17 +124,18 @@ class OneCamera(gymnasium.Wrapper):
 
         super().__init__(env)
         physics = env.unwrapped._env.physics  # type: ignore[attr-defined]
-        # The same picture: a larger buffer would only be cleared for nothing. It is allocated with the camera.
+        # Does not change the image: clearing a larger off-screen buffer only costs time. It is allocated with the
+        # camera.
         physics.model.vis.global_.offwidth = physics.model.vis.global_.offheight = image_size
         self._camera = engine.Camera(physics, image_size, image_size, camera)
 
     def render(self) -> Any:
         """A frame, uint8 [image_size, image_size, 3]."""
-        return self._camera.render().copy()  # the camera draws the next one into the same memory
+        return self._camera.render().copy()  # the camera reuses its buffer
 
 
 def _bounded(env: gymnasium.Env) -> gymnasium.Env:
-    """Gives actuators without a control range the bounds [-1, 1]."""
+    """Sets the bounds of actuators without a control range to [-1, 1]."""
     space = env.action_space
     if not isinstance(space, Box) or np.all(np.abs([space.low, space.high]) < UNBOUNDED):
         return env
@@ -147,7 +149,7 @@ def _tasks(rendering: bool) -> dict[str, tuple[str, str]]:
     try:
         from dm_control import suite
     except Exception:
-        gl.check_backend()  # a missing OpenGL library breaks the import; this says which
+        gl.check_backend()  # a missing OpenGL library breaks the import; this error names it
         raise
     tasks = {f"{domain}_{task}": (domain, task) for domain, task in suite.ALL_TASKS}
     cup = {f"cup_{task}": (domain, task) for domain, task in suite.ALL_TASKS if domain == _CUP}

@@ -1,6 +1,6 @@
 """One interface to every environment: actions in [-1, 1], uint8 images and float32 vectors by name, action repeat.
 
-Worker processes import this module and not JAX: keep JAX out of what it imports.
+Worker processes import this module, so it must not import JAX.
 """
 
 from dataclasses import dataclass, field
@@ -30,69 +30,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvConfig(Config):
-    """How an environment is presented to an agent."""
+    """Observation and action settings of an environment."""
 
     obs: Literal["pixels", "state"] = "pixels"
-    """What the agent sees: frames, which are the environment's observation where that is an image and rendered where
-    it is not, or the simulator's own vector."""
+    """Observation type. pixels: the environment's image observation, or rendered frames if it has none; state: the
+    simulator's state vector."""
 
     action_repeat: PositiveInt | None = None
-    """Control steps each action is held for. None: the paper's for the task (Atari: 4, gymnasium: 1)."""
+    """Control steps for which each action is held. None: PlaNet's value for the task (Atari: 4, gymnasium: 1)."""
 
     image_size: PositiveInt = 64
     """Height and width of a frame, in pixels."""
 
     grayscale: bool = False
-    """Frames have one channel, how bright a pixel is, and not three."""
+    """Convert frames to one luminance channel."""
 
     frame_stack: PositiveInt = 1
-    """How many of the newest frames an observation of pixels holds, one behind the other as channels. A model without
-    memory needs more than one to see speed; TD-MPC2 has 3."""
+    """Number of most recent frames stacked as channels of an image observation. A model without memory needs more than
+    one to infer velocities; TD-MPC2 uses 3."""
 
     camera: Annotated[int, Bound(ge=-1)] = 0
-    """Which camera of a dm_control model renders the frames, from 0; -1 is the free camera."""
+    """Index of the dm_control camera that renders frames; -1 is the free camera."""
 
     render_quality: Literal["full", "fast"] = "full"
-    """How MuJoCo draws frames. full: as the environment does; fast: round bodies with fewer facets and coarser
-    shadows, several times faster where no GPU renders."""
+    """MuJoCo's rendering quality. full: the environment's own; fast: fewer facets on round bodies and coarser shadows,
+    several times faster without a GPU."""
 
     supersample: PositiveInt = 1
-    """dm_control draws frames this many times as wide and high, and they are averaged down: small frames then show
-    where between two pixels a thin body lies."""
+    """Anti-aliasing: dm_control frames are rendered this many times larger in each direction and averaged down, so that
+    small frames show subpixel positions of thin bodies."""
 
     atari: AtariConfig = field(default_factory=AtariConfig)
-    """How Atari games (ALE/...) are played."""
+    """Settings of Atari games (ALE/...)."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         for name, plain in {"grayscale": False, "frame_stack": 1}.items():
             fits = self.obs == "pixels" or getattr(self, name) == plain
-            self.require(fits, name, f"{plain}, as obs = state has no frames", "use obs = pixels")
+            self.require(fits, name, f"{plain}, since obs = state has no frames", "use obs = pixels")
 
 
 def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnasium.Env:
-    """Builds one environment, normalised.
+    """Builds an environment with normalised actions and observations.
 
-    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; for discrete ones the largest of A values
-    is the choice. Observations are dictionaries: {"state": float32 [n]}, or
+    Actions are float32 [A] in [-1, 1], scaled to the environment's bounds; a discrete action is the argmax of A values.
+    Observations are dictionaries: {"state": float32 [n]}, or
     {"image": uint8 [image_size, image_size, C * frame_stack]} with the newest frame last; C is 3, or 1 without colour.
-    Where an environment itself observes a dictionary with images, pixels are all of its entries: images, and vectors
-    beside them. One `step` is one decision: `action_repeat` control steps, rewards summed.
-    After the episode's end, steps repeat the last observation with reward 0 and the same flags. The same seed to
-    `reset` gives the same episode, bit for bit, whatever ran before.
+    If the environment's own observation is a dictionary with images, obs pixels includes all its entries, images and
+    vectors. One `step` is one decision: `action_repeat` control steps, rewards summed.
+    After the end of an episode, further steps repeat the last observation with reward 0 and the same flags. Resetting
+    with the same seed reproduces an episode bit for bit, whatever ran before.
 
     Args:
-        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5", "module:Id" or another that a suite in `SUITES` has.
-        config: how to present it.
-        suite: where it comes from; None for the one in `SUITES` that has the name.
+        name: "walker_walk", "Pendulum-v1", "ALE/Pong-v5", "module:Id" or any other name of a suite in `SUITES`.
+        config: its settings.
+        suite: the environment's suite; None looks it up in `SUITES`.
 
     Returns:
-        The environment. `terminated` and `truncated` (the time limit) are told apart.
+        The environment. `terminated` and `truncated` (the time limit) are distinguished.
 
     Raises:
-        ValueError: unknown name, a package that it needs is missing, actions that are neither a bounded Box nor
-            Discrete, observations that are not numbers, no such camera, or no frames to be had.
-        GLUnavailable: pixels are asked for and OpenGL does not work.
+        ValueError: the name is unknown, a required package is missing, actions are neither a bounded Box nor Discrete,
+            observations are not numeric, the camera does not exist, or frames cannot be rendered.
+        GLUnavailable: pixels are requested, but OpenGL does not work.
 
     Examples:
         >>> env = make_env("Pendulum-v1", EnvConfig(obs="state"))
@@ -106,20 +106,20 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     except UnknownTask as error:
         raise unknown_environment(name) from error
     env = ActionRepeat(env, config.action_repeat or suite.action_repeat(name), suite.step_limit(env))
-    env = _unit_actions(env, name)  # outside the repeat: once per decision
+    env = _unit_actions(env, name)  # outside the action repeat: once per decision
     env = _with_images(env, name, config) if config.obs == "pixels" else _as_vector(env, name)
     return FreezeAfterEnd(CheckFinite(env, name))
 
 
 def env_spec(env: gymnasium.Env) -> "EnvSpec":
-    """What an agent has to know about an environment that `make_env` built."""
+    """The spec of an environment built by `make_env`."""
     from latentplan.types import EnvSpec
 
     return EnvSpec.from_fields(spec_fields(env))
 
 
 def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
-    """What `EnvSpec.from_fields` reads: its module imports JAX, and worker processes must not."""
+    """The input of `EnvSpec.from_fields`, whose module imports JAX, which worker processes must not."""
     observations, actions = env.observation_space, env.action_space
     assert isinstance(observations, Dict) and isinstance(actions, Box)
     choices = actions.shape[0] if env.get_wrapper_attr("discrete") else 0
@@ -136,7 +136,7 @@ def _fields(box: Any, num_choices: int) -> dict[str, Any]:
 
 
 def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
-    """Actions float32 [A] in [-1, 1], checked, scaled to the environment's own bounds and shape."""
+    """Checks float32 actions [A] in [-1, 1] and scales them to the environment's own bounds and shape."""
     space = env.action_space
     if isinstance(space, Discrete):
         one_hot = Box(-1.0, 1.0, (int(space.n),), np.float32)
@@ -144,8 +144,8 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
         return _WithDiscrete(chosen, discrete=True)
     if isinstance(space, MultiDiscrete):
         raise ValueError(
-            f"env: {name} has several choices at once, {space}; expected one. "
-            "Wrap it so that one Discrete choice stands for each of their combinations."
+            f"env: {name} has several discrete actions, {space}; expected one. "
+            "Wrap it into one Discrete action over their combinations."
         )
     if not isinstance(space, Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(
@@ -154,7 +154,7 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
         )
     if not np.all(np.abs([space.low, space.high]) < UNBOUNDED):
         raise ValueError(
-            f"env: {name} has the unbounded action space {space}, which [-1, 1] cannot be scaled to. "
+            f"env: {name} has the unbounded action space {space}, to which [-1, 1] cannot be scaled. "
             "Give its Box finite bounds, for example with gymnasium.wrappers.RescaleAction in its entry point."
         )
     size = int(np.prod(space.shape))
@@ -166,7 +166,7 @@ def _unit_actions(env: gymnasium.Env, name: str) -> gymnasium.Env:
 
 
 class _WithDiscrete(gymnasium.Wrapper):
-    """Says whether actions are discrete, which the space of one-hot vectors no longer shows."""
+    """Records whether actions are discrete, which the Box of one-hot vectors no longer shows."""
 
     def __init__(self, env: gymnasium.Env, *, discrete: bool):
         super().__init__(env)
@@ -182,7 +182,7 @@ def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarr
 
 
 def _with_images(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.Env:
-    """Observations by name, with at least one image: what the environment observes, or "image", which it renders."""
+    """Observations by name with at least one image: the environment's own, or else a rendered "image"."""
     space = env.observation_space
     if isinstance(space, Dict) and images.has_images(space):
         env = _as_images_and_vectors(env, name, space)
@@ -195,7 +195,7 @@ def _with_images(env: gymnasium.Env, name: str, config: EnvConfig) -> gymnasium.
 
 def _rendered(env: gymnasium.Env, name: str) -> gymnasium.Env:
     env = AddRenderObservation(env)
-    frame = np.asarray(env.render())  # whose type the wrapper takes for granted
+    frame = np.asarray(env.render())  # the wrapper does not check its type
     if frame.dtype != np.uint8 or not images.is_image(env.observation_space):
         raise ValueError(
             f"obs: {name} renders {frame.dtype} {list(frame.shape)}; expected frames uint8 [height, width, 3]. "
@@ -205,7 +205,7 @@ def _rendered(env: gymnasium.Env, name: str) -> gymnasium.Env:
 
 
 def _as_images_and_vectors(env: gymnasium.Env, name: str, space: Dict) -> gymnasium.Env:
-    """Images as they are; every other entry as a float32 vector."""
+    """Leaves images unchanged and flattens every other entry into a float32 vector."""
     vectors = {entry: inner for entry, inner in space.spaces.items() if not images.is_image(inner)}
     for entry, inner in vectors.items():
         _check_flattenable(inner, f"{name}'s entry {entry!r}")
@@ -215,7 +215,7 @@ def _as_images_and_vectors(env: gymnasium.Env, name: str, space: Dict) -> gymnas
 
 
 def _as_vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
-    """Everything that the environment observes as one vector, "state"."""
+    """Flattens the whole observation into one vector, "state"."""
     _check_flattenable(env.observation_space, name)
     flat = FlattenObservation(env)
     vector = Box(-np.inf, np.inf, flat.observation_space.shape, np.float32)
@@ -225,8 +225,7 @@ def _as_vector(env: gymnasium.Env, name: str) -> gymnasium.Env:
 def _check_flattenable(space: Space, name: str) -> None:
     if not space.is_np_flattenable:
         raise ValueError(
-            f"env: {name} has the observation space {space}, which is no fixed number of numbers. "
-            "Use obs=pixels, or wrap it."
+            f"env: {name} has the observation space {space}, which has no fixed size. Use obs=pixels, or wrap it."
         )
 
 

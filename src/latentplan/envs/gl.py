@@ -1,6 +1,6 @@
-"""The OpenGL back end that MuJoCo renders with: chosen before mujoco is imported, and checked.
+"""Chooses and checks the OpenGL back end for MuJoCo, before mujoco is imported.
 
-MuJoCo and dm_control read `MUJOCO_GL` once, when they are imported, so `choose_backend` comes first.
+MuJoCo and dm_control read `MUJOCO_GL` once, at import, so `choose_backend` must run first.
 """
 
 import ctypes
@@ -18,16 +18,16 @@ INSTALL = {
     "glfw": "start it in a graphical session (DISPLAY set), or set MUJOCO_GL=egl",
 }
 
-# What has to load, one of each row. PyOpenGL takes plain GL calls from any of the last three of EGL's.
+# Required libraries, one of each row. PyOpenGL accepts any of the last three of EGL's for plain GL calls.
 _LIBRARIES = {
     "egl": (("libEGL.so.1",), ("libOpenGL.so.0", "libGL.so.1", "libGLESv2.so.2")),
     "osmesa": (("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"),),
     "glfw": (),
 }
 
-_CHECKED = "LATENTPLAN_GL_CHECKED"  # inherited by worker processes, so that only the first one probes
+_CHECKED = "LATENTPLAN_GL_CHECKED"  # inherited by worker processes, so that the check runs only once
 
-# os._exit: some drivers complain about contexts at interpreter exit; the frame is what counts.
+# os._exit skips the interpreter's shutdown, where some drivers crash on open contexts.
 _PROBE = """
 import mujoco, os, sys
 model = mujoco.MjModel.from_xml_string("<mujoco/>")
@@ -40,16 +40,15 @@ with mujoco.Renderer(model, 8, 8) as renderer:
 
 
 class GLUnavailable(RuntimeError):
-    """The OpenGL back end does not work here. The message says what to install."""
+    """The OpenGL back end does not work on this machine. The message says what to install."""
 
 
 def choose_backend(*, rendering: bool = True) -> str:
-    """Sets `MUJOCO_GL` and `LP_NUM_THREADS` where the user has not; call it before mujoco is imported.
+    """Sets `MUJOCO_GL` and `LP_NUM_THREADS` unless the user has; call it before mujoco is imported.
 
-    Without a display on Linux the back end is EGL, and SDL (pygame) draws off screen too. Mesa's software
-    renderer gets no threads of its own (0): several workers, each with such threads, wait for each other. Where
-    nothing is to be rendered and EGL's libraries are missing, rendering is switched off, so that state observations
-    work on a machine without OpenGL.
+    On Linux without a display the back end is EGL, and SDL (pygame) also renders off screen. Mesa's software renderer
+    is given no threads of its own (0), since the threads of several workers would contend. If nothing is rendered and
+    EGL's libraries are missing, rendering is disabled, so that state observations work without OpenGL.
 
     Args:
         rendering: whether frames will be rendered.
@@ -58,7 +57,7 @@ def choose_backend(*, rendering: bool = True) -> str:
         The back end in use: "egl", "osmesa", "glfw" or "disabled".
 
     Raises:
-        ValueError: `MUJOCO_GL` names no back end.
+        ValueError: `MUJOCO_GL` is not the name of a back end.
     """
     os.environ.setdefault("LP_NUM_THREADS", "0")
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
@@ -70,14 +69,14 @@ def choose_backend(*, rendering: bool = True) -> str:
 
 
 def check_backend(backend: str | None = None, *, timeout_s: float = 60.0) -> None:
-    """Makes sure that a frame can be rendered: loads the libraries, then renders one in a subprocess.
+    """Checks that frames can be rendered: loads the libraries, then renders a frame in a subprocess.
 
-    A subprocess, because a broken driver may crash or hang the process that tries it. A back end that
-    passed is remembered in the environment, also for child processes.
+    A subprocess, because a broken driver may crash or hang. Success is cached in an environment variable, which child
+    processes inherit.
 
     Args:
-        backend: "egl", "osmesa" or "glfw"; None for the one `choose_backend` gives.
-        timeout_s: seconds the test frame may take.
+        backend: "egl", "osmesa" or "glfw"; None for the result of `choose_backend`.
+        timeout_s: timeout of the test frame, in seconds.
 
     Raises:
         GLUnavailable: with the reason, and what to install.
@@ -87,7 +86,7 @@ def check_backend(backend: str | None = None, *, timeout_s: float = 60.0) -> Non
         return
     if backend == "disabled":
         raise GLUnavailable(
-            "MUJOCO_GL=disabled: pixels need OpenGL. Unset MUJOCO_GL, and where no back end works "
+            "MUJOCO_GL=disabled: pixels need OpenGL. Unset MUJOCO_GL, and if no back end works "
             f"install one:\n  {INSTALL['egl']}\nor use state observations."
         )
     missing = missing_libraries(backend)
@@ -98,36 +97,36 @@ def check_backend(backend: str | None = None, *, timeout_s: float = 60.0) -> Non
 
 
 def missing_libraries(backend: str) -> list[str]:
-    """The system libraries that `backend` needs and that do not load here, e.g. ["libEGL.so.1"]."""
+    """The system libraries required by `backend` that cannot be loaded, for example ["libEGL.so.1"]."""
     if sys.platform != "linux":
         return []
     return [" or ".join(names) for names in _LIBRARIES[backend] if not any(map(_loads, names))]
 
 
 def unavailable_message(backend: str, problem: str) -> str:
-    """What went wrong with `backend`, the Debian packages that mend it, and the other off-screen back end."""
+    """An error message with the problem, the Debian packages that fix it, and the alternative off-screen back end."""
     lines = [f"OpenGL back end {backend!r} (MUJOCO_GL) does not work here: {problem.rstrip('.')}."]
-    verb = "To mend it" if backend == "glfw" else "On Debian or Ubuntu"
+    verb = "To fix it" if backend == "glfw" else "On Debian or Ubuntu"
     lines.append(f"{verb}:\n  {INSTALL[backend]}")
     other = {"egl": "osmesa", "osmesa": "egl"}.get(backend, "egl")
     lines.append(f"Or use MUJOCO_GL={other}:\n  {INSTALL[other]}")
-    lines.append("Or train from state vectors, which render nothing. `latentplan doctor` tries them all.")
+    lines.append("Or train from state vectors, which need no rendering. `latentplan doctor` checks all back ends.")
     return "\n".join(lines)
 
 
 def run_python(code: str, timeout_s: float, **variables: str) -> tuple[str, str]:
-    """Runs Python code in a fresh process, where it may crash or hang without harm.
+    """Runs Python code in a subprocess, isolated from crashes and hangs.
 
     Args:
-        code: what to run.
-        timeout_s: seconds it may take.
-        **variables: environment variables for it, such as MUJOCO_GL.
+        code: the source to run.
+        timeout_s: timeout in seconds.
+        **variables: environment variables of the process, such as MUJOCO_GL.
 
     Returns:
-        What it printed, and the problem in one line ("" when it went well).
+        (standard output, the problem in one line, "" on success).
     """
     environment = {**os.environ, **variables}
-    environment.pop("PYOPENGL_PLATFORM", None)  # left behind by a mujoco that this process imported
+    environment.pop("PYOPENGL_PLATFORM", None)  # set when this process imported mujoco
     command = [sys.executable, "-c", code]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False)

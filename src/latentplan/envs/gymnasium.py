@@ -1,4 +1,4 @@
-"""Environments of gymnasium's registry: Pendulum-v1, or my_module:MyEnv-v0, whose module is imported first."""
+"""Environments of gymnasium's registry: Pendulum-v1, or my_module:MyEnv-v0, which imports the module first."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def has(name: str) -> bool:
-    """Whether a name is "module:Id", or an id that is registered already."""
+    """Whether a name has the form "module:Id" or is a registered id."""
     return ":" in name or name in gymnasium.registry
 
 
@@ -29,13 +29,14 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
     Args:
         name: "Pendulum-v1" or "module:Id".
-        config: how to present it. Pixels are what it observes where that is an image, and rendered where it is not.
+        config: its settings. With obs pixels, frames are the environment's own image observation, or rendered if it has
+            none.
 
     Raises:
         UnknownTask: the id is not registered.
-        ValueError: the module cannot be imported; or pixels are asked for, and the environment neither observes nor
-            renders them.
-        GLUnavailable: MuJoCo renders it, and OpenGL does not work.
+        ValueError: the module cannot be imported, or pixels are requested and the environment neither observes nor
+            renders any.
+        GLUnavailable: it is rendered by MuJoCo, and OpenGL does not work.
     """
     pixels = config.obs == "pixels"
     gl.choose_backend(rendering=pixels)
@@ -54,11 +55,11 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
 
 def import_module(name: str, module: str) -> None:
-    """Imports the module of "module:Id", which registers the id.
+    """Imports the module in "module:Id", which registers the id.
 
     Args:
-        name: of the environment, for the message.
-        module: dotted; empty for none.
+        name: of the environment, for the error message.
+        module: dotted name; "" for none.
 
     Raises:
         ValueError: it cannot be imported.
@@ -69,13 +70,13 @@ def import_module(name: str, module: str) -> None:
         importlib.import_module(module)
     except ImportError as error:
         raise ValueError(
-            f"env: {name!r} asks for the module {module!r}, which cannot be imported ({error}). "
+            f"env: {name!r} needs the module {module!r}, which cannot be imported ({error}). "
             "Write module:Id, with the module on PYTHONPATH or in the current directory."
         ) from error
 
 
 def _make_rendering(env_id: str) -> gymnasium.Env:
-    """The environment in render mode "rgb_array", or without one where it observes images."""
+    """Builds the environment in render mode "rgb_array", or without a render mode if it observes images."""
     modes = _render_modes(env_id)
     renders = modes is None or "rgb_array" in modes
     try:
@@ -88,20 +89,20 @@ def _make_rendering(env_id: str) -> gymnasium.Env:
     if not renders and not has_images(env.observation_space):
         raise ValueError(
             f"obs: {env_id} has no render mode 'rgb_array' and observes no image (uint8 from 0 to 255, [height, "
-            f"width] or [height, width, 1 or 3]) but {env.observation_space}, so it gives no pixels. "
+            f"width] or [height, width, 1 or 3]) but {env.observation_space}, so it has no pixels. "
             "Use obs=state, or add the mode."
         )
     return env
 
 
 def _render_modes(env_id: str) -> list[str] | None:
-    """The render modes an environment class declares; None where its entry point is no class."""
+    """The render modes that an environment class declares; None if its entry point is not a class."""
     entry_point: Any = gymnasium.registry[env_id].entry_point
     if isinstance(entry_point, str):
         try:
             entry_point = gymnasium.envs.registration.load_env_creator(entry_point)
         except (ImportError, AttributeError):
-            return None  # gymnasium.make gives the reason
+            return None  # gymnasium.make raises the reason
     metadata = getattr(entry_point, "metadata", None)
     return None if metadata is None else list(metadata.get("render_modes", []))
 

@@ -1,4 +1,4 @@
-"""Frames of one size and colour, from whatever pictures an environment gives."""
+"""Resizing, colour conversion and stacking of image observations."""
 
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ IMAGE_CHANNELS = (1, 3)
 
 
 def is_image(space: Space) -> bool:
-    """Whether observations are pictures: uint8 from 0 to 255, [height, width] or [height, width, 1 or 3]."""
+    """Whether a space is one of images: uint8 from 0 to 255, [height, width] or [height, width, 1 or 3]."""
     return (
         isinstance(space, Box)
         and space.dtype == np.uint8
@@ -23,20 +23,20 @@ def is_image(space: Space) -> bool:
 
 
 def has_images(space: Space) -> bool:
-    """Whether observations are a picture, or a dictionary with one among its entries."""
+    """Whether observations are images, or dictionaries with at least one image."""
     return is_image(space) or (isinstance(space, Dict) and any(map(is_image, space.spaces.values())))
 
 
 def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymnasium.Env:
-    """Gives the pictures among an environment's observations one size and, where `grayscale`, one channel.
+    """Resizes an environment's image observations and, if `grayscale`, converts them to one channel.
 
     Args:
-        env: its observation space is a Dict; entries that are no images are left alone.
-        image_size: height and width, in pixels. The whole picture is kept, so its proportions may change.
-        grayscale: whether colours become one channel; pictures without colour have one in any case.
+        env: its observation space is a Dict; entries that are not images are unchanged.
+        image_size: height and width, in pixels. The whole image is kept, so its aspect ratio may change.
+        grayscale: whether to convert to one channel; grey images have one in any case.
 
     Returns:
-        The environment with images uint8 [image_size, image_size, 1 or 3]; itself where nothing has to be done.
+        The environment with images uint8 [image_size, image_size, 1 or 3]; `env` itself if nothing changes.
     """
     spaces = _spaces(env)
     pictures = {name: space for name, space in spaces.items() if is_image(space)}
@@ -48,7 +48,7 @@ def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymn
 
 
 def stack(env: gymnasium.Env, count: int) -> gymnasium.Env:
-    """The newest `count` frames of each image as channels, the newest last; at a reset the first one `count` times."""
+    """Stacks the last `count` frames of each image as channels, newest last; a reset repeats the first frame."""
     if count == 1:
         return env
     spaces = dict(_spaces(env))
@@ -75,14 +75,14 @@ def _fit_all(observation: dict[str, np.ndarray], *, shapes: dict[str, tuple[int,
 
 
 def _as_channels(frames: dict[str, np.ndarray], *, images: list[str]) -> dict[str, np.ndarray]:
-    """[count, ...] of each entry: an image's frames behind each other, of other entries the newest."""
+    """From [count, ...] per entry: concatenates the frames of images as channels, keeps the newest of other entries."""
     return {name: np.concatenate(list(x), -1) if name in images else x[-1] for name, x in frames.items()}
 
 
 def _fit(image: np.ndarray, *, shape: tuple[int, int, int]) -> np.ndarray:
-    """A picture of `shape`: as it is, or resized as DreamerV3 does: bilinear, over all pixels that one comes from.
+    """Resizes an image to `shape` as DreamerV3 does: bilinear with anti-aliasing.
 
-    One channel is the luma of ITU-R 601 (0.299 R + 0.587 G + 0.114 B), as in DreamerV3's embodied/envs/atari.py.
+    Greyscale is the luma of ITU-R 601 (0.299 R + 0.587 G + 0.114 B), as in DreamerV3's embodied/envs/atari.py.
     """
     if image.shape == shape:
         return image

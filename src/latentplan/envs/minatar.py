@@ -1,9 +1,9 @@
-"""MinAtar's games as pictures (Young and Tian 2019, arXiv 1903.03176): small worlds to see an agent learn from pixels.
+"""MinAtar's games as images (Young and Tian 2019, arXiv 1903.03176): small tasks for learning from pixels.
 
-A game is a board of 10 x 10 cells, each of which holds kinds of things. Here a kind has a colour, and the board stands
-in the middle of 16 x 16 pixels, so that one pixel is one cell and networks for small images fit (image_size 16).
-Actions are those that do something in the game; as published, one in ten is replaced by the last one, and games become
-harder.
+A game is a board of 10 x 10 cells with several channels, one per kind of object. Here each kind has a colour, and the
+board is centred in 16 x 16 pixels, one pixel per cell, to suit networks for small images (image_size 16). The action
+set is the game's minimal one; as published, the previous action is repeated with probability 0.1 and the difficulty
+increases over time.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,11 +22,11 @@ GAMES = {
     f"MinAtarPixels/{game.title().replace('_', '')}-v0": game
     for game in ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 }
-"""An environment's name -> MinAtar's name of the game."""
+"""Environment name -> MinAtar's name of the game."""
 
-OLD_MODULE = "minatar_games:"  # stood before the names up to version 0.1.0
+OLD_MODULE = "minatar_games:"  # prefix of the names up to version 0.1.0
 SIZE = 16  # pixels
-MAX_DECISIONS = 1000  # of a game; MinAtar has no limit
+MAX_DECISIONS = 1000  # time limit; MinAtar has none
 COLOURS = np.array(
     [
         (255, 255, 255), (255, 80, 60), (90, 200, 90), (80, 130, 255), (250, 210, 60),
@@ -37,7 +37,7 @@ COLOURS = np.array(
 
 
 class MinAtarPixels(gymnasium.Env):
-    """One of the games. Observes uint8 [16, 16, 3]; its actions are Discrete."""
+    """A MinAtar game with observations uint8 [16, 16, 3] and Discrete actions."""
 
     def __init__(self, game: str):
         from minatar import Environment
@@ -49,9 +49,9 @@ class MinAtarPixels(gymnasium.Env):
         self.observation_space = Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
-        """A new game."""
+        """Starts a new game."""
         super().reset(seed=seed)
-        self._board = self._make(self._game)  # a used one remembers its last action
+        self._board = self._make(self._game)  # a reused one would keep its last action
         self._board.seed(int(self.np_random.integers(2**31)))
         self._board.reset()
         return self._picture(), {}
@@ -62,7 +62,7 @@ class MinAtarPixels(gymnasium.Env):
         return self._picture(), float(reward), bool(over), False, {}
 
     def _picture(self) -> np.ndarray:
-        """Where there are several things in a cell, the last kind is seen, as MinAtar draws it."""
+        """Renders the board; of several objects in a cell the last kind is visible, as in MinAtar."""
         state = self._board.state()
         kinds = np.arange(1, state.shape[-1] + 1)
         colours = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS])
@@ -71,7 +71,7 @@ class MinAtarPixels(gymnasium.Env):
 
 
 def has(name: str) -> bool:
-    """Whether a name is "MinAtarPixels/Breakout-v0" or the like."""
+    """Whether a name has the form "MinAtarPixels/Breakout-v0"."""
     return name.removeprefix(OLD_MODULE).startswith("MinAtarPixels/")
 
 
@@ -81,7 +81,7 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, config: "EnvConfig") -> gymnasium.Env:
-    """Builds a game; the same whatever `config` says.
+    """Builds a game; `config` has no effect.
 
     Raises:
         UnknownTask: there is no such game.

@@ -1,4 +1,4 @@
-"""What an environment suite is: a record of everything that is different about it."""
+"""The record that defines an environment suite."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 
 class UnknownTask(LookupError):
-    """Raised by a suite's `load` for a name that has the suite's form and that no task has."""
+    """Raised by a suite's `load` for a name of the right form without a matching task."""
 
 
 class DebugRun(NamedTuple):
-    """How much a debug run does: some 3 or 4 short episodes.
+    """The length of a debug run: 3 or 4 short episodes.
 
     Attributes:
         action_repeat: control steps per decision; None for the task's own.
-        env_steps: control steps of the whole run.
+        env_steps: total control steps of the run.
     """
 
     action_repeat: int | None = 2
@@ -35,7 +35,7 @@ def _zero(name: str) -> int:
 
 
 def registered_limit(env: gymnasium.Env) -> int | None:
-    """The time limit that an environment was registered with, in control steps; None where there is none."""
+    """The time limit in an environment's registration, in control steps; None if there is none."""
     limit = env.spec.max_episode_steps if env.spec is not None else None
     return None if limit is None or np.isinf(limit) else int(limit)
 
@@ -43,29 +43,29 @@ def registered_limit(env: gymnasium.Env) -> int | None:
 class Suite(NamedTuple):
     """An environment suite.
 
-    Its functions are defined at module level, since the record travels to worker processes, and import what they need
-    when they are called.
+    Its functions are defined at module level, so that the record can be pickled for worker processes, and import their
+    dependencies when called.
 
     Attributes:
-        title: the suite as a message names it.
-        example: what a name looks like, for messages.
-        has: (name) -> whether the name has the form of this suite's names. Loads nothing.
-        names: () -> names of its tasks that are known here, to suggest one for a misspelled name.
-        load: (name, EnvConfig) -> the environment, one step of which is one control step. What it observes is an image
-            or it renders one, where `config.obs` asks for pixels. Raises UnknownTask, or ValueError for what else
-            the user has to put right, such as a missing package.
-        action_repeat: (name) -> control steps per decision, where the config names no number.
+        title: the suite's name in messages.
+        example: an example of a name, for messages.
+        has: (name) -> whether the name matches this suite's pattern. Must not load anything.
+        names: () -> the names of its known tasks, to suggest corrections.
+        load: (name, EnvConfig) -> the environment, with one control step per `step`. With `config.obs` pixels it must
+            observe or render images. Raises UnknownTask, or ValueError for other user errors, such as a missing
+            package.
+        action_repeat: (name) -> default control steps per decision.
         step_limit: (loaded environment) -> the time limit of an episode in control steps, or None.
-        camera: (name) -> the camera that presets choose.
-        needs_opengl: whether frames are rendered through OpenGL, which is then checked before processes start.
-        may_terminate: whether an episode may end before its time limit, so that presets learn terminations.
-        protocols_choose_repeat: whether published protocols have action repeats of their own for the suite; elsewhere
-            `action_repeat` belongs to the task.
-        short_tasks: whether most tasks are learned in some ten thousand env_steps, so that presets for two cores
+        camera: (name) -> the presets' camera.
+        needs_opengl: whether frames are rendered with OpenGL, which is then checked before processes start.
+        may_terminate: whether episodes may end before the time limit; presets then predict terminations.
+        protocols_choose_repeat: whether published protocols set the action repeat for this suite; otherwise it is the
+            task's `action_repeat`.
+        short_tasks: whether most tasks are solved within some ten thousand env_steps; presets for two cores then
             evaluate more often.
-        short_decisions: whether a decision lasts some 0.02 to 0.05 s, so that presets plan over more of them.
-        max_return: the largest return of an episode where it is the same for all tasks, for scores across tasks.
-        debug: how long a debug run is.
+        short_decisions: whether a decision lasts only 0.02 to 0.05 s; presets then use longer planning horizons.
+        max_return: the maximum return of an episode if all tasks share it, for scores across tasks.
+        debug: the length of a debug run.
     """
 
     title: str

@@ -1,6 +1,6 @@
-"""Parallel environments in spawned processes that are stepped together, and that fail loudly.
+"""Parallel environments in spawned processes, stepped synchronously, with explicit errors.
 
-Worker processes must not load JAX: what they need is imported where they need it.
+Worker processes must not load JAX, so imports that would load it are local.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class StepResult(NamedTuple):
-    """What one decision led to, in each environment.
+    """The result of one decision in each environment.
 
     Attributes:
         observation: by name [num_envs, ...], uint8 images or float32 vectors.
@@ -42,11 +42,11 @@ class StepResult(NamedTuple):
 
 
 class WorkerDied(RuntimeError):
-    """An environment's process was killed, raised, or did not answer.
+    """An environment's process was killed, raised an exception, or timed out.
 
     Attributes:
-        index: which environment, from 0.
-        traceback: the worker's own traceback; "" where there is none.
+        index: of the environment, from 0.
+        traceback: the worker's own traceback, "" without one.
     """
 
     def __init__(self, index: int, reason: str, traceback: str = ""):
@@ -56,28 +56,28 @@ class WorkerDied(RuntimeError):
 
 
 class Workers:
-    """Environments in processes of their own, one each, stepped together.
+    """Environments in separate processes, stepped synchronously.
 
-    Processes are spawned, not forked, since JAX and OpenGL do not survive a fork; so a script that makes
-    Workers needs the usual `if __name__ == "__main__":`, and what it imports at the top is imported once more in
-    each process. gymnasium's AsyncVectorEnv is not used: it waits for ever, whatever its timeout, for an
-    exception that cannot be pickled and for a worker that hangs while it is built, and it drops tracebacks.
+    Processes are spawned, not forked, since JAX and OpenGL do not survive a fork; so a script that creates Workers
+    needs the usual `if __name__ == "__main__":`, and each process repeats its top-level imports. gymnasium's
+    AsyncVectorEnv is not used: despite its timeout it hangs on an exception that cannot be pickled and on a worker that
+    hangs during construction, and it loses tracebacks.
 
-    Every failure closes all processes, so that new Workers can be made at once.
+    Any failure closes all processes, so new Workers can be created at once.
 
     Args:
         name: the environment, as for `make_env`.
-        config: how to present it.
-        num_envs: how many.
-        timeout_s: seconds to wait for any one answer before the worker is given up.
+        config: its settings.
+        num_envs: number of environments.
+        timeout_s: timeout of each answer from a worker, in seconds.
 
     Attributes:
-        spec: what an agent has to know about the environment.
-        num_envs: how many.
+        spec: of the environment.
+        num_envs: number of environments.
 
     Raises:
         ValueError, GLUnavailable: as for `make_env`.
-        WorkerDied: by any method, where a worker was killed, raised, or did not answer.
+        WorkerDied: from any method, if a worker was killed, raised an exception, or timed out.
 
     Examples:
         >>> from latentplan.envs.env import EnvConfig
@@ -92,7 +92,7 @@ class Workers:
         if num_envs < 1:
             raise ValueError(f"num_envs: expected at least 1 environment, got {num_envs}.")
         suite, pixels = suite_of(name), config.obs == "pixels"
-        gl.choose_backend(rendering=pixels)  # set here, so that the processes inherit it
+        gl.choose_backend(rendering=pixels)  # in the parent, so that the processes inherit it
         if pixels and suite.needs_opengl:
             gl.check_backend()
         self.num_envs = num_envs
@@ -110,7 +110,7 @@ class Workers:
             raise
 
     def reset(self, seeds: Sequence[int]) -> dict[str, np.ndarray]:
-        """Begins a new episode everywhere.
+        """Starts a new episode in every environment.
 
         Args:
             seeds: one per environment, each from 0 to 2**32 - 1; the same seed gives the same episode.
@@ -124,26 +124,26 @@ class Workers:
         return _stacked(self._receive())
 
     def step(self, actions: Any) -> StepResult:
-        """One decision everywhere: actions [num_envs, A] in [-1, 1]."""
+        """Takes one decision in every environment: actions [num_envs, A] in [-1, 1]."""
         self.step_async(actions)
         return self.step_wait()
 
     def step_async(self, actions: Any) -> None:
-        """Sends the actions [num_envs, A] and returns at once; `step_wait` gives what they led to."""
+        """Sends the actions [num_envs, A] and returns at once; `step_wait` returns the result."""
         self._send("step", list(check_actions(actions, (self.num_envs, self.spec.action_size))))
 
     def step_wait(self) -> StepResult:
-        """Waits for what the actions of `step_async` led to."""
+        """Waits for the result of `step_async`."""
         if not self._waiting:
-            raise RuntimeError("step_wait: nothing was sent. Call step_async first.")
+            raise RuntimeError("step_wait: no actions were sent. Call step_async first.")
         observation, reward, is_last, is_terminal = zip(*self._receive(), strict=True)
         return StepResult(_stacked(observation), np.array(reward, np.float32), np.array(is_last), np.array(is_terminal))
 
     def close(self) -> None:
-        """Ends the processes; may be called more than once."""
+        """Ends the processes; safe to call repeatedly."""
         self._closed = True
         for pipe in self._pipes:
-            pipe.close()  # a worker that finds its pipe closed puts its environment away and ends
+            pipe.close()  # a worker whose pipe is closed closes its environment and exits
         deadline = time.monotonic() + 5.0
         for process in self._processes:
             process.join(max(0.0, deadline - time.monotonic()))
@@ -161,7 +161,8 @@ class Workers:
             for index in range(self.num_envs):
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
-                args = (self._name, config, suite, theirs)  # the suite, too: it may have been added to SUITES here
+                # With the suite, which may have been added to SUITES in this process only.
+                args = (self._name, config, suite, theirs)
                 process = context.Process(target=_serve, args=args, name=f"env-{index}", daemon=True)
                 process.start()
                 self._processes.append(process)
@@ -175,15 +176,15 @@ class Workers:
             return EnvSpec.from_fields(self._receive()[0])
         except WorkerDied as error:
             mistake = error.__cause__
-            if mistake is not None:  # as make_env raised it
+            if mistake is not None:  # the exception that make_env raised
                 raise mistake from error
             raise
 
     def _send(self, command: str, payloads: list[Any]) -> None:
         if self._closed:
-            raise RuntimeError("Workers: closed. Make new ones.")
+            raise RuntimeError("Workers: closed. Create new ones.")
         if self._waiting:
-            raise RuntimeError(f"{command}: an answer is still due. Call step_wait first.")
+            raise RuntimeError(f"{command}: a result is still pending. Call step_wait first.")
         for index, (pipe, payload) in enumerate(zip(self._pipes, payloads, strict=True)):
             try:
                 pipe.send((command, payload))
@@ -227,9 +228,9 @@ class Workers:
             how = f"was killed by signal {-code} ({_signal_name(-code)})."
             how += " Out of memory? Try fewer environments." if -code == getattr(signal, "SIGKILL", None) else ""
         else:
-            how = f"ended with exit status {code}; its own message, if it left one, is above"
+            how = f"ended with exit status {code}; its own message, if any, is above"
             if self._starting:
-                how += '. A script that makes Workers needs `if __name__ == "__main__":` around what it runs'
+                how += '. A script that creates Workers needs `if __name__ == "__main__":` around its main code'
         return WorkerDied(index, f"({self._name}) {how}")
 
     def _kill(self) -> None:
@@ -243,16 +244,16 @@ class Workers:
 
 
 def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Each environment's observation by name -> of all environments [num_envs, ...] by name."""
+    """Stacks observations by name over environments, [num_envs, ...]."""
     return {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
 
 
 def _serve(name: str, config: "EnvConfig", suite: Suite, pipe: connection.Connection) -> None:
-    """A worker's life: build the environment, then answer until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    """A worker's main function: builds the environment, then serves commands until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     from latentplan.envs.env import make_env, spec_fields
 
-    with contextlib.suppress(EOFError, OSError):  # the parent has closed the pipe, or is gone
+    with contextlib.suppress(EOFError, OSError):  # the parent closed the pipe or died
         try:
             env = make_env(name, config, suite)
             fields = spec_fields(env)
@@ -279,13 +280,13 @@ def _answer(env: gymnasium.Env, command: str, payload: Any) -> Any:
 
 
 def _failure(error: Exception) -> tuple[str, tuple[str, str]]:
-    # As text: an exception's class may not exist, or not unpickle, on the other side.
+    # As text: the exception's class may not exist, or not unpickle, in the parent.
     return "failure", (f"{type(error).__name__}: {error}", traceback.format_exc())
 
 
 @contextlib.contextmanager
 def _sigint_blocked() -> Iterator[None]:
-    """Processes started inside are born with SIGINT blocked: Ctrl-C reaches the parent only, also while they load."""
+    """Starts processes with SIGINT blocked, so that Ctrl-C reaches only the parent, even while they load."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

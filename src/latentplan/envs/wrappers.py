@@ -1,4 +1,4 @@
-"""The gymnasium wrappers that gymnasium does not have: action repeat, checks, and standing still after an end."""
+"""Wrappers missing from gymnasium: action repeat, checks, and freezing after the end of an episode."""
 
 from typing import Any, SupportsFloat
 
@@ -7,18 +7,18 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 ACTION_TOLERANCE = 1e-5
-"""Actions this far outside [-1, 1] are taken for rounding and clipped."""
+"""Tolerance of actions outside [-1, 1], which are clipped as rounding errors."""
 
 UNBOUNDED = 1e9
-"""An action bound at or above this counts as none; MuJoCo gives 1e10 for an actuator without a control range."""
+"""Action bounds at or above this count as unbounded; MuJoCo uses 1e10 for actuators without a control range."""
 
 
 class ActionRepeat(gymnasium.Wrapper):
-    """Gives each action `action_repeat` times, sums the rewards, stops early where the episode ends.
+    """Repeats each action `action_repeat` times and sums the rewards; stops early at the end of the episode.
 
     Attributes:
         action_repeat: control steps per decision.
-        max_decisions: the time limit of an episode in decisions; None where there is none.
+        max_decisions: the time limit of an episode in decisions; None without a limit.
     """
 
     def __init__(self, env: gymnasium.Env, action_repeat: int, control_step_limit: int | None):
@@ -29,7 +29,7 @@ class ActionRepeat(gymnasium.Wrapper):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """One decision: up to `action_repeat` control steps."""
         total = 0.0
-        for _ in range(self.action_repeat):  # each time a copy, since an environment may change what it is given
+        for _ in range(self.action_repeat):  # a copy each time, since an environment may modify it in place
             observation, reward, terminated, truncated, info = self.env.step(np.array(action))
             total += float(reward)
             if terminated or truncated:
@@ -38,20 +38,20 @@ class ActionRepeat(gymnasium.Wrapper):
 
 
 class CheckFinite(gymnasium.Wrapper):
-    """Raises RuntimeError where the simulator gives NaN or infinity, before it can reach the replay."""
+    """Raises RuntimeError if the simulator returns NaN or infinity, before they reach the replay."""
 
     def __init__(self, env: gymnasium.Env, name: str):
         super().__init__(env)
         self._name = name
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Resets, and checks the first observation."""
+        """Resets and checks the first observation."""
         observation, info = self.env.reset(**kwargs)
         self._check_all(observation)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Steps, and checks observation and reward."""
+        """Steps and checks observation and reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._check_all(observation)
         self._check("reward", reward)
@@ -67,14 +67,14 @@ class CheckFinite(gymnasium.Wrapper):
             bad = np.count_nonzero(~finite)
             raise RuntimeError(
                 f"{self._name}: {bad} of {np.size(value)} numbers of the {what} are not finite. "
-                "The simulation broke down; this episode cannot be learned from."
+                "The simulation diverged; this episode cannot be used for training."
             )
 
 
 class FreezeAfterEnd(gymnasium.Wrapper):
-    """After an episode's end, further steps give the last observation, reward 0 and the same flags.
+    """After the end of an episode, further steps return the last observation, reward 0 and the same flags.
 
-    So several environments can be stepped together until the last of them ends.
+    This allows stepping several environments together until the last episode ends.
     """
 
     def __init__(self, env: gymnasium.Env):
@@ -82,13 +82,13 @@ class FreezeAfterEnd(gymnasium.Wrapper):
         self._last: tuple[Any, bool, bool] | None = None
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
-        """Begins a new episode."""
+        """Starts a new episode."""
         observation, info = self.env.reset(**kwargs)
         self._last = (observation, False, False)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
-        """Steps while the episode lasts."""
+        """Steps until the episode has ended, then repeats its last result."""
         if self._last is None:
             raise ResetNeeded("Call reset before the first step.")
         observation, terminated, truncated = self._last
@@ -100,14 +100,14 @@ class FreezeAfterEnd(gymnasium.Wrapper):
 
 
 def check_actions(actions: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """Actions as float32 in [-1, 1].
+    """Validates actions and converts them to float32 in [-1, 1].
 
     Args:
         actions: [*shape].
         shape: (A,) for one environment, (num_envs, A) for several.
 
     Raises:
-        ValueError: another shape, a number that is not finite, or one outside [-1, 1].
+        ValueError: wrong shape, non-finite numbers, or numbers outside [-1, 1].
     """
     array = np.asarray(actions, dtype=np.float32)
     if array.shape != shape:
