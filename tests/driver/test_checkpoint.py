@@ -196,7 +196,7 @@ def test_every_flipped_byte_is_noticed(tmp_path):
         Path(victim).write_bytes(data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :])
         messages = []
         assert checkpoints.restore(tree, messages.append) is None
-        assert "not what was written" in messages[0]
+        assert "does not match its digest" in messages[0]
     Path(victim).write_bytes(data)
     assert_same(checkpoints.restore(tree, silent)[0], tree)
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_stored_is_refused(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     with pytest.raises(ValueError, match=r"tree\['n'\]: expected a JAX or NumPy array, got int"):
         checkpoints.save(1, {"n": 3}, {})
-    with pytest.raises(ValueError, match="metadata: expected what JSON can hold"):
+    with pytest.raises(ValueError, match="metadata: expected JSON-serialisable data"):
         checkpoints.save(1, {"n": jnp.asarray(3)}, {"array": np.zeros(2)})
     assert checkpoints.steps() == []
 

@@ -215,7 +215,7 @@ def test_a_log_directory_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"logdir: expected a directory, got the file .*choose another"):
         prepare_logdir(tmp_path / "file")
-    with pytest.raises(ValueError, match="logdir: expected a directory that can be written"):
+    with pytest.raises(ValueError, match="logdir: expected a writable directory"):
         prepare_logdir(tmp_path / "file" / "below")
 
 

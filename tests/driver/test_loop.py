@@ -290,7 +290,7 @@ def test_priorities_are_part_of_what_is_resumed(every, tmp_path):
 
 
 def test_an_agent_without_priorities_refuses_a_replay_that_draws_by_them(tmp_path):
-    with pytest.raises(ValueError, match="priority_exponent: expected 0, as the agent gives no priorities"):
+    with pytest.raises(ValueError, match="priority_exponent: expected 0, since this agent returns no priorities"):
         run(tmp_path / "run", replay=dataclasses.replace(REPLAY, priority_exponent=0.6))
 
 
@@ -343,7 +343,7 @@ def test_parallel_environments_collect_that_many_episodes_at_a_time(tmp_path):
 
 def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path):
     logdir = tmp_path / "nan"
-    with pytest.raises(NonFinite, match=r"learn/loss.*last good checkpoint is step") as error:
+    with pytest.raises(NonFinite, match=r"learn/loss.*last valid checkpoint is step") as error:
         run(logdir, agent=fake_agent(nan_after=8))
     assert "8" not in str(error.value) or "updates" in str(error.value)
     value, progress = final_value(logdir)

@@ -1,1 +1,1 @@
-"""The only impure package: environments, replay, the loop, and everything that writes files."""
+"""The training loop and all file output; the impure part of the library."""

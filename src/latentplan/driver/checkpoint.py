@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, proven by a digest, the newest good one wins."""
+"""Checkpoints: written atomically, verified by digests, restored from the newest intact one."""
 
 import contextlib
 import hashlib
@@ -18,24 +18,24 @@ import orbax.checkpoint as ocp
 
 from latentplan.files import TEMPORARY, clear_disk_errors, sync
 
-_REPLACED = ".old-"  # a checkpoint that is being replaced, until its successor is in place
+_REPLACED = ".old-"  # prefix of a checkpoint that is being replaced
 _ARRAYS = "arrays"
 _RECORD = "record.json"
 
 
 class CorruptCheckpoint(ValueError):
-    """A checkpoint that is half-written or garbled."""
+    """A checkpoint that is incomplete or corrupt."""
 
 
 class Checkpoints:
     """A directory of checkpoints, one folder `{step:012d}` each: arrays (orbax) and `record.json`.
 
-    The arrays are stored flat, by the name of their place in the tree, so they can be read without the classes
-    the tree is made of. Leaves are JAX or NumPy arrays; typed PRNG keys are allowed.
+    The arrays are stored flat, keyed by their path in the tree, so they can be read without the tree's classes. Leaves
+    are JAX or NumPy arrays, including typed PRNG keys.
 
     Args:
-        directory: where the checkpoints lie; made by the first `save`.
-        keep: how many to keep.
+        directory: of the checkpoints; created by the first `save`.
+        keep: number of checkpoints to keep.
 
     Raises:
         ValueError: `keep` is less than 1.
@@ -49,25 +49,25 @@ class Checkpoints:
         self._keep = keep
 
     def steps(self) -> list[int]:
-        """The steps of the finished checkpoints, oldest first. They are finished, not necessarily readable."""
+        """The steps of the finished checkpoints, oldest first. They may still turn out to be corrupt."""
         return sorted(self._paths())
 
     def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> Path:
-        """Writes a checkpoint and returns once it is on the disk; then removes those no longer kept.
+        """Writes a checkpoint, waits until it is on disk, then removes old ones beyond `keep`.
 
-        A checkpoint of the same step is replaced. Those of later steps are removed: a run that saves an earlier
-        step has gone back behind them.
+        A checkpoint of the same step is replaced. Checkpoints of later steps are removed: a run that saves an earlier
+        step was rewound.
 
         Args:
-            step: what the checkpoints are ordered by.
+            step: the number by which checkpoints are ordered.
             tree: any pytree of arrays.
-            metadata: anything JSON can hold.
+            metadata: JSON-serialisable data.
 
         Returns:
             The checkpoint's folder.
 
         Raises:
-            ValueError: a leaf is not an array, or the metadata is not JSON.
+            ValueError: a leaf is not an array, or the metadata cannot be serialised as JSON.
             DiskFull: the disk is full; the earlier checkpoints are intact.
         """
         leaves = _named(tree)
@@ -78,7 +78,7 @@ class Checkpoints:
             "digest": _digest(arrays),
             "metadata": metadata,
         }
-        _seal(record)  # refuses bad metadata before anything is written
+        _seal(record)  # rejects invalid metadata before anything is written
         final = self._directory / f"{step:012d}"
         temporary = final.with_name(TEMPORARY + final.name)
         with clear_disk_errors(final):
@@ -99,7 +99,7 @@ class Checkpoints:
         return final
 
     def metadata(self) -> dict[int, dict[str, Any]]:
-        """The metadata of the finished checkpoints by step, oldest first; arrays are not looked at."""
+        """The metadata of the finished checkpoints by step, oldest first, without reading arrays."""
         found = {}
         for step, path in sorted(self._paths().items()):
             with contextlib.suppress(CorruptCheckpoint):
@@ -109,21 +109,21 @@ class Checkpoints:
     def restore(
         self, template: Any, report: Callable[[str], None], *, part: str = "", step: int | None = None
     ) -> tuple[Any, dict[str, Any]] | None:
-        """Reads the newest checkpoint that is whole and whose arrays match their digest.
+        """Reads the newest intact checkpoint: complete, with matching digests.
 
         Args:
             template: a tree of the same structure, shapes and dtypes; its values are not used.
-            report: called with a message for each checkpoint that is skipped; it names the path.
-            part: the place of the template's tree in the stored one, as `jax.tree_util.keystr` writes it; the rest is
-                left out. Empty: it is the whole tree.
-            step: look at this checkpoint alone.
+            report: called with a message for each skipped checkpoint, which names its path.
+            part: path of the template within the stored tree, as from `jax.tree_util.keystr`; only this subtree is
+                read. "" reads the whole tree.
+            step: restore this checkpoint only.
 
         Returns:
             The tree, bit for bit as it was saved, on the default device (NumPy leaves stay NumPy), and the
-            metadata. None where no checkpoint can be read; if `steps()` is not empty then, they are all corrupt.
+            metadata. None if no checkpoint can be read; if `steps()` is not empty, all are corrupt.
 
         Raises:
-            ValueError: the checkpoint is whole but holds another tree than the template.
+            ValueError: the checkpoint is intact, but its tree differs from the template.
         """
         paths = sorted((item for item in self._paths().items() if step in (None, item[0])), reverse=True)
         for position, (_, path) in enumerate(paths):
@@ -131,11 +131,11 @@ class Checkpoints:
                 return _read(path, template, part)
             except CorruptCheckpoint as error:
                 rest = f"trying the one before, {paths[position + 1][1]}" if paths[position + 1 :] else "none is left"
-                report(f"checkpoint {path}: corrupt or half-written ({error}); {rest}")
+                report(f"checkpoint {path}: corrupt or incomplete ({error}); {rest}")
         return None
 
     def _paths(self) -> dict[int, Path]:
-        """Finished checkpoints by step, also one whose replacement was interrupted."""
+        """Finished checkpoints by step, including one whose replacement was interrupted."""
         found: dict[int, Path] = {}
         for prefix in (_REPLACED, ""):
             for path in self._directory.glob(prefix + "[0-9]*"):
@@ -180,7 +180,7 @@ def _shape(described: str) -> tuple[int, ...]:
 
 
 def _empty(described: str) -> np.ndarray:
-    """Stands for an array without elements, which is not stored, from what `_describe` says of it."""
+    """Recreates an array without elements, which is not stored, from its description by `_describe`."""
     return np.zeros(_shape(described), jnp.dtype(described[: described.index("[")]))
 
 
@@ -194,11 +194,11 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _seal(record: dict[str, Any]) -> str:
-    """The record as JSON, with a digest of its own."""
+    """The record as JSON, with its own digest."""
     try:
         text = json.dumps(record, sort_keys=True)
     except TypeError as error:
-        raise ValueError(f"metadata: expected what JSON can hold, got {error}; convert it first") from error
+        raise ValueError(f"metadata: expected JSON-serialisable data, got {error}; convert it first") from error
     return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "record": text})
 
 
@@ -252,30 +252,30 @@ def _check_structure(path: Path, expected: dict[str, str], got: dict[str, str]) 
         lines = [f"tree{n}: expected {expected.get(n, 'nothing')}, got {got.get(n, 'nothing')}" for n in different[:5]]
         more = f" and {len(different) - 5} more" if len(different) > 5 else ""
         raise ValueError(
-            f"checkpoint {path}: it holds another tree. {'; '.join(lines)}{more}. "
-            "Use the configuration that made it, or another folder"
+            f"checkpoint {path}: its tree differs from the template. {'; '.join(lines)}{more}. "
+            "Use the configuration that wrote it, or another folder"
         )
 
 
 def _file_digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder, by its path in it."""
+    """SHA-256 of every file in a folder, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def _check_files(folder: Path, expected: dict[str, str]) -> None:
-    """Compares the files with their digests, so that orbax, which is loud about it, never reads garbled ones."""
+    """Compares files with their digests, so that orbax, which logs long tracebacks, never reads corrupt ones."""
     try:
         got = _file_digests(folder)
     except OSError as error:
         raise CorruptCheckpoint(f"{_ARRAYS}: {error}") from error
     for name, digest in expected.items():
         if got.get(name) != digest:
-            raise CorruptCheckpoint(f"{_ARRAYS}/{name}: {'not what was written' if name in got else 'missing'}")
+            raise CorruptCheckpoint(f"{_ARRAYS}/{name}: {'does not match its digest' if name in got else 'missing'}")
 
 
 def _replace(temporary: Path, final: Path) -> None:
-    """Puts a finished checkpoint in place; at every moment a whole one can be found."""
+    """Moves a finished checkpoint into place; an intact one exists at every moment."""
     replaced = final.with_name(_REPLACED + final.name)
     if final.exists():
         shutil.rmtree(replaced, ignore_errors=True)
@@ -294,7 +294,7 @@ def _sync_tree(path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps orbax's own log lines off the terminal."""
+    """Suppresses orbax's log output."""
     loggers = [logging.getLogger(name) for name in ("absl", "orbax")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

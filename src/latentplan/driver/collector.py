@@ -1,4 +1,4 @@
-"""Collecting: the episodes that are due next, now or in a thread beside learning."""
+"""Collection of episodes, sequentially or in a thread that overlaps with learning."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -22,7 +22,7 @@ class Collected(NamedTuple):
 
     Attributes:
         episodes: one Batch per environment.
-        metrics: what is logged about them.
+        metrics: to log.
     """
 
     episodes: list[Batch]
@@ -30,12 +30,12 @@ class Collected(NamedTuple):
 
 
 class Collector:
-    """Runs episodes: at random in the seed phase, then as the agent explores.
+    """Collects episodes with random actions in the seed phase, then with the agent in mode "explore".
 
     Args:
         job: the run.
         workers: the environments.
-        reporter: told of every decision, unless it is made beside learning.
+        reporter: notified of every decision, except when collection overlaps with learning.
     """
 
     def __init__(self, job: Job, workers: RestartingWorkers, reporter: Reporter) -> None:
@@ -45,15 +45,15 @@ class Collector:
         self._ahead: Future[Collected] | None = None
 
     def compile(self, params: Params) -> None:
-        """Compiles acting for these parameters' shapes."""
+        """Compiles `act` for the shapes of these parameters."""
         job = self._job
         self._act = precompile_act(job.agent, job.spec, job.run.num_envs, params, "explore")
 
     def collect(self, state: RunState) -> Collected:
-        """The episodes that are due next; those of `start_ahead`, if they were started.
+        """Returns the next episodes, waiting for those started by `start_ahead`.
 
         Args:
-            state: of the run; not changed.
+            state: of the run; not modified.
         """
         if self._ahead is None:
             progress = state.progress
@@ -62,16 +62,16 @@ class Collector:
         return collected
 
     def start_ahead(self, state: RunState) -> None:
-        """Starts the next episodes in a thread, unless they are started, or no more are to be collected.
+        """Starts the next episodes in a thread, unless already started or none remain.
 
-        They are acted with `state.acting_params`, which learning leaves alone.
+        They act with `state.acting_params`, which learning does not donate or modify.
         """
         if self._ahead is None and state.progress.env_steps < self._job.run.env_steps:
             inputs = state.progress, self._params(state), self._reporter.stop_if_asked
             self._ahead = self._thread.submit(self._run, *inputs)
 
     def settle(self) -> None:
-        """Waits until no thread uses the environments."""
+        """Waits until no thread is using the environments."""
         if self._ahead is not None:
             wait([self._ahead])
 

@@ -1,4 +1,4 @@
-"""How the driver compiles: one place for the compiler's options and for the cache of compiled programs."""
+"""Compiler options and the persistent cache of compiled programs."""
 
 import functools
 import os
@@ -8,15 +8,15 @@ from typing import Any
 
 import jax
 
-# XLA's own matrix products and convolutions beat its YNNPACK kernels at this project's sizes: docs/performance.md.
+# At this project's sizes XLA's own matrix products and convolutions are faster than YNNPACK: docs/performance.md.
 _CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 
 
 def compiled(function: Callable, **options: Any) -> jax.stages.Wrapped:
-    """`jax.jit` with the compiler options that are best on the default device.
+    """`jax.jit` with compiler options for the default device.
 
     Args:
-        function: pure.
+        function: a pure function.
         **options: further arguments of `jax.jit`, such as `donate_argnums`.
 
     Returns:
@@ -31,19 +31,19 @@ def _compiler_options() -> dict[str, Any] | None:
         return None
     try:
         jax.jit(lambda: 0, compiler_options=_CPU_OPTIONS)()
-    except jax.errors.JaxRuntimeError:  # another jaxlib, without this option
+    except jax.errors.JaxRuntimeError:  # a jaxlib without this option
         return None
     return _CPU_OPTIONS
 
 
 def configure() -> Path | None:
-    """Settings of JAX for a whole process: the cache of compiled programs, and the cheaper noise.
+    """Configures JAX for the process: the persistent compilation cache and a cheaper PRNG.
 
-    Programs are kept between runs in $JAX_COMPILATION_CACHE_DIR or the user's cache folder. Random words come from
-    threefry's sequential form, which costs half as much as the one that can be split over devices.
+    The cache lies in $JAX_COMPILATION_CACHE_DIR or the user's cache folder. The PRNG is the non-partitionable threefry,
+    which costs half as much as the partitionable one.
 
     Returns:
-        The cache's folder; None where $JAX_ENABLE_COMPILATION_CACHE switches it off, or it cannot be made.
+        The cache folder; None if it cannot be created or $JAX_ENABLE_COMPILATION_CACHE disables the cache.
     """
     jax.config.update("jax_threefry_partitionable", False)
     settings = jax.config.values
@@ -52,7 +52,7 @@ def configure() -> Path | None:
     try:
         folder = Path(settings["jax_compilation_cache_dir"] or _user_cache() / "latentplan" / "compiled")
         folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+    except (OSError, RuntimeError):  # RuntimeError: no home directory
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

@@ -1,4 +1,4 @@
-"""Diagnostics at evaluation: what an agent measures by its episodes, as metrics and as pictures."""
+"""Running an agent's diagnostics on evaluation episodes: metrics and pictures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,23 +11,23 @@ from latentplan.driver.compilation import compiled
 from latentplan.driver.pictures import DRAWINGS
 from latentplan.types import Diagnostic, Evidence, Key, Measurement, Params, Trajectory
 
-_UNIT = 50  # records; evidence is padded to a multiple of it, so that few lengths have to be compiled
+_UNIT = 50  # records; evidence is padded to a multiple of it, to limit the number of compiled programs
 _LONGEST = 1001  # records; a game's episode may have 27,000
 
 
 def gather_evidence(
     trajectories: Sequence[Trajectory], *, max_decisions: int | None, context: int, length: int
 ) -> Evidence:
-    """Puts episodes side by side, each padded with zeros behind its end.
+    """Stacks episodes into a batch, padded with zeros.
 
     Args:
-        trajectories: whole episodes, NumPy arrays.
-        max_decisions: the time limit, which no episode is padded beyond; None where there is none.
+        trajectories: complete episodes, NumPy arrays.
+        max_decisions: the time limit, the maximum padded length; None without a limit.
         context: `Evidence.context`.
         length: `Evidence.length`.
 
     Returns:
-        Evidence of NumPy arrays [T, B, ...]; of very long episodes the first 1,001 records.
+        Evidence of NumPy arrays [T, B, ...], truncated to the first 1,001 records.
     """
     steps = -(-max(len(one.batch.reward) for one in trajectories) // _UNIT) * _UNIT
     steps = min(steps, _LONGEST, _LONGEST if max_decisions is None else max_decisions + 1)
@@ -44,13 +44,13 @@ def gather_evidence(
 
 
 class Diagnosis:
-    """An agent's diagnostics, jitted once.
+    """An agent's diagnostics, jitted.
 
     Args:
         diagnostics: the agent's.
 
     Raises:
-        ValueError: one asks for a drawing that there is none of.
+        ValueError: a diagnostic names an unknown drawing.
     """
 
     def __init__(self, diagnostics: Mapping[str, Diagnostic]) -> None:
@@ -67,7 +67,7 @@ class Diagnosis:
             self._measures[name] = compiled(diagnostic.measure)
 
     def measure(self, params: Params, evidence: Evidence, keys: Sequence[Key]) -> dict[str, Measurement]:
-        """Everything that can be measured by this evidence.
+        """Runs all diagnostics on the evidence.
 
         Args:
             params: the agent's.
@@ -75,7 +75,7 @@ class Diagnosis:
             keys: one per diagnostic, in order.
 
         Returns:
-            Name -> Measurement of NumPy arrays, without those that had nothing to measure.
+            Name -> Measurement of NumPy arrays, without diagnostics that had nothing to measure.
         """
         found = {}
         for (name, diagnostic), key in zip(self._diagnostics.items(), keys, strict=True):
@@ -89,9 +89,9 @@ class Diagnosis:
 
         Args:
             found: from `measure`.
-            directory: where to.
-            name: of the files, after what they show.
-            **options: context, fps and report, as all DRAWINGS take them.
+            directory: output folder.
+            name: suffix of the file names.
+            **options: context, fps and report, passed to DRAWINGS.
         """
         for key, measurement in found.items():
             drawing = self._diagnostics[key].drawing
@@ -100,6 +100,6 @@ class Diagnosis:
 
 
 def metrics_of(found: Mapping[str, Measurement]) -> dict[str, np.ndarray | float]:
-    """The measurements' numbers as metrics: {"DIAGNOSTIC/NAME": a number or a vector}."""
+    """The measurements' numbers as metrics: {"DIAGNOSTIC/NAME": scalar or vector}."""
     numbers = {f"{key}/{name}": x for key, one in found.items() for name, x in one.numbers.items()}
     return {name: float(x) if np.ndim(x) == 0 else np.asarray(x) for name, x in numbers.items()}

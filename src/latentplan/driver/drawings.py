@@ -1,6 +1,6 @@
 """Drawings of predictions, as arrays: open-loop predictions beside the truth, and imagined trajectories.
 
-Each drawing is of one observation: records with several are drawn entry by entry (see `pictures`).
+Each drawing shows one observation; records with several are drawn entry by entry (see `pictures`).
 """
 
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from PIL import Image, ImageDraw
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
 _BORDER = 2  # pixels around a frame
-_CONTEXT = (66, 133, 244)  # blue: the model has seen this frame
-_IMAGINED = (244, 146, 32)  # orange: the model has imagined it
+_CONTEXT = (66, 133, 244)  # blue: the model observed this frame
+_IMAGINED = (244, 146, 32)  # orange: the model imagined this frame
 
 
 def newest_frame(observation: np.ndarray) -> np.ndarray:
-    """The newest frame of observations that may be stacked, to be looked at.
+    """Extracts the newest frame of possibly stacked observations, for display.
 
     Args:
-        observation: [..., height, width, channels], any numbers; 3 n channels are n frames in colour, others grey ones.
-            (So three grey frames are seen as one in colour: what moves is coloured, what stands is grey.)
+        observation: [..., height, width, channels], of any dtype; 3 n channels are n colour frames, otherwise grey
+            ones. (Three stacked grey frames thus appear as one colour frame, in which moving parts are coloured.)
 
     Returns:
-        [..., height, width, 3], of the same numbers.
+        [..., height, width, 3], of the same dtype.
     """
     if observation.shape[-1] % 3 == 0:
         return observation[..., -3:]
@@ -32,18 +32,18 @@ def newest_frame(observation: np.ndarray) -> np.ndarray:
 
 
 def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: int = 5, scale: int = 2) -> np.ndarray:
-    """Draws an open-loop prediction as one picture: true, model and error from top to bottom, time to the right.
+    """Draws an open-loop prediction as one image: true, model and error from top to bottom, time to the right.
 
-    Blue frames are around the steps that the model has seen, orange ones around those it imagined. The error is
-    (model - true + 1) / 2: mid-grey where they agree. Shown are the first step, the last one seen, and every
-    `every`-th after it; the numbers above the columns are decisions.
+    Observed steps have blue borders, imagined ones orange borders. The error is (model - true + 1) / 2: mid-grey where
+    they agree. Columns are the first step, the last observed one, and every `every`-th step after it, labelled with
+    their decision index.
 
     Args:
         open_loop: pixels in [0, 1].
-        context: steps the model has seen.
-        row: which element of the batch.
+        context: number of observed steps.
+        row: index into the batch.
         every: steps between two columns.
-        scale: whole factor of enlargement.
+        scale: integer enlargement factor.
 
     Returns:
         uint8 [height, width, 3].
@@ -62,12 +62,12 @@ def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: i
 def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.ndarray:
     """Draws an open-loop prediction as a video: true, model and error from top to bottom.
 
-    Colours and the error's meaning are those of `open_loop_image`.
+    Colours and error are as in `open_loop_image`.
 
     Args:
         open_loop: pixels in [0, 1].
-        context: steps the model has seen.
-        row: which element of the batch.
+        context: number of observed steps.
+        row: index into the batch.
 
     Returns:
         uint8 [T, height, width, 3], for `write_video`.
@@ -84,13 +84,13 @@ def open_loop_plot(
     """Draws an open-loop prediction of state vectors: true and model over time, one panel per dimension, and reward.
 
     Args:
-        open_loop: state vectors; of a model without a decoder the reward alone is drawn.
-        context: steps the model has seen; a dotted line marks where they end.
-        row: which element of the batch.
-        report: called with a message where matplotlib is missing.
+        open_loop: state vectors; for a model without a decoder, only the reward is drawn.
+        context: number of observed steps; a dotted line marks their end.
+        row: index into the batch.
+        report: called with a message if matplotlib is missing.
 
     Returns:
-        uint8 [height, width, 3], for `write_png`; None where matplotlib is missing.
+        uint8 [height, width, 3], for `write_png`; None if matplotlib is missing.
 
     Raises:
         ValueError: the observations are not vectors, or an argument does not fit.
@@ -112,7 +112,7 @@ def imagined_trajectory_video(imagined: ImaginedTrajectory, *, context: int) -> 
 
     Args:
         imagined: pixels in [0, 1].
-        context: steps the model has seen.
+        context: number of observed steps.
 
     Returns:
         uint8 [T, height, width, 3], for `write_video`.
@@ -124,15 +124,15 @@ def imagined_trajectory_video(imagined: ImaginedTrajectory, *, context: int) -> 
 def imagined_trajectory_plot(
     imagined: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print
 ) -> np.ndarray | None:
-    """Draws imagined trajectories of state vectors: a panel for the reward and for each dimension, a line for each.
+    """Draws imagined trajectories of state vectors: a panel for the reward and per dimension, a line per trajectory.
 
     Args:
-        imagined: state vectors; of a model without a decoder the reward alone is drawn.
-        context: steps the model has seen; a dotted line marks where they end.
-        report: called with a message where matplotlib is missing.
+        imagined: state vectors; for a model without a decoder, only the reward is drawn.
+        context: number of observed steps; a dotted line marks their end.
+        report: called with a message if matplotlib is missing.
 
     Returns:
-        uint8 [height, width, 3], for `write_png`; None where matplotlib is missing.
+        uint8 [height, width, 3], for `write_png`; None if matplotlib is missing.
     """
     panels = [np.asarray(imagined.reward).T]
     if imagined.observation is not None:
@@ -144,7 +144,7 @@ def imagined_trajectory_plot(
 def _plot(
     panels: list[dict[str, np.ndarray]], colours: dict[str, str], context: int, report: Callable[[str], None]
 ) -> np.ndarray | None:
-    """The reward's panel, then one per dimension of the observation; lines by name."""
+    """A panel for the reward, then one per dimension of the observation, with named lines."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -167,7 +167,7 @@ def _plot(
 
 
 def _only(observation: dict[str, Any] | None) -> Any:
-    """The only entry of what is drawn; pictures of several are drawn one by one."""
+    """The single entry of an observation; several are drawn one by one."""
     assert observation is not None
     (entry,) = observation.values()
     return entry
@@ -188,14 +188,14 @@ def _tiles(open_loop: OpenLoop, context: int, row: int, scale: int) -> np.ndarra
     """True, model and error frames with their coloured borders, uint8 [3, T, height, width, 3]."""
     _check(open_loop, context, row, ndim=5, instead="open_loop_plot")
     if scale < 1:
-        raise ValueError(f"scale: expected a whole factor of at least 1, got {scale}; set it to 1 or more")
+        raise ValueError(f"scale: expected an integer factor of at least 1, got {scale}; set it to 1 or more")
     true = newest_frame(np.asarray(_only(open_loop.true_observation)[:, row], np.float32))
     model = np.clip(newest_frame(np.asarray(_only(open_loop.predicted_observation)[:, row], np.float32)), 0, 1)
     return _bordered(np.stack([true, model, (model - true + 1) / 2]), context, scale)
 
 
 def _bordered(frames: np.ndarray, context: int, scale: int) -> np.ndarray:
-    """Frames [K, T, height, width, 3] in [0, 1] as uint8, with borders that tell what was seen."""
+    """Frames [K, T, height, width, 3] in [0, 1] as uint8, with borders that mark observed and imagined steps."""
     pixels = _enlarge(np.clip(np.rint(255 * frames), 0, 255).astype(np.uint8), scale)
     around = ((0, 0), (0, 0), (_BORDER, _BORDER), (_BORDER, _BORDER), (0, 0))
     tiles = np.pad(pixels, around)
@@ -205,7 +205,7 @@ def _bordered(frames: np.ndarray, context: int, scale: int) -> np.ndarray:
 
 
 def _labelled(picture: np.ndarray, columns: list[str]) -> np.ndarray:
-    """The picture with its rows named at the left and its columns at the top."""
+    """Adds row labels at the left and column labels at the top."""
     left, top, rows = 44, 16, ("true", "model", "error")
     canvas = Image.new("RGB", (picture.shape[1] + left, picture.shape[0] + top), "white")
     canvas.paste(Image.fromarray(picture), (left, top))

@@ -1,4 +1,4 @@
-"""Image and video files, whole or not at all."""
+"""Image and video files, written atomically."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from PIL import Image
 
 from latentplan.files import atomic_path
 
-_SMALLEST_SIDE = 256  # pixels; many players show smaller videos badly
+_SMALLEST_SIDE = 256  # pixels; many players display smaller videos poorly
 
 
 def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path:
-    """Writes an H.264 video that ordinary players show.
+    """Writes an H.264 video for common players.
 
-    Small frames are enlarged by a whole factor without smoothing, until the shorter side has 256 pixels.
+    Small frames are enlarged by an integer factor without smoothing, to a shorter side of at least 256 pixels.
 
     Args:
         path: ends in `.mp4`.
@@ -27,9 +27,9 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
         The path.
 
     Raises:
-        ValueError: the frames are not uint8 RGB, or there are none.
+        ValueError: the frames are not uint8 RGB, or empty.
         DiskFull: the disk is full; no unfinished video is left.
-        RuntimeError: ffmpeg failed; the message holds what it said.
+        RuntimeError: ffmpeg failed; the message holds its output.
         ModuleNotFoundError: there is no ffmpeg; it comes with the extra `video`.
     """
     path = Path(path)
@@ -43,7 +43,7 @@ def write_video(path: str | os.PathLike, frames: np.ndarray, fps: float) -> Path
         raise ValueError(f"fps: expected a positive number of frames per second, got {fps}; set it above 0")
     height, width = frames.shape[1:3]
     scale = -(-_SMALLEST_SIDE // min(height, width))
-    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec halves the colour planes
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2"  # the codec needs even sides
     with atomic_path(path) as temporary:
         command = [find_ffmpeg(), "-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
         command += ["-s", f"{width}x{height}", "-r", str(fps), "-i", "-"]
@@ -73,7 +73,7 @@ def find_ffmpeg() -> str:
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
-    """Writes a picture [height, width, 3], uint8, whole or not at all."""
+    """Writes an image [height, width, 3], uint8, atomically."""
     path = Path(path)
     with atomic_path(path) as temporary:
         Image.fromarray(np.asarray(image)).save(temporary, format="PNG")
@@ -81,11 +81,12 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> Path:
 
 
 def _run(command: list[str], data: bytes, path: Path) -> None:
-    """Runs ffmpeg to its end and looks at how it ended.
+    """Runs ffmpeg and checks its exit status.
 
-    imageio's own writer does neither: it takes a video cut off by a full disk for a whole one, and it runs Python
-    code between fork and exec, which can hang a process with JAX's threads.
+    imageio's own writer is not used: it does not notice a video truncated by a full disk, and it runs Python code
+    between fork and exec, which can deadlock a process with JAX's threads.
     """
-    result = subprocess.run(command, input=data, capture_output=True, check=False, process_group=0)  # Ctrl-C is ours
+    # Shielded from Ctrl-C.
+    result = subprocess.run(command, input=data, capture_output=True, check=False, process_group=0)
     if result.returncode:
         raise RuntimeError(f"video {path}: ffmpeg failed: {result.stderr.decode(errors='replace').strip()[-500:]}")

@@ -1,4 +1,4 @@
-"""Running episodes: environments in lock-step, one call of the policy per decision for all of them."""
+"""Running episodes: environments in lock-step, with one batched policy call per decision."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,11 +12,11 @@ from latentplan.driver.timing import Stopwatch
 from latentplan.envs.workers import StepResult, Workers
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Trajectory
 
-UNLIMITED_DECISIONS = 1000  # where an environment has no time limit of its own
+UNLIMITED_DECISIONS = 1000  # episode length in environments without a time limit
 
 
 class Policy(NamedTuple):
-    """What chooses actions.
+    """An acting policy.
 
     Attributes:
         initial: (num_envs) -> carry.
@@ -28,7 +28,7 @@ class Policy(NamedTuple):
 
 
 def random_policy(spec: EnvSpec) -> Policy:
-    """Uniform actions in [-1, 1], or uniform choices: how PlaNet collects its seed episodes."""
+    """Uniform actions in [-1, 1], or uniform discrete ones, as in PlaNet's seed episodes."""
 
     def act(carry: None, observation: dict[str, np.ndarray], is_first: np.ndarray, key: Key, decision: int):
         shape = (len(is_first), spec.action_size)
@@ -41,9 +41,9 @@ def random_policy(spec: EnvSpec) -> Policy:
 
 
 def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
-    """`agent.act` jitted once for a mode, with the decision's key derived inside: one dispatch per decision.
+    """`agent.act` jitted for a mode, with the decision's key derived inside: one dispatch per decision.
 
-    What the agent reports is kept at evaluation alone.
+    Infos are returned in mode "eval" only.
     """
 
     def act(params: Params, carry: Any, observation: dict[str, Array], is_first: Array, key: Key, decision: Array):
@@ -55,13 +55,13 @@ def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
 
 
 def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, mode: str) -> jax.stages.Compiled:
-    """`compile_act`, compiled ahead for so many environments.
+    """`compile_act`, compiled ahead of time for a number of environments.
 
     Args:
-        agent: what acts.
+        agent: the agent.
         spec: of the environment.
-        num_envs: environments that are acted in at a time.
-        params: the agent's; only shapes matter.
+        num_envs: number of environments.
+        params: of the agent; used for their shapes only.
         mode: "explore" or "eval".
 
     Returns:
@@ -73,7 +73,7 @@ def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, m
 
 
 def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
-    """The agent with these parameters; `act` is from `compile_act`."""
+    """The agent as a policy with fixed parameters; `act` is from `compile_act`."""
     return Policy(agent.initial, lambda *args: act(params, *args))
 
 
@@ -86,18 +86,18 @@ def run_episodes(
     on_decision: Callable[[], None] = lambda: None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Trajectory]:
-    """Runs one episode in every environment, until the last one has ended.
+    """Runs one episode in every environment until all have ended.
 
     Args:
         workers: the environments.
-        policy: chooses the actions.
+        policy: the acting policy.
         seeds: one per environment.
-        key: the whole phase's; each decision folds in its number.
+        key: of the whole phase; each decision folds in its index.
         on_decision: called before every decision; may raise to stop.
-        stopwatch: adds up the seconds of "act" (until the action is here) and of "step" (physics and rendering).
+        stopwatch: accumulates seconds of "act" (until the action is on the host) and "step" (physics and rendering).
 
     Returns:
-        One Trajectory of NumPy arrays per environment, in order: n + 1 records, and the policy's info at n decisions.
+        One Trajectory of NumPy arrays per environment, in order: n + 1 records and the policy's infos at n decisions.
     """
     num_envs, spec = workers.num_envs, workers.spec
     stopwatch = stopwatch or Stopwatch()
@@ -124,7 +124,7 @@ def run_episodes(
 
 
 def _cut(steps: StepResult, actions: np.ndarray, infos: dict[str, np.ndarray]) -> Trajectory:
-    """One environment's episode up to its own end; one that reaches the limit is cut off there."""
+    """One environment's episode up to its own end, truncated at the time limit."""
     ended = np.flatnonzero(steps.is_last)
     length = int(ended[0]) + 1 if len(ended) else len(actions)
     first, last = np.arange(length) == 0, np.arange(length) == length - 1
@@ -152,11 +152,11 @@ def evaluate(
 
     Args:
         workers: the environments.
-        policy: chooses the actions, without exploration noise.
+        policy: the acting policy, without exploration noise.
         seeds: one per episode.
         key: for the planner.
         on_decision: called before every decision; may raise to stop.
-        stopwatch: as for `run_episodes`.
+        stopwatch: as in `run_episodes`.
 
     Returns:
         One Trajectory per seed.
@@ -177,12 +177,12 @@ def episode_return(episode: Batch) -> float:
 
 
 def rerender_episode(workers: Workers, episode: Batch, seed: int) -> np.ndarray:
-    """Frames of an episode that was run from state vectors: its actions once more, in front of a camera.
+    """Renders an episode that was run from state vectors by repeating its actions in an environment with pixels.
 
     Args:
-        workers: one environment, giving pixels.
+        workers: one environment with pixels.
         episode: the recorded episode.
-        seed: it was reset with.
+        seed: with which it was reset.
 
     Returns:
         [n + 1, height, width, 3] uint8.

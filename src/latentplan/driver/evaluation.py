@@ -1,4 +1,4 @@
-"""Evaluation: episodes without exploration noise, what they tell about model and planner, and pictures of them."""
+"""Evaluation: episodes without exploration noise, diagnostics of model and planner, and pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class Evaluator:
     Args:
         job: the run.
         workers: the environments.
-        reporter: told of every decision, and of pictures that cannot be drawn.
+        reporter: notified of every decision and of pictures that cannot be drawn.
     """
 
     def __init__(self, job: Job, workers: RestartingWorkers, reporter: Reporter) -> None:
@@ -37,7 +37,7 @@ class Evaluator:
         self._diagnosis = Diagnosis(job.agent.diagnostics)
 
     def compile(self, params: Params) -> None:
-        """Compiles acting for these parameters' shapes."""
+        """Compiles `act` for the shapes of these parameters."""
         job = self._job
         self._act = precompile_act(job.agent, job.spec, job.run.num_envs, params, "eval")
 
@@ -45,10 +45,10 @@ class Evaluator:
         """Runs the episodes of one evaluation and writes its pictures.
 
         Args:
-            state: of the run; not changed.
+            state: of the run; not modified.
 
         Returns:
-            Metrics by name: the returns, their mean and std, what the diagnostics found, and seconds by part.
+            Metrics by name: returns with mean and std, diagnostics, and seconds by part.
         """
         stopwatch = Stopwatch()
         key = stream_key(self._job.run.seed, "evaluate", state.progress.episodes)
@@ -85,12 +85,12 @@ class Evaluator:
         )
 
     def write_pictures(self, episode: Batch, found: Mapping[str, Measurement], name: str) -> None:
-        """Writes a video of an episode, and what the diagnostics have to show.
+        """Writes a video of an episode, and the diagnostics' pictures.
 
         Args:
             episode: n + 1 records.
             found: the measurements by their diagnostics' names.
-            name: of the files, after what they show.
+            name: suffix of the file names.
         """
         directory = self._job.logdir / "videos"
         directory.mkdir(exist_ok=True)
@@ -102,9 +102,9 @@ class Evaluator:
 
 
 def evaluation_keys(key: Key, num_diagnostics: int) -> list[Key]:
-    """The keys of one evaluation: its episodes', then one per diagnostic, by its place alone.
+    """The keys of one evaluation: one for its episodes, then one per diagnostic, determined by its position.
 
-    Whatever diagnostics follow, those before draw the same. The first three keys are those of version 0.1.0.
+    Appending a diagnostic does not change the keys before it. The first three keys are those of version 0.1.0.
     """
     first = list(jax.random.split(key, 3))
     further = [jax.random.fold_in(key, place) for place in range(len(first), 1 + num_diagnostics)]

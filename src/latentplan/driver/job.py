@@ -1,4 +1,4 @@
-"""One run as data: what learns, where, on what schedule, and where it is written."""
+"""One run as data: agent, environment, schedule and log directory."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -15,17 +15,17 @@ from latentplan.types import Agent, EnvSpec
 
 
 class Job(NamedTuple):
-    """Everything that the training loop is given.
+    """The input of the training loop.
 
     Attributes:
-        agent: what learns.
-        spec: of the environment; the agent was built for it.
+        agent: the agent to train.
+        spec: of the environment, for which the agent was built.
         env: the environment's name.
-        environment: how it is presented.
+        environment: its settings.
         run: the schedule.
         replay: the replay memory's settings.
-        logdir: a directory of this run alone; it exists once the run begins.
-        workers: the environments, if they are started already. The loop closes them at the end in any case.
+        logdir: a directory for this run only; it must exist when training starts.
+        workers: the environments, if already started. The loop closes them in any case.
     """
 
     agent: Agent
@@ -39,15 +39,14 @@ class Job(NamedTuple):
 
 
 def check_job(job: Job) -> None:
-    """Refuses settings that do not fit each other or the machine, before anything is allocated or written.
+    """Checks, before anything is allocated or written, that the settings fit each other and the machine.
 
     Args:
         job: the run.
 
     Raises:
-        ValueError: windows are longer than any episode, the replay does not fit the memory, the schedule names an
-            update that the agent does not have, or the agent cannot learn from such windows, or gives none of the
-            priorities that they are drawn by.
+        ValueError: windows are longer than any episode, the replay does not fit into memory, the schedule names an
+            unknown update, the agent does not support such windows, or it returns no priorities for prioritised replay.
     """
     check_lengths(job.replay, job.spec)
     check_memory(job.replay, job.spec)
@@ -56,14 +55,14 @@ def check_job(job: Job) -> None:
 
 
 def update_metrics(agent: Agent, replay: Replay) -> dict[str, dict[str, jax.ShapeDtypeStruct]]:
-    """Traces the agent's updates.
+    """Traces the agent's updates to get the shapes of their metrics.
 
     Args:
-        agent: what learns.
-        replay: what it learns from; only shapes are looked at.
+        agent: the agent to train.
+        replay: the replay memory; used for shapes only.
 
     Returns:
-        The metrics of each update by its name, as shapes.
+        Update's name -> the shapes of its metrics.
 
     Raises:
         ValueError: as for `check_job`.
@@ -74,5 +73,5 @@ def update_metrics(agent: Agent, replay: Replay) -> dict[str, dict[str, jax.Shap
     train_state = jax.eval_shape(agent.init, key)
     metrics = {name: jax.eval_shape(update, train_state, sample, key)[1] for name, update in agent.updates.items()}
     if replay.priorities(memory) is not None and not any("priority" in found for found in metrics.values()):
-        raise ValueError("priority_exponent: expected 0, as the agent gives no priorities; TD-MPC does")
+        raise ValueError("priority_exponent: expected 0, since this agent returns no priorities; TD-MPC does")
     return metrics

@@ -1,4 +1,4 @@
-"""Learning: sampling from replay, an update of the agent and its metrics' sums, as one compiled program per update."""
+"""Learning: one compiled program per update samples from replay, updates the agent and accumulates metrics."""
 
 import functools
 from typing import Any
@@ -19,16 +19,16 @@ Sums = dict[str, Array]
 
 
 class Learner:
-    """Takes the updates that are due, stage by stage.
+    """Runs the updates that are due, stage by stage.
 
     Args:
         job: the run.
-        replay: the replay memory's functions.
-        reporter: told of every update.
+        replay: the replay functions.
+        reporter: notified of every update.
 
     Attributes:
-        programs: by the update's name, (train_state, replay_state, sums, key) -> (train_state, priorities, sums),
-            once `compile` was called.
+        programs: update's name -> (train_state, replay_state, sums, key) -> (train_state, priorities, sums); set by
+            `compile`.
     """
 
     def __init__(self, job: Job, replay: Replay, reporter: Reporter) -> None:
@@ -38,13 +38,13 @@ class Learner:
         self.programs: dict[str, jax.stages.Compiled] = {}
 
     def compile(self, state: RunState) -> int:
-        """Compiles the updates for this state's shapes.
+        """Compiles the updates for the shapes of this state.
 
         Args:
-            state: of the run; not changed.
+            state: of the run; not modified.
 
         Returns:
-            Bytes that the largest of them needs beside what it is given; 0 where the compiler does not say.
+            The largest temporary memory of any update, in bytes; 0 if the compiler does not report it.
         """
         key = stream_key(self._job.run.seed, "learn", 0)
         for update in (stage.update for stage in self._stages):
@@ -55,10 +55,10 @@ class Learner:
         return max(analysis.temp_size_in_bytes if analysis else 0 for analysis in analyses)
 
     def learn(self, state: RunState) -> None:
-        """Takes all updates that are due, and adds their metrics to the sums.
+        """Runs all updates that are due, and adds their metrics to the sums.
 
         Args:
-            state: of the run; changed with every update, so that it is whole wherever this is interrupted.
+            state: of the run; modified after every update, so that it is consistent whenever this is interrupted.
 
         Raises:
             Interrupted: the run was asked to stop.
@@ -74,13 +74,13 @@ class Learner:
             self._reporter.progress("learning", state.progress)
 
     def take_means(self, state: RunState) -> dict[str, float]:
-        """The metrics' means over the updates since the last call; the sums start again at zero.
+        """Returns the means of the metrics over the updates since the last call, and resets the sums.
 
         Args:
-            state: of the run; its sums change.
+            state: of the run; its sums are reset.
 
         Returns:
-            The means by `logged_name`. Where there are several updates, also how many were taken of each in all.
+            The means by `logged_name`. With several updates, also the total count of each.
         """
         progress, names = state.progress, state.sums.keys()
         means = {

@@ -1,4 +1,4 @@
-"""The log directory's numbers: `metrics.jsonl`, TensorBoard events and small JSON files."""
+"""Metrics output: `metrics.jsonl`, TensorBoard events and small JSON files."""
 
 import contextlib
 import importlib.util
@@ -18,16 +18,15 @@ METRICS_FILE = "metrics.jsonl"
 class MetricsLog:
     """Appends metrics to `metrics.jsonl` and to TensorBoard events in the same directory.
 
-    One call to `write` is one line of strict JSON, on the disk before it returns: counters first, then metrics,
-    floats so that they read back exactly, non-finite values as null. Fields that depend on the machine begin with
-    `time/` or `memory/`, by agreement with the callers; all others are the same whenever the run is repeated on the
-    CPU. TensorBoard's axis is the counter `env_steps`.
+    One call to `write` appends one line of strict JSON and flushes it to disk: counters first, then metrics, with
+    floats that round-trip exactly and non-finite values as null. By convention, machine-dependent fields begin with
+    `time/` or `memory/`; all others are reproducible on CPU. TensorBoard's step is the counter `env_steps`.
 
-    Events are written by this process itself, not by tensorboardX's thread: that one dies quietly on a full disk,
-    and the next write then waits for ever. They need tensorboardX, from the extra `cli`; without it there are none.
+    Events are written synchronously, not by tensorboardX's thread, which dies silently on a full disk, so that the next
+    write blocks forever. They need tensorboardX, from the extra `cli`; without it there are none.
 
     Args:
-        logdir: an existing directory. A torn last line, from a run that was killed, is dropped.
+        logdir: an existing directory. An incomplete last line, from a run that was killed, is dropped.
     """
 
     def __init__(self, logdir: str | os.PathLike) -> None:
@@ -43,21 +42,21 @@ class MetricsLog:
     def write(self, counters: dict[str, int], metrics: dict[str, Any]) -> None:
         """Appends one line and the corresponding TensorBoard scalars.
 
-        A vector is a list in the line, and in TensorBoard a scalar per element, NAME/1 to NAME/n.
+        A vector becomes a list in the JSON line, and one scalar per element in TensorBoard, NAME/1 to NAME/n.
 
         Args:
-            counters: where the run stands; holds `env_steps`. Not drawn in TensorBoard.
-            metrics: scalars (Python, NumPy or JAX numbers) and vectors; strings go to the JSON line only.
+            counters: of the run, including `env_steps`. Not written to TensorBoard.
+            metrics: scalars (Python, NumPy or JAX) and vectors; strings are written to the JSON line only.
 
         Raises:
-            ValueError: `env_steps` is missing, a name is given twice, or a value is neither scalar nor vector.
-            DiskFull: the disk is full; the file holds the earlier lines, whole.
+            ValueError: `env_steps` is missing, a name occurs twice, or a value is neither scalar nor vector.
+            DiskFull: the disk is full; earlier lines are intact.
         """
         if "env_steps" not in counters:
             raise ValueError(f"counters: expected env_steps among them, got {sorted(counters)}; add it")
         twice = sorted(set(counters) & set(metrics))
         if twice:
-            raise ValueError(f"metrics: expected names other than the counters', got {twice} in both; rename them")
+            raise ValueError(f"metrics: expected names different from the counters', got {twice} in both; rename them")
         row = {name: _plain(name, value) for name, value in {**counters, **metrics}.items()}
         finite = {name: _finite(value) for name, value in row.items()}
         self._append(json.dumps(finite, allow_nan=False).encode() + b"\n")
@@ -67,21 +66,21 @@ class MetricsLog:
             self._draw(int(counters["env_steps"]), {k: v for name in metrics for k, v in _scalars(name, row[name])})
 
     def position(self) -> int:
-        """The size of `metrics.jsonl` in bytes, once all of it is on the disk. A checkpoint stores it."""
+        """Flushes `metrics.jsonl` to disk and returns its size in bytes, which checkpoints store."""
         os.fsync(self._file.fileno())
         return self._size()
 
     def rewind(self, size_bytes: int, report: Callable[[str], None] = lambda message: None) -> int:
-        """Cuts `metrics.jsonl` back to a stored `position`, so that a resumed run goes on as if never interrupted.
+        """Truncates `metrics.jsonl` to a stored `position`, so that a resumed run continues as if never interrupted.
 
-        TensorBoard is told to forget the points that come after.
+        Later points are purged from TensorBoard, too.
 
         Args:
-            size_bytes: the size to go back to.
-            report: called with a message where the file is already shorter, which means that lines were lost.
+            size_bytes: the size to truncate to.
+            report: called with a message if the file is already shorter, that is, if lines were lost.
 
         Returns:
-            The size now. A torn last line is dropped.
+            The new size. An incomplete last line is dropped.
         """
         before = self._size()
         if before < size_bytes:
@@ -101,7 +100,7 @@ class MetricsLog:
         return os.fstat(self._file.fileno()).st_size
 
     def _cut(self, size: int) -> None:
-        """Truncates to `size` bytes, less what follows the last end of line in them."""
+        """Truncates to at most `size` bytes, at the end of a line."""
         with self.path.open("rb") as file:
             whole = file.read(size).rfind(b"\n") + 1
         if whole < self._size():
@@ -125,7 +124,7 @@ class MetricsLog:
 
         if self._events is None:
             count = len(list(self._logdir.glob("events.out.tfevents.*")))
-            self._events = EventsWriter(str(self._logdir / "events"), f".{count:04d}")  # unique within one second
+            self._events = EventsWriter(str(self._logdir / "events"), f".{count:04d}")  # unique even within one second
             if self._purge_from is not None:
                 start = SessionLog(status=SessionLog.START)
                 self._events.write_event(Event(wall_time=time.time(), step=self._purge_from, session_log=start))
@@ -135,7 +134,7 @@ class MetricsLog:
 
     def _close_events(self) -> None:
         if self._events is not None:
-            with contextlib.suppress(OSError):  # a full disk has already been reported by `write`
+            with contextlib.suppress(OSError):  # `write` has already reported a full disk
                 self._events.close()
             self._events = None
 
@@ -147,10 +146,10 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
         path: the file.
 
     Returns:
-        One dict per line, in the order written, with NaN for null. A torn last line is left out.
+        One dict per line, in order, with NaN for null. An incomplete last line is skipped.
 
     Raises:
-        ValueError: another line is not JSON; the message names it.
+        ValueError: any other line is not JSON; the message names it.
     """
     rows = []
     for number, line in enumerate(Path(path).read_bytes().split(b"\n")[:-1], start=1):
@@ -163,10 +162,10 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def write_json_atomic(path: str | os.PathLike, obj: Any) -> None:
-    """Writes an object as indented JSON, whole or not at all.
+    """Writes an object as indented JSON, atomically.
 
     Raises:
-        TypeError: the object is not JSON.
+        TypeError: the object cannot be serialised as JSON.
         DiskFull: the disk is full; an older file is intact.
     """
     text = json.dumps(obj, indent=2) + "\n"
@@ -175,13 +174,13 @@ def write_json_atomic(path: str | os.PathLike, obj: Any) -> None:
 
 
 def prepare_logdir(path: str | os.PathLike) -> Path:
-    """Makes the log directory and proves that it can be written.
+    """Creates the log directory and checks that it is writable.
 
     Returns:
         Its absolute path.
 
     Raises:
-        ValueError: it is a file, lies below one, or cannot be written.
+        ValueError: it is a file, lies below one, or is not writable.
         DiskFull: the disk is full.
     """
     logdir = Path(path).expanduser().absolute()
@@ -199,7 +198,7 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
         raise
     except OSError as error:
         raise ValueError(
-            f"logdir: expected a directory that can be written, got {logdir} ({error.strerror}); "
+            f"logdir: expected a writable directory, got {logdir} ({error.strerror}); "
             "choose another or change its permissions"
         ) from error
     return logdir
@@ -225,12 +224,12 @@ def _scalars(name: str, value: Any) -> Iterator[tuple[str, float]]:
 
 
 def _plain(name: str, value: Any) -> int | float | str | bool | list:
-    """A scalar as Python's own number, exactly, and a vector as a list of such."""
+    """Converts a scalar to an equal Python number, and a vector to a list of them."""
     if isinstance(value, int | float | str):
         return value
     if getattr(value, "shape", None) == () and value.dtype.kind in "biuf":
         return value.item()
-    if getattr(value, "shape", None) == ():  # bfloat16 and its like
+    if getattr(value, "shape", None) == ():  # bfloat16 and similar
         return float(value)
     if isinstance(value, list | tuple) or len(getattr(value, "shape", ())) == 1:
         return [_plain(f"{name}[{i}]", element) for i, element in enumerate(value)]

@@ -1,7 +1,7 @@
-"""The training loop: collect episodes, learn from replay, evaluate; stop and go on anywhere.
+"""The training loop: collect episodes, learn from replay, evaluate; interruptible and resumable at any point.
 
-Where a run stands is a few counters (`schedule.Progress`) and the train state. Random numbers depend on the counters
-alone (`rng`), so a run that was interrupted repeats, bit for bit on CPU, what it did after its last checkpoint.
+A run's state is a few counters (`schedule.Progress`) and the train state. Random numbers depend on the counters only
+(`rng`), so a resumed run repeats, bit for bit on CPU, what it did after its last checkpoint.
 """
 
 import time
@@ -23,23 +23,23 @@ from latentplan.driver.schedule import Progress, checkpoint_due, next_phase
 from latentplan.driver.signals import stop_on_signals
 from latentplan.replay.ring import replay_bytes
 
-_ALLOWANCE = 2**30  # bytes, for what comes and goes beside learning: acting, videos, compiling
+_ALLOWANCE = 2**30  # bytes, for temporary memory besides learning: acting, videos, compilation
 
 
 def train(job: Job, report: Report = lambda kind, values: None) -> Progress:
-    """Trains until `job.run.env_steps`, from wherever the log directory stands.
+    """Trains until `job.run.env_steps`, resuming from the log directory's newest checkpoint.
 
     Args:
-        job: what learns, where, on what schedule.
-        report: called with what happens.
+        job: agent, environment, schedule and log directory.
+        report: called with every event.
 
     Returns:
-        Where the run stands.
+        The final counters.
 
     Raises:
-        Interrupted: after SIGINT or SIGTERM, with everything saved.
-        NonFinite: an update gave NaN or infinity.
-        ValueError: the job's settings do not fit each other or the machine; see `check_job`.
+        Interrupted: after SIGINT or SIGTERM; everything is saved.
+        NonFinite: an update produced NaN or infinity.
+        ValueError: the job's settings are incompatible with each other or the machine; see `check_job`.
     """
     check_job(job)
     reporter = Reporter(report)
@@ -53,7 +53,7 @@ def train(job: Job, report: Report = lambda kind, values: None) -> Progress:
 
 
 class _Run:
-    """A run between its start and its end: its state, and who works on it."""
+    """A run in progress: its state and the components that work on it."""
 
     def __init__(self, job: Job, reporter: Reporter, closing: ExitStack) -> None:
         self.job, self.reporter = job, reporter
@@ -65,7 +65,7 @@ class _Run:
         self.state = self.folder.resume()
 
     def compile(self) -> None:
-        """Compiles before anything is timed; says how long it took and what memory the run needs."""
+        """Compiles everything before timing starts; reports the time taken and the memory needed."""
         self.reporter.say("compiling")
         started = time.monotonic()
         self.collector.compile(self.state.train_state.params)
@@ -100,7 +100,7 @@ class _Run:
             raise
 
     def collect(self) -> None:
-        """One episode in every environment, written to disk and added to the replay."""
+        """Collects one episode in every environment, writes it to disk and adds it to replay."""
         state, started = self.state, time.monotonic()
         collected = self.collector.collect(state)
         stored = time.monotonic()
@@ -111,7 +111,7 @@ class _Run:
         self._log("episodes", collected.metrics | {"time/write": ended - stored, "time/collect": ended - started})
 
     def learn(self) -> None:
-        """The updates that are due, then one row of their mean metrics."""
+        """Runs the updates that are due, then logs their mean metrics."""
         state, started, before = self.state, time.monotonic(), self.state.progress.updates
         if self.job.run.overlap:
             self.collector.start_ahead(state)
@@ -123,7 +123,7 @@ class _Run:
         self._log("learned", means | {"time/learn": seconds, "time/updates_per_second": rate})
 
     def evaluate(self) -> None:
-        """Episodes without exploration noise: returns, diagnostics and pictures."""
+        """Runs episodes without exploration noise; logs returns and diagnostics, writes pictures."""
         self.collector.settle()
         started = time.monotonic()
         values = self.evaluator.evaluate(self.state)

@@ -1,4 +1,4 @@
-"""How much memory there is, and how much this process takes."""
+"""Available memory, and this process's usage."""
 
 from pathlib import Path
 
@@ -12,10 +12,9 @@ _GIB = 2**30
 
 
 def free_bytes(device: jax.Device) -> int | None:
-    """Memory that can still be allocated on a device, in bytes, or None where that is unknown.
+    """Free memory of a device in bytes, None if unknown.
 
-    Accelerators are asked themselves. For the CPU it is the kernel's MemAvailable, less where a container has a
-    tighter limit.
+    Accelerators report it. For the CPU it is the kernel's MemAvailable, or less under a container's limit.
     """
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
@@ -36,16 +35,16 @@ def _available(meminfo: Path) -> int | None:
 
 def _container_free(cgroup: Path) -> int | None:
     try:
-        limit = int((cgroup / "memory.max").read_text())  # "max" where there is no limit
+        limit = int((cgroup / "memory.max").read_text())  # "max" without a limit
         used = int((cgroup / "memory.current").read_text())
         stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return None
-    return max(0, limit - used + int(stat.get("inactive_file", 0)))  # cached files give way
+    return max(0, limit - used + int(stat.get("inactive_file", 0)))  # the page cache is reclaimable
 
 
 def resident_bytes() -> int | None:
-    """Memory of this process that is in use now, in bytes, or None where the system does not say."""
+    """This process's resident memory in bytes, None if the system does not report it."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
@@ -54,17 +53,17 @@ def resident_bytes() -> int | None:
 
 
 def check_memory(config: ReplayConfig, spec: EnvSpec, device: jax.Device | None = None) -> None:
-    """Refuses, before anything is allocated, a replay memory that would not fit.
+    """Raises if the replay memory would not fit, before anything is allocated.
 
-    Four fifths of the free memory may be used. Where a device does not say what is free, nothing is checked.
+    Up to 80 % of the free memory may be used. Nothing is checked if the device does not report free memory.
 
     Args:
         config: sizes.
         spec: the environment.
-        device: where the memory will lie; JAX's default device if None.
+        device: of the replay memory; None for JAX's default device.
 
     Raises:
-        ValueError: it does not fit; the message holds the numbers and the largest capacity that does.
+        ValueError: it does not fit; the message includes the sizes and the largest capacity that does.
     """
     device = jax.devices()[0] if device is None else device
     free = free_bytes(device)

@@ -1,4 +1,4 @@
-"""The pictures of an evaluation as files: open-loop predictions beside the truth, and imagined trajectories."""
+"""Picture files of an evaluation: open-loop predictions beside the truth, and imagined trajectories."""
 
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -26,19 +26,19 @@ class Drawing(Protocol):
         """Writes files.
 
         Args:
-            directory: where to; it exists.
-            name: of the files, after what they show.
+            directory: output folder, which must exist.
+            name: suffix of the file names.
             picture: of the measurement, a record of NumPy arrays.
-            context: steps that were observed.
-            fps: of videos.
-            report: called where no picture can be made.
+            context: number of observed steps.
+            fps: frames per second of videos.
+            report: called with a message if no picture can be drawn.
         """
 
 
 def write_open_loop(
     directory: Path, name: str, predicted: OpenLoop, *, context: int, fps: float, report: Callable[[str], None]
 ) -> None:
-    """Writes an open-loop prediction [T, 1], each observation by itself (images: PNG and video; vectors: a plot)."""
+    """Writes an open-loop prediction [T, 1], one file set per observation (images: PNG and video; vectors: a plot)."""
     true, model = predicted.true_observation, predicted.predicted_observation
     if model is None:
         _write_plot(directory / f"open_loop_{name}.png", open_loop_plot(predicted, context=context, report=report))
@@ -55,7 +55,7 @@ def write_open_loop(
 def write_imagined_trajectory(
     directory: Path, name: str, imagined: ImaginedTrajectory, *, context: int, fps: float, report: Callable[[str], None]
 ) -> None:
-    """Writes what an actor imagines [T, B], each observation by itself (images: a video; vectors: a plot)."""
+    """Writes imagined trajectories [T, B], one file per observation (images: a video; vectors: a plot)."""
     if imagined.observation is None:
         plot = imagined_trajectory_plot(imagined, context=context, report=report)
         _write_plot(directory / f"dream_{name}.png", plot)
@@ -70,7 +70,7 @@ def write_imagined_trajectory(
 
 
 def entry_files(entries: Collection[str], stem: str) -> dict[str, str]:
-    """The stem of each entry's file: of a single one the stem itself, of several with the entry's name after it."""
+    """File stem per entry: the stem itself for a single entry, otherwise with the entry's name appended."""
     return {entry: stem if len(entries) == 1 else f"{stem}_{entry}" for entry in entries}
 
 
@@ -83,4 +83,4 @@ DRAWINGS: dict[str, Drawing] = {
     "open_loop": write_open_loop,
     "imagined_trajectory": write_imagined_trajectory,
 }
-"""What a `Diagnostic.drawing` may be."""
+"""Drawings by name; the valid values of `Diagnostic.drawing`."""

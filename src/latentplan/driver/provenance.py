@@ -1,4 +1,4 @@
-"""Where a run comes from: its resolved config, versions, commit and device, kept in config.json."""
+"""Provenance of a run for config.json: resolved config, versions, commit and hardware."""
 
 import dataclasses
 import importlib.metadata
@@ -20,20 +20,20 @@ PACKAGES = (
 
 
 def describe(config: Any, command: list[str]) -> dict[str, Any]:
-    """What config.json holds.
+    """The content of config.json.
 
     Args:
         config: a dataclass of plain values, possibly nested.
         command: the command line, as typed.
 
     Returns:
-        A JSON-ready dictionary: config, command, and what `hardware` says.
+        A JSON-ready dictionary: config, command, and the output of `hardware`.
     """
     return {"config": dataclasses.asdict(config), "command": command, **hardware()}
 
 
 def hardware() -> dict[str, Any]:
-    """Where numbers come from: commit, device, processor, cores, Python, platform and versions, JSON-ready."""
+    """Commit, device, processor, cores, Python, platform and package versions, JSON-ready."""
     return {
         "commit": commit(),
         "device": ", ".join(f"{d.platform}:{d.device_kind}" for d in jax.devices()),
@@ -51,14 +51,14 @@ def package_version() -> str:
 
 
 def check_version(written_by: str, logdir: Path) -> None:
-    """Refuses to go on with a run of another version, which would not be the same run.
+    """Raises if a run was written by another version, since resuming it would not be reproducible.
 
     Args:
-        written_by: the version that wrote the folder last.
+        written_by: the version that last wrote the folder.
         logdir: of the run.
 
     Raises:
-        ValueError: it is not this one.
+        ValueError: the versions differ.
     """
     if written_by != package_version():
         raise other_version(written_by, logdir)
@@ -68,7 +68,7 @@ def other_version(written_by: str, logdir: Path) -> ValueError:
     """The error of going on with a run that another version wrote."""
     return ValueError(
         f"logdir: expected a run of latentplan {package_version()}, got one of {written_by} in {logdir}; it can be "
-        f"evaluated and reported, but to go on with it install latentplan {written_by}, or choose another folder"
+        f"evaluated and reported, but to resume it install latentplan {written_by}, or choose another folder"
     )
 
 
@@ -81,29 +81,30 @@ def _processor() -> str:
 
 
 def commit() -> str:
-    """The checkout's commit, with "+changes" if files differ from it; "unknown" outside a checkout."""
+    """The checkout's commit, with "+changes" for uncommitted changes; "unknown" outside a checkout."""
     here = Path(__file__).parent
 
     def git(*args: str) -> str:
         return subprocess.run(("git", *args), cwd=here, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not merely installed inside another checkout
+        # Fails if the package is merely installed inside another checkout.
+        git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
-    """The fields in which two configs differ, as "planner.horizon: 12 -> 15".
+    """Lists the fields in which two configs differ, as "planner.horizon: 12 -> 15".
 
     Args:
         old: as from `dataclasses.asdict`, possibly read back from JSON.
         new: the same.
-        ignore: top-level fields that may differ.
+        ignore: top-level fields to skip.
 
     Returns:
-        One line per differing field, sorted; empty where there is none.
+        One line per differing field, sorted.
     """
     a, b = flatten(old), flatten(new)
     missing = object()
@@ -117,7 +118,7 @@ def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, 
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested config's values by names such as "planner.horizon"; tuples as lists, as JSON has them."""
+    """Flattens a nested config to dotted names such as "planner.horizon"; tuples become lists, as in JSON."""
     flat: dict[str, Any] = {}
     for name, value in tree.items():
         if isinstance(value, dict):
@@ -128,17 +129,17 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Rebuilds a (nested) config dataclass from what JSON gave back.
+    """Rebuilds a (nested) config dataclass from parsed JSON.
 
     Args:
         cls: the dataclass.
-        values: from `dataclasses.asdict`, through JSON.
+        values: the output of `dataclasses.asdict`, after a JSON round trip.
 
     Returns:
         An instance of `cls`.
 
     Raises:
-        ValueError: a field is unknown or missing: the file is of another version.
+        ValueError: a field is unknown or missing: the file was written by another version.
     """
     hints = field_hints(cls)
     unknown, missing = sorted(values.keys() - hints.keys()), sorted(hints.keys() - values.keys())
@@ -161,7 +162,7 @@ def _restore(hint: Any, value: Any) -> Any:
     records = [option for option in options if dataclasses.is_dataclass(option)]
     records = next((list(extra.classes) for extra in extras if isinstance(extra, ConfigOf)), records)
     if records and isinstance(value, dict):
-        # Of several kinds, the one that knows most of these fields, and has fewest others.
+        # Among several classes, choose the one that shares most fields and has the fewest others.
         fields = {record: field_hints(record).keys() for record in records}
         nearest = min(records, key=lambda kind: (len(value.keys() - fields[kind]), len(fields[kind] - value.keys())))
         return from_dict(nearest, value)  # type: ignore[arg-type]

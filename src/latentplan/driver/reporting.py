@@ -1,4 +1,4 @@
-"""What a run tells its caller while it goes on, and how the caller asks it to stop."""
+"""Progress reports to a run's caller, and the caller's stop request."""
 
 import threading
 from collections.abc import Callable
@@ -11,11 +11,11 @@ Report = Callable[[str, dict[str, Any]], None]
 
 
 class Interrupted(Exception):
-    """The run was asked to stop; everything is saved."""
+    """The run was stopped on request; everything is saved."""
 
 
 class Reporter:
-    """Passes events on to a caller.
+    """Forwards events to the caller.
 
     Args:
         report: called with every event.
@@ -34,11 +34,11 @@ class Reporter:
         self._report("message", {"message": message})
 
     def progress(self, doing: str, progress: Progress) -> None:
-        """Reports that one more decision or update is done, or about to be.
+        """Reports progress by one decision or update.
 
         Args:
             doing: "acting" or "learning".
-            progress: where the run stands.
+            progress: the run's counters.
         """
         self._report("progress", {"doing": doing, **progress.counters()})
 
@@ -47,7 +47,7 @@ class Reporter:
 
         Args:
             phase: "episodes", "learned" or "evaluated".
-            progress: where the run stands.
+            progress: the run's counters.
             values: the phase's metrics.
         """
         self._report(phase, progress.counters() | values)

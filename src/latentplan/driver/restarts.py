@@ -1,4 +1,4 @@
-"""Environments that are started again where a worker process dies."""
+"""Environments that are restarted when a worker process dies."""
 
 from collections.abc import Callable
 from typing import Self, TypeVar
@@ -7,17 +7,17 @@ from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.envs.workers import WorkerDied, Workers
 
-RESTARTS = 3  # in one phase; then the run fails
+RESTARTS = 3  # maximum per phase
 
 T = TypeVar("T")
 
 
 class RestartingWorkers:
-    """A run's environments, started when they are first needed and again after a death.
+    """A run's environments, started on first use and restarted after a worker's death.
 
     Args:
         job: the run.
-        reporter: told of restarts; no worker is started again once the run was asked to stop.
+        reporter: notified of restarts; nothing is restarted after a stop request.
     """
 
     def __init__(self, job: Job, reporter: Reporter) -> None:
@@ -27,18 +27,18 @@ class RestartingWorkers:
         self._reporter = reporter
 
     def run(self, phase: Callable[[Workers], T]) -> T:
-        """Runs a phase; where a worker dies, the whole phase once more with new workers.
+        """Runs a phase; if a worker dies, repeats the whole phase with new workers.
 
         Args:
-            phase: called with the workers. It resets them with the same seeds each time, so a repetition gives the
-                same episodes.
+            phase: called with the workers. It must reset them with the same seeds each time, so that a repetition
+                yields the same episodes.
 
         Returns:
-            What the phase returns.
+            The result of the phase.
 
         Raises:
-            WorkerDied: the environment itself raised, which it would do again, or workers keep dying.
-            Interrupted: the run was asked to stop; a signal to the process group ends workers, too.
+            WorkerDied: the environment raised an exception, which it would raise again, or workers keep dying.
+            Interrupted: a stop was requested; a signal to the process group also ends workers.
         """
         attempt = 0
         while True:
@@ -51,7 +51,7 @@ class RestartingWorkers:
                 if attempt == RESTARTS or error.traceback:
                     raise
                 attempt += 1
-                self._reporter.say(f"{error}; starting the environments again and repeating the episode")
+                self._reporter.say(f"{error}; restarting the environments and repeating the episode")
 
     def __enter__(self) -> Self:
         return self

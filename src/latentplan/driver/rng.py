@@ -1,4 +1,4 @@
-"""Every random number of a run as a function of (seed, stream, step), so that resuming needs no saved state."""
+"""A run's random numbers as functions of (seed, stream, step), so that resuming needs no saved generator state."""
 
 import jax
 import numpy as np
@@ -13,8 +13,8 @@ def stream_key(seed: int, stream: str, step: int = 0) -> Key:
 
     Args:
         seed: of the run.
-        stream: one of STREAMS: what the key is for.
-        step: how far that stream is (episodes, updates, evaluations, ...).
+        stream: one of STREAMS, the purpose of the key.
+        step: position in that stream (episodes, updates, evaluations, ...).
 
     Returns:
         A typed key.
@@ -28,8 +28,8 @@ def env_seeds(seed: int, stream: str, first: int, count: int) -> list[int]:
     Args:
         seed: of the run.
         stream: one of STREAMS.
-        first: number of the first episode in this stream.
-        count: how many.
+        first: index of the first episode in this stream.
+        count: number of seeds.
 
     Returns:
         `count` integers from 0 to 2^32 - 1.

@@ -1,4 +1,4 @@
-"""The folder that a run is saved to and resumed from: checkpoints, episodes and metrics."""
+"""A run's folder, for saving and resuming: checkpoints, episodes and metrics."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,19 +21,19 @@ from latentplan.types import Batch
 
 
 class NonFinite(RuntimeError):
-    """A metric is NaN or infinite; the last good checkpoint is kept."""
+    """A metric is NaN or infinite; the last valid checkpoint is kept."""
 
 
 class RunFolder:
-    """The folder of a run: checkpoints, episodes and metrics, and the replay memory that is filled from it.
+    """A run's folder: checkpoints, episodes and metrics, and the replay memory filled from it.
 
     Args:
         job: the run.
-        say: called with a line on what is found or lost.
+        say: called with messages about what was restored or lost.
 
     Attributes:
-        replay: the replay memory's functions.
-        saved: the counters at the last save.
+        replay: the replay functions.
+        saved: the counters at the last checkpoint.
     """
 
     def __init__(self, job: Job, say: Callable[[str], None]) -> None:
@@ -54,17 +54,17 @@ class RunFolder:
         self._metrics.close()
 
     def resume(self) -> RunState:
-        """The state of the newest good checkpoint, with the episodes until then; a fresh one where there is none.
+        """Restores the newest valid checkpoint and the episodes up to it; a fresh state if there is none.
 
         Returns:
             RunState.
 
         Raises:
-            ValueError: there are checkpoints, but none that can be read, or they are of another config, or of another
-                version of this package.
+            ValueError: all checkpoints are corrupt, or they were written with another config or version of this
+                package.
         """
         for metadata in list(self._checkpoints.metadata().values())[-1:]:
-            check_version(metadata.get("version", "0.1.0"), self._job.logdir)  # 0.1.0 did not write it down
+            check_version(metadata.get("version", "0.1.0"), self._job.logdir)  # 0.1.0 did not record it
         fresh = fresh_state(self._job.agent, self.replay, self._job.run.seed, overlap=self._job.run.overlap)
         found = self._checkpoints.restore(fresh, self._say)
         if found is None:
@@ -82,10 +82,10 @@ class RunFolder:
         return state
 
     def save(self, state: RunState) -> None:
-        """Writes a checkpoint, unless this very state was saved already.
+        """Writes a checkpoint, unless this state is already saved.
 
         Args:
-            state: of the run; its counters are brought up to date.
+            state: of the run; its counters are updated.
 
         Raises:
             NonFinite: a metric since the last row is not finite; nothing is written.
@@ -107,7 +107,7 @@ class RunFolder:
         """Writes new episodes to files, adds them to the replay memory and counts them.
 
         Args:
-            state: of the run; its replay memory and counters change.
+            state: of the run; its replay memory and counters are updated.
             episodes: NumPy arrays [n + 1, ...] each.
         """
         progress = state.progress
@@ -123,13 +123,13 @@ class RunFolder:
         )
 
     def log(self, state: RunState, values: dict[str, Any]) -> None:
-        """Writes a row of metrics, with the counters, the run's time and the process's memory."""
+        """Writes a row of metrics, with counters, the run's wall-clock time and the process's memory."""
         resident = memory.resident_bytes()
         machine = {"time/total": state.seconds()} | ({"memory/resident": resident / 2**30} if resident else {})
         self._metrics.write(state.progress.counters(), values | machine)
 
     def check_finite(self, state: RunState) -> None:
-        """Raises `NonFinite` if a metric since the last row is NaN or infinite, or an update said that it was."""
+        """Raises `NonFinite` if a metric since the last row is not finite, or an update reported `finite` = 0."""
         progress = state.progress
         bad = []
         for update, sums in state.sums.items():
@@ -139,21 +139,21 @@ class RunFolder:
             bad += [logged_name(name, update, state.sums) for name in sorted(found)]
         if bad:
             saved = self._checkpoints.steps()
-            kept = f"the last good checkpoint is step {saved[-1]}" if saved else "there was no checkpoint yet"
+            kept = f"the last valid checkpoint is step {saved[-1]}" if saved else "there was no checkpoint yet"
             raise NonFinite(
                 f"{', '.join(bad)}: expected finite numbers, got NaN or infinity within the "
                 f"last {sum(progress.summed_updates.values())} updates (at {progress.updates} updates); {kept}. "
-                "Lower the learning rates or the norms that gradients are clipped to, and look at the rewards' scale"
+                "Lower the learning rates or the gradient clipping norms, and check the scale of the rewards"
             )
 
     def _begin(self, fresh: dict[str, Any]) -> RunState:
         if self._checkpoints.steps():
             raise ValueError(
                 f"logdir: expected a readable checkpoint in {self._job.logdir / 'checkpoints'}, got only corrupt ones; "
-                "move that folder away to begin again from the first episode"
+                "move that folder away to start again from the first episode"
             )
         if list((self._job.logdir / "episodes").glob("*.npz")):
-            self._say("there is no checkpoint yet: the run begins again and collects the same episodes")
+            self._say("there is no checkpoint yet: the run starts again and collects the same episodes")
         self._metrics.rewind(0)
         return self._state(fresh, Progress())
 
@@ -169,5 +169,5 @@ class RunFolder:
 
 
 def _step(progress: Progress) -> int:
-    """A number that grows with every change of the counters."""
+    """A number that increases with every change of the counters."""
     return 2 * progress.episodes + progress.updates + (progress.evaluated_at == progress.env_steps)

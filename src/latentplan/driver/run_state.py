@@ -1,4 +1,4 @@
-"""Where a run stands: its state, as it is before the first update, and as a checkpoint holds it."""
+"""A run's state, initially and in checkpoints."""
 
 import time
 from collections.abc import Collection
@@ -17,15 +17,15 @@ from latentplan.types import Agent, Array, Params, TrainState
 
 @dataclass
 class RunState:
-    """Where a run stands. Changed in place, since updates donate what they were given.
+    """A run's state. Modified in place, since updates donate their inputs.
 
     Attributes:
         train_state: the agent's.
         replay_state: the replay memory.
-        sums: the metrics' sums since they were last written, by the update's name.
-        acting_params: with overlap, the parameters that the next episodes are collected with.
+        sums: update's name -> sums of its metrics since they were last logged.
+        acting_params: with overlap, the parameters for collecting the next episodes.
         progress: the counters.
-        counted_at: `time.monotonic()` up to which `progress.seconds` counts.
+        counted_at: the `time.monotonic()` at which `progress.seconds` was last updated.
     """
 
     train_state: TrainState
@@ -36,28 +36,28 @@ class RunState:
     counted_at: float
 
     def seconds(self) -> float:
-        """Wall-clock time of the run, all its parts together."""
+        """Total wall-clock time of the run, over all its segments."""
         return self.progress.seconds + time.monotonic() - self.counted_at
 
 
 def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> dict[str, Any]:
-    """What a checkpoint's tree holds, as it is before the first update.
+    """The initial content of a checkpoint's tree.
 
     Args:
-        agent: what learns.
-        replay: what it learns from; only shapes are looked at.
+        agent: the agent to train.
+        replay: the replay memory; used for shapes only.
         seed: of the run.
         overlap: `RunConfig.overlap`.
 
     Returns:
-        {"train_state": TrainState, "sums": the metrics' running sums, "acting": with overlap, the parameters that
-        the next episodes are collected with, "priorities": the replay's, where it has some}.
+        {"train_state": TrainState, "sums": running sums of metrics, "acting": with overlap, the parameters for
+        collecting the next episodes, "priorities": with prioritised replay, its priorities}.
 
     Raises:
-        ValueError: the replay draws by priorities, and the agent gives none.
+        ValueError: prioritised replay is used, but the agent returns no priorities.
     """
     train_state = jax.jit(agent.init)(stream_key(seed, "init"))
-    priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # without the rest of the memory
+    priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # jit allocates only the priorities
     sums = {
         update: {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}
         for update, metrics in update_metrics(agent, replay).items()
@@ -67,19 +67,19 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
 
 
 def logged_name(metric: str, update: str, updates: Collection[str]) -> str:
-    """The name under which a metric of an update is logged.
+    """The logged name of an update's metric.
 
     Args:
-        metric: as the update calls it.
+        metric: its name in the update's output.
         update: the update's name.
-        updates: the names of all of the agent's updates.
+        updates: the names of all updates of the agent.
 
     Returns:
-        "learn/METRIC"; of an agent with several updates "learn/UPDATE/METRIC".
+        "learn/METRIC", or "learn/UPDATE/METRIC" for an agent with several updates.
     """
     return f"learn/{metric}" if len(updates) == 1 else f"learn/{update}/{metric}"
 
 
 def copied(params: Params) -> Params:
-    """The same parameters in memory of their own, which donating the others leaves alone."""
+    """A copy of the parameters that is unaffected when the originals are donated."""
     return jax.tree.map(jnp.copy, params)

@@ -1,4 +1,4 @@
-"""What a run does next, as a pure function of where it stands."""
+"""The training schedule: the next phase and updates as pure functions of the counters."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,91 +10,92 @@ from latentplan.config import Config, NonNegativeFloat, NonNegativeInt, Positive
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Config):
-    """When one of an agent's updates is taken. Steps of the schedule are counted from 0.
+    """When to run one of an agent's updates. Schedule steps are counted from 0.
 
-    For example, a model that is trained anew every 250 steps and a policy that is trained 20 times at each (MBPO) are
+    For example, a model that is retrained every 250 steps and a policy that is updated 20 times per step (MBPO) are
     `Stage(update="model", every=250, times=1000), Stage(update="policy", times=20)`; an encoder that is trained before
-    what predicts its codes (World Models) is `Stage(update="encoder", until=10_000)` before
-    `Stage(update="dynamics", first=10_000)`.
+    the dynamics of its codes (World Models) is `Stage(update="encoder", until=10_000)` before `Stage(update="dynamics",
+    first=10_000)`.
     """
 
     update: str
     """Name in the agent's `updates`."""
     times: PositiveInt = 1
-    """Gradient steps at each of its turns."""
+    """Gradient steps each time the stage runs."""
     every: PositiveInt = 1
-    """Steps of the schedule from one turn to the next."""
+    """Schedule steps between two runs of the stage."""
     first: NonNegativeInt = 0
-    """Step of the schedule at which it has its first turn."""
+    """Schedule step at which the stage first runs."""
     until: PositiveInt | None = None
-    """Step of the schedule from which on it has no more turns; None: it has turns until the end."""
+    """Schedule step from which on the stage no longer runs; None: it runs until the end."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         self.require(self.until is None or self.until > self.first, "until", f"more than first = {self.first}")
 
     def total(self, steps: int) -> int:
-        """Gradient steps that this stage takes within the first `steps` steps of the schedule."""
+        """Gradient steps of this stage within the first `steps` schedule steps."""
         end = steps if self.until is None else min(steps, self.until)
         return self.times * math.ceil(max(0, end - self.first) / self.every)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Config):
-    """One training run's schedule. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
+    """Schedule of a training run. Defaults: PlaNet (arXiv 1811.04551v5, appendix A)."""
 
     seed: NonNegativeInt = 0
-    """Seed of everything random in the run."""
+    """Seed of all random numbers of the run."""
     env_steps: PositiveInt = 1_000_000
-    """Length of the run in simulator control steps, action repeat counted. May be raised when resuming."""
+    """Length of the run in simulator control steps (decisions times action repeat). May be increased when resuming."""
     num_envs: PositiveInt = 1
-    """Environments that run in parallel, each in a process; episodes are collected this many at a time."""
+    """Number of parallel environments, each in its own process; episodes are collected this many at a time."""
     seed_episodes: PositiveInt = 5
-    """Episodes of random actions before learning starts."""
+    """Episodes with random actions before learning starts."""
     seed_decisions: NonNegativeInt = 0
-    """Decisions of random actions before learning starts, at least. TD-MPC2 has 1,000."""
+    """Minimum number of random decisions before learning starts. TD-MPC2 uses 1,000."""
     updates_per_episode: NonNegativeInt = 100
-    """Gradient steps per collected episode; of an agent with several updates, steps of their schedule."""
+    """Gradient steps per collected episode; for agents with several updates, schedule steps."""
     updates_per_decision: NonNegativeFloat = 0.0
-    """Gradient steps per collected decision, those of the seed episodes included; above 0 it takes the place of
-    updates_per_episode. TD-MPC2 has 1."""
+    """Gradient steps per collected decision, seed episodes included; above 0 it overrides updates_per_episode. TD-MPC2
+    uses 1."""
     stages: tuple[Stage, ...] = ()
-    """When each of the agent's updates is taken, in this order. Empty: every update once per step."""
+    """When each of the agent's updates runs, in this order. Empty: every update once per schedule step."""
     overlap: bool = False
-    """Collect while learning: the next episodes act on the parameters from before these updates. PlaNet alternates."""
+    """Collect while learning: the next episodes act with the parameters from before these updates. PlaNet
+    alternates."""
     eval_every: PositiveInt = 25_000
-    """Evaluate after the first learning phase, then whenever another so many env_steps are collected."""
+    """Evaluation interval in env_steps; the first evaluation follows the first learning phase."""
     eval_episodes: PositiveInt = 10
     """Episodes per evaluation, without exploration noise."""
     checkpoint_every: PositiveInt = 5_000
-    """Save whenever another so many env_steps are collected. After a kill, what came after that is done again."""
+    """Checkpoint interval in env_steps. A killed run repeats what came after its last checkpoint."""
     keep_checkpoints: PositiveInt = 2
-    """Checkpoints kept, newest first."""
+    """Number of newest checkpoints to keep."""
     open_loop_context: PositiveInt = 5
-    """Steps an open-loop prediction sees before it imagines the rest, in decisions."""
+    """Observed steps of an open-loop prediction, in decisions; the rest is imagined."""
     open_loop_length: PositiveInt = 50
-    """Steps of an open-loop prediction in all, in decisions."""
+    """Total steps of an open-loop prediction, in decisions."""
 
     def check(self) -> None:
-        """Rules between fields."""
+        """Checks constraints between fields."""
         short = f"less than open_loop_length = {self.open_loop_length}"
         self.require(self.open_loop_context < self.open_loop_length, "open_loop_context", short, "lower it")
 
 
 class Progress(NamedTuple):
-    """Where a run stands. Stored with every checkpoint.
+    """A run's counters, stored with every checkpoint.
 
     Attributes:
         env_steps: simulator control steps collected.
         episodes: episodes collected.
-        updates: gradient steps taken, of all stages together.
-        schedule_steps: steps of the stages' schedule that are complete.
-        stage_updates: gradient steps taken, by the update's name.
+        updates: gradient steps taken, over all stages.
+        schedule_steps: completed schedule steps.
+        stage_updates: update's name -> gradient steps taken.
         records: records collected; an episode of n decisions has n + 1.
         evaluated_at: env_steps at the last evaluation; -1 before the first.
-        summed_updates: updates whose metrics are summed but not yet written, by the update's name.
+        summed_updates: update's name -> updates whose metrics are summed but not yet logged.
         metrics_bytes: size of metrics.jsonl.
-        seconds: wall-clock time of the run, all its parts together.
+        seconds: total wall-clock time of the run, over all its segments.
     """
 
     env_steps: int = 0
@@ -114,28 +115,28 @@ class Progress(NamedTuple):
         return self.records - self.episodes
 
     def counters(self) -> dict[str, int]:
-        """The counters that every row of metrics begins with."""
+        """The counters at the start of every row of metrics."""
         return {"env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates}
 
 
 def in_seed_phase(config: RunConfig, progress: Progress, window: int) -> bool:
-    """Whether to collect at random: for `seed_episodes` and `seed_decisions`, and until replay holds a window."""
+    """Whether to act randomly: for `seed_episodes` and `seed_decisions`, and until replay holds a window."""
     enough = progress.episodes >= config.seed_episodes and progress.decisions >= config.seed_decisions
     return not enough or progress.records < window
 
 
 def stages_of(config: RunConfig, updates: Iterable[str]) -> tuple[Stage, ...]:
-    """The run's stages: those of the config, or every update once per step of the schedule.
+    """The run's stages: the config's, or every update once per schedule step.
 
     Args:
         config: the schedule.
         updates: names of the agent's updates.
 
     Returns:
-        One stage per update that is taken, in the order of their turns.
+        One stage per scheduled update, in the order of execution.
 
     Raises:
-        ValueError: a stage names none of the updates, or one that another stage names.
+        ValueError: a stage names an unknown update, or two stages name the same one.
     """
     known, named = list(updates), [stage.update for stage in config.stages]
     if not set(named) <= set(known) or len(set(named)) < len(named):
@@ -144,11 +145,11 @@ def stages_of(config: RunConfig, updates: Iterable[str]) -> tuple[Stage, ...]:
 
 
 def next_update(stages: Sequence[Stage], progress: Progress) -> str | None:
-    """The update that is next within the present step of the schedule; None where the step is complete.
+    """The next update within the current schedule step; None if the step is complete.
 
     Args:
         stages: from `stages_of`.
-        progress: where the run stands.
+        progress: the run's counters.
     """
     for stage in stages:
         if progress.stage_updates.get(stage.update, 0) < stage.total(progress.schedule_steps + 1):
@@ -157,7 +158,7 @@ def next_update(stages: Sequence[Stage], progress: Progress) -> str | None:
 
 
 def after_update(progress: Progress, update: str) -> Progress:
-    """The counters after one gradient step by an update."""
+    """The counters after one gradient step of an update."""
     return progress._replace(
         updates=progress.updates + 1,
         stage_updates=_one_more(progress.stage_updates, update),
@@ -166,17 +167,17 @@ def after_update(progress: Progress, update: str) -> Progress:
 
 
 def after_step(progress: Progress) -> Progress:
-    """The counters once a step of the schedule is complete."""
+    """The counters after a completed schedule step."""
     return progress._replace(schedule_steps=progress.schedule_steps + 1)
 
 
 def steps_due(config: RunConfig, progress: Progress, window: int) -> int:
-    """Steps of the schedule to be taken before more is collected: so many for each decision or each episode.
+    """Schedule steps to run before collecting more, proportional to the collected decisions or episodes.
 
-    Without `RunConfig.stages` and with one update, a step is a gradient step.
+    For an agent with one update and no `RunConfig.stages`, a schedule step is a gradient step.
 
-    Per episode, the first phase after the seed episodes counts as one collection (PlaNet algorithm 1, lines 3 to 8);
-    per decision, the seed episodes' count too (TD-MPC2 learns from them as often before it goes on).
+    Per episode, all seed episodes count as one collection (PlaNet algorithm 1, lines 3 to 8); per decision, the
+    decisions of the seed episodes count, too (as in TD-MPC2, which makes up for them before continuing).
     """
     if in_seed_phase(config, progress, window):
         return 0
@@ -186,14 +187,14 @@ def steps_due(config: RunConfig, progress: Progress, window: int) -> int:
 
 
 def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["learn", "evaluate", "collect", "stop"]:
-    """Learn while updates are due, else evaluate if that is due, else collect, until `env_steps` are done.
+    """The next phase: learn while updates are due, else evaluate if due, else collect, until `env_steps` are collected.
 
-    Evaluations are due after the first learning phase, at every multiple of `eval_every` that was passed since the last
-    one, and at the end.
+    Evaluations are due after the first learning phase, whenever a multiple of `eval_every` has been passed, and at the
+    end.
 
     Args:
         config: the schedule.
-        progress: where the run stands.
+        progress: the run's counters.
         window: records in one window of the replay.
 
     Returns:
@@ -211,7 +212,7 @@ def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["l
 
 
 def checkpoint_due(config: RunConfig, progress: Progress, saved: Progress) -> bool:
-    """Whether to save before the next collection: where a multiple of `checkpoint_every` was passed since `saved`."""
+    """Whether to save before the next collection: if a multiple of `checkpoint_every` was passed since `saved`."""
     return _passed(config.checkpoint_every, saved.env_steps, progress.env_steps)
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C without losing anything."""
+"""Graceful stop on SIGINT and SIGTERM."""
 
 import os
 import signal
@@ -10,11 +10,11 @@ from typing import Any
 
 @contextmanager
 def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> Iterator[None]:
-    """SIGINT and SIGTERM ask a run to stop at the next safe point; a second one ends the process at once.
+    """Makes the first SIGINT or SIGTERM request a stop at the next safe point, and a second one exit at once.
 
     Args:
         stop: set by the first signal.
-        say: called what happens.
+        say: called with a message on the first signal.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -24,9 +24,9 @@ def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> Iterat
 
     def handle(number: int, frame: Any) -> None:
         if stop.is_set():
-            os._exit(130)  # unwinding could be stuck in, or break, a compilation; worker processes end by themselves
+            os._exit(130)  # unwinding could hang in or break a compilation; workers exit by themselves
         stop.set()
-        say("stopping: this update or decision is finished, then everything is saved; press again to stop at once")
+        say("stopping: finishing this update or decision, then saving everything; press again to stop at once")
 
     for number in signals:
         signal.signal(number, handle)

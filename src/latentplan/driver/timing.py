@@ -1,4 +1,4 @@
-"""Wall-clock time by part of a phase."""
+"""Wall-clock time by named part of a phase."""
 
 import contextlib
 import time
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 
 class Stopwatch:
-    """Adds up seconds by name.
+    """Accumulates seconds by name.
 
     Examples:
         >>> stopwatch = Stopwatch()
@@ -22,7 +22,7 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Adds the time of what runs inside to `name`."""
+        """Adds the duration of the block to `name`."""
         started = time.monotonic()
         try:
             yield
@@ -30,5 +30,5 @@ class Stopwatch:
             self._seconds[name] += time.monotonic() - started
 
     def seconds(self) -> dict[str, float]:
-        """{"time/NAME": seconds}, as the metrics name them."""
+        """{"time/NAME": seconds}, as metrics."""
         return {f"time/{name}": seconds for name, seconds in self._seconds.items()}
