@@ -1,4 +1,4 @@
-"""From runs of several seeds to one curve and one number, each with its 95 % interval."""
+"""Aggregation over seeds: learning curves and returns with 95 % intervals."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ RESAMPLES = 2000
 
 
 def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Runs by (env, obs, label), in order of seed: those of one group differ by the seed alone."""
+    """Groups runs by (env, obs, label), ordered by seed; runs of one group differ only in the seed."""
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for run in sorted(runs, key=lambda run: (run["env"], run["obs"], label(run), run["seed"])):
         groups.setdefault((run["env"], run["obs"], label(run)), []).append(run)
@@ -70,7 +70,7 @@ def at(runs: Sequence[dict[str, Any]], env_steps: int) -> tuple[float, float, fl
 
 
 def max_return(env: str) -> float | None:
-    """The largest return of an episode; None where the suite knows none, or no suite has the environment."""
+    """The maximum return of an episode; None if unknown."""
     try:
         return suite_of(env).max_return
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a person sees of a long job: a progress bar on a terminal, a line per event elsewhere."""
+"""Console output of a run: a progress bar on a terminal, one line per event otherwise."""
 
 import time
 from typing import Any
@@ -11,8 +11,8 @@ class Display:
     """Shows a run's reports. Call it with (kind, values), as `latentplan.driver.loop.train` does.
 
     Args:
-        total: env_steps the run goes to.
-        console: where to write.
+        total: length of the run in env_steps.
+        console: the output console.
     """
 
     def __init__(self, total: int, console: Console):

@@ -1,4 +1,4 @@
-"""Says what works on this machine, and what to do about what does not.
+"""Checks this machine for training, and suggests fixes for what does not work.
 
     latentplan doctor
 
@@ -59,8 +59,8 @@ class Section(NamedTuple):
     Attributes:
         title: its heading.
         rows: (what, how it is).
-        to_do: what has to be done before training from pixels works.
-        hints: what could be better.
+        to_do: fixes required for training from pixels.
+        hints: optional improvements.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Section(NamedTuple):
 
 
 def versions() -> Section:
-    """Python and the packages that everything stands on."""
+    """Python and the main packages."""
     rows = [("Python", platform.python_version())]
     to_do: list[str] = []
     hints = []
@@ -171,7 +171,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "doctor")) -> 
     if not to_do:
         print("OK: training from pixels works here.")
         return 0
-    print("To do before training from pixels works here:")
+    print("Required before training from pixels works here:")
     for number, item in enumerate(to_do, start=1):
         print(f"  {number}. {item}")
     return 1
@@ -183,7 +183,7 @@ def _table(rows: list[tuple[str, str]]) -> str:
 
 
 def _fix(backend: str) -> str:
-    return f"to have it: {gl.INSTALL[backend]}"
+    return f"to install it: {gl.INSTALL[backend]}"
 
 
 def _memory_policy(device_platform: str) -> str:

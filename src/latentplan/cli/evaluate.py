@@ -30,17 +30,17 @@ class Evaluation(Config):
     episodes: PositiveInt = 10
     """Episodes to run."""
     num_envs: PositiveInt = 1
-    """Environments in parallel, each in a process."""
+    """Number of parallel environments, each in its own process."""
     seed: NonNegativeInt = 1000
-    """Seed of the episodes' starts and of the planner; training uses others."""
+    """Seed of the environments and the planner; training uses different ones."""
     act: tuple[Literal["policy", "planner"], ...] = ()
-    """Of an agent with a policy: act by it, plan over its model with its critic at a plan's end, or both in turn; the
-    returns are kept in the run's acting.json. None: as it was trained."""
+    """For an agent with a policy: policy (act with it), planner (plan over its model, with its critic as terminal
+    value), or both in turn; the returns are stored in the run's acting.json. None: as trained."""
     planner: Annotated[str, OneOf(_planners, "")] = ""
-    """What plans over the run's model, as its preset has it. Empty: what the run was trained with, or cem where that is
-    a policy."""
+    """Planner over the run's model, with its preset's settings. Empty: the planner of the training run, or cem if that
+    was a policy."""
     video: str = ""
-    """File for a film of the first episode (.mp4). Empty: none."""
+    """File for a video of the first episode (.mp4). Empty: none."""
 
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "evaluate")) -> int:
@@ -106,7 +106,7 @@ def check_spec(run: "Run", spec: "EnvSpec") -> None:
 
 
 def acting_by(run: "Run", planner: str) -> "Agent":
-    """A run's agent with another planner, as its preset has it; empty: as it was trained.
+    """A run's agent with another planner, with its preset's settings; "" for the default choice.
 
     Raises:
         ValueError: the agent has no policy to act by, or cannot be planned for so.
@@ -127,7 +127,7 @@ def acting_by(run: "Run", planner: str) -> "Agent":
 
 
 def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
-    """Evaluates one way of acting: its returns, and how far the run was trained."""
+    """Evaluates with one acting policy: returns, and the checkpoint's counters."""
     import numpy as np
 
     from latentplan.driver.drawings import newest_frame
@@ -157,16 +157,16 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
                 frames = rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video)
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file
-        print(f"film of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")
+        print(f"video of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")
     return {"env_steps": progress.env_steps, "returns": [float(x) for x in returns]}
 
 
 def _keep(file: Path, found: dict[str, dict[str, Any]], options: Evaluation) -> None:
-    """Adds to what the run's folder holds on ways of acting: name -> env_steps, returns, the episodes' seed."""
+    """Updates the run's acting.json: acting policy -> env_steps, returns, the episodes' seed."""
     from latentplan.driver.logging import write_json_atomic
 
     before = json.loads(file.read_text()) if file.is_file() else {}
     write_json_atomic(file, before | {name: one | {"seed": options.seed} for name, one in found.items()})
     for name, one in found.items():
         print(f"{name}: {sum(one['returns']) / len(one['returns']):.1f}")
-    print(f"kept in {file}")
+    print(f"stored in {file}")

@@ -18,7 +18,7 @@ from latentplan.runs.summary import label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
 Groups = dict[str, list[dict[str, Any]]]
-"""Runs by what the legend calls them; those of one group differ by the seed alone."""
+"""Legend label -> runs, which differ only in the seed."""
 _PUBLISHED = ("tab:grey", "tab:brown", "tab:olive", "tab:pink", "tab:cyan", "black")
 
 
@@ -103,7 +103,7 @@ def losses(run: dict[str, Any]) -> Figure:
 
 
 def time_per_part(run: dict[str, Any]) -> Figure:
-    """Where the wall-clock time went."""
+    """Wall-clock time by part."""
     figure, axes = _figure(height=2.4)
     names, seconds = zip(*sorted(run["seconds"].items(), key=lambda item: item[1]), strict=True)
     bars = axes.barh(names, [value / 60 for value in seconds])
@@ -114,7 +114,7 @@ def time_per_part(run: dict[str, Any]) -> Figure:
 
 
 def planned_and_realised(run: dict[str, Any]) -> Figure:
-    """What plans promise and what comes: over training, and at the last evaluation by steps ahead."""
+    """Planned and realised rewards: over training, and by distance at the last evaluation."""
     rows = _having(run, "planning/planned_return")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -153,7 +153,7 @@ def planner_iterations(run: dict[str, Any]) -> Figure:
 
 
 def prediction_errors(groups: Groups) -> Figure:
-    """How wrong models are by decisions ahead, at each group's last evaluation, as far as they predict it."""
+    """Prediction errors by distance, at each group's last evaluation, for all available quantities."""
     panels = {
         "kl": "KL(posterior || d-step prior), nats",
         "latent_mse": "latent state, mean squared error",

@@ -1,4 +1,4 @@
-"""What the command line adds to configs: choices from the registries, and in messages the option that sets a field."""
+"""Command-line parsing of configs: choices from registries, and errors that name the option of a field."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -17,10 +17,10 @@ class _Refused(Exception):
 
 
 def parse(default: Any, argv: list[str], description: str | None, program: Sequence[str]) -> Any:
-    """A config from a command line.
+    """Parses a config from a command line.
 
     Args:
-        default: what to start from: a config, or the class of one.
+        default: a config with the defaults, or a config class.
         argv: the command line.
         description: for the help.
         program: the program's name, as it was typed.
@@ -29,7 +29,7 @@ def parse(default: Any, argv: list[str], description: str | None, program: Seque
         A config of that class.
 
     Raises:
-        ValueError: an option is not what it may be, with the option's name.
+        ValueError: an option has an invalid value; the message names the option.
         SystemExit: after the help, with 0, or options that cannot be read, with 2.
     """
     start = {"f": default} if isinstance(default, type) else {"f": type(default), "default": default}
@@ -39,13 +39,13 @@ def parse(default: Any, argv: list[str], description: str | None, program: Seque
 
 @contextmanager
 def naming_options(config: Any) -> Iterator[None]:
-    """Errors about a part of a config name the option that sets it.
+    """Converts `ConfigError`s raised inside so that they name the command-line option of the field.
 
     Args:
-        config: what the command line made, or starts from, or its class.
+        config: the parsed config, its defaults, or its class.
 
     Raises:
-        ValueError: in the place of a `ConfigError`.
+        ValueError: in place of a `ConfigError`.
     """
     try:
         yield
@@ -56,7 +56,7 @@ def naming_options(config: Any) -> Iterator[None]:
 
 
 def _options(config: Any, error: ConfigError, prefix: str = "") -> Iterator[str]:
-    """Every option that sets the field of an error."""
+    """All options that set the field of an error."""
     kind = config if isinstance(config, type) else type(config)
     if kind is error.config:
         yield prefix + error.field.replace("_", "-")

@@ -1,4 +1,4 @@
-"""Published learning curves, to stand beside ours at equal env_steps. The numbers and sources are in published.json."""
+"""Published learning curves, for comparison at equal env_steps. Numbers and sources are in published.json."""
 
 import functools
 import json
@@ -61,7 +61,7 @@ def oracle(env: str) -> float | None:
 
 
 def describe_protocol(action_repeat: int | None, updates_per_1000: float | None, batch_records: int | None) -> str:
-    """How an agent was trained, in the same words for published runs and ours.
+    """Describes a training protocol, in the same format for published runs and ours.
 
     Args:
         action_repeat: control steps per decision.

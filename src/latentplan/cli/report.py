@@ -14,12 +14,12 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Turn log directories into a page that needs no other file."""
+    """Create a self-contained HTML report from log directories."""
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of runs. Those that differ by the seed alone are drawn as one curve with an interval."""
+    """Run folders. Runs that differ only in the seed are drawn as one curve with an interval."""
     out: Path | None = None
-    """Folder for report.html and the PNGs. Default: the folder `report` in the first of the logdirs."""
+    """Folder for report.html and the PNGs. Default: `report` in the first log directory."""
 
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "report")) -> int:
@@ -50,7 +50,7 @@ def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
 
     Args:
         logdirs: of runs.
-        out: folder, made if needed.
+        out: output folder, created if needed.
 
     Returns:
         The page.
@@ -85,12 +85,12 @@ def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
         yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
         predicted = {group: x for group, x in groups.items() if all(figures.has(run, figures.PREDICTION) for run in x)}
         if predicted:
-            yield "<h3>How far the model can be trusted</h3>"
+            yield "<h3>Prediction errors of the model</h3>"
             yield _picture(figures.prediction_errors(predicted), out / f"{name}-prediction.png")
 
 
 def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
-    """What one run says of itself."""
+    """The report's section on one run."""
     from latentplan.cli import figures
 
     name = run["name"]
@@ -101,8 +101,8 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
         yield "<h3>Losses, means of each learning phase</h3>"
         yield _picture(figures.losses(run), out / f"{name}-losses.png")
     if figures.has(run, "planning/planned_return"):
-        yield "<h3>What plans promise, and what comes</h3>"
-        yield "<p>Promised above realised: the planner exploits the model's mistakes.</p>"
+        yield "<h3>Planned and realised rewards</h3>"
+        yield "<p>Planned above realised: the planner exploits errors of the model.</p>"
         yield _picture(figures.planned_and_realised(run), out / f"{name}-promise.png")
     if figures.has(run, "planning/elite_return") and len(run["evaluations"][-1]["planning/elite_return"]) > 1:
         yield "<h3>The planner's iterations</h3>"
@@ -110,11 +110,11 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
     yield _picture(figures.time_per_part(run), out / f"{name}-time.png")
     for title, pattern in (
         (
-            "Open-loop prediction: a few steps seen, the rest imagined (without a decoder: rewards alone)",
+            "Open-loop prediction: first steps observed, the rest imagined (without a decoder: rewards only)",
             "open_loop_*.png",
         ),
-        ("The same as a film", "open_loop_*.mp4"),
-        ("The actor's dreams: a few steps seen, then it acts in the model, several times", "dream_*.*"),
+        ("The same as a video", "open_loop_*.mp4"),
+        ("Imagined trajectories: the first steps are observed, then the actor acts in the model", "dream_*.*"),
         ("Evaluation episode", "evaluation_*.mp4"),
     ):
         found = sorted((logdir / "videos").glob(pattern))
@@ -130,7 +130,7 @@ def _facts(run: dict[str, Any]) -> str:
         "hardware": run["hardware"],
         "last evaluation": f"{last['return']:.1f} +- {last['return_std']:.1f} over {last['episodes']} episodes at "
         f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
-        f"{run['segments']} part(s)",
+        f"{run['segments']} segment(s)",
     }
     rows = "".join(f"<tr><th>{name}</th><td>{html.escape(str(value))}</td></tr>" for name, value in facts.items())
     return f"<table>{rows}</table>"

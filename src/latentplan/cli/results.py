@@ -33,12 +33,12 @@ Tasks = dict[tuple[str, str], list[dict[str, Any]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Keep runs in results/ as data and draw all that is kept."""
+    """Add runs to results/ and rebuild its tables and figures."""
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Folders of runs to add, or to bring up to date."""
+    """Run folders to add or update."""
     out: Path = Path("results")
-    """Folder of results."""
+    """Results folder."""
 
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "results")) -> int:

@@ -25,7 +25,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> i
     try:
         return _run(argv, program, console)
     except KeyboardInterrupt:
-        console.print("stopped; what was saved is kept, and the same command goes on from there")
+        console.print("stopped; the same command resumes from the last checkpoint")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         complain(f"{type(error).__name__}: {error}")
@@ -33,7 +33,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> i
 
 
 def complain(line: str) -> None:
-    """Says what is wrong, on stderr."""
+    """Prints an error on stderr."""
     from rich.console import Console
 
     Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True, style="red")
@@ -74,14 +74,14 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
             try:
                 loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:
-                console.print("interrupted and saved; the same command goes on from here")
+                console.print("interrupted and saved; the same command resumes the run")
                 return 130
     console.print(f"done: {experiment.run.env_steps} env_steps; results in {logdir}", highlight=False, soft_wrap=True)
     return 0
 
 
 def parse(argv: list[str], program: Sequence[str], console):
-    """The experiment a command line asks for: its preset, changed by its flags."""
+    """The experiment of a command line: its preset, overridden by its flags."""
     from latentplan.cli import options
     from latentplan.presets import Experiment, make_preset, protocols, resolve_preset
 
@@ -148,7 +148,7 @@ def _has(config, setting: str) -> bool:
 
 
 def lock(logdir: Path):
-    """Keeps a second process out of the same folder while this one runs."""
+    """Locks the folder against a second process."""
     import contextlib
     import fcntl
 
@@ -165,7 +165,7 @@ def lock(logdir: Path):
 
 
 def announce(experiment, logdir: Path, spec, console) -> None:
-    """Says what the run will need and do, before it does."""
+    """Prints what the run needs and will do."""
     from latentplan.replay.ring import replay_bytes
 
     console.print(f"log directory {logdir}", highlight=False, soft_wrap=True)

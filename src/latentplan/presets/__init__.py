@@ -1,4 +1,4 @@
-"""Presets: what an experiment starts from, by agent and by size of machine, and the papers' protocols by name."""
+"""Presets: default experiments by agent and machine size, and published protocols by name."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -28,23 +28,23 @@ PRESETS: dict[str, AgentPresets] = {
     "tdmpc": TDMPC,
     "tdmpc2": TDMPC2,
 }
-"""Agent -> its presets. An agent's presets are one file and one line here."""
+"""Agent -> its presets; one file and one line per agent."""
 
 
 def protocols() -> dict[str, str]:
-    """A published protocol's name -> its agent: the name of a protocol chooses both."""
+    """Protocol name -> agent: a protocol's name implies the agent."""
     return {name: agent for agent, entry in PRESETS.items() for name in entry.protocols}
 
 
 def resolve_preset(preset: str) -> tuple[str, str]:
-    """What `auto` stands for here.
+    """Resolves the preset `auto` for this machine.
 
     Returns:
-        (preset, why): the preset to use and a sentence that says so.
+        (preset, message): the preset, and a sentence that explains the choice.
     """
     devices = ", ".join(sorted({f"{d.platform} ({d.device_kind})" for d in jax.devices()}))
     if preset != "auto":
-        return preset, f"preset {preset}, as asked for; JAX runs on {devices}"
+        return preset, f"preset {preset}, as requested; JAX runs on {devices}"
     chosen = "cpu" if jax.default_backend() == "cpu" else "paper"
     seen = "sees no accelerator" if chosen == "cpu" else "sees an accelerator"
     return chosen, f"preset auto -> {chosen}: JAX {seen}, it runs on {devices}"
@@ -53,21 +53,21 @@ def resolve_preset(preset: str) -> tuple[str, str]:
 def make_preset(
     preset: str, env: str, obs: str, planner: str = "", agent: str = "planet", size: str = ""
 ) -> Experiment:
-    """The experiment a preset stands for.
+    """Builds a preset's experiment.
 
     Args:
         preset: a name in `PRESETS[agent]`.
         env: the environment's name.
         obs: pixels or state.
-        planner: a name in `PLANNERS`; empty for the agent's own.
+        planner: a name in `PLANNERS`; "" for the agent's own.
         agent: a name in `AGENTS`.
-        size: a name in `PRESETS[agent].sizes`; empty for the preset's own.
+        size: a name in `PRESETS[agent].sizes`; "" for the preset's own.
 
     Returns:
-        Experiment, to be changed by the command line.
+        Experiment, whose fields the command line may override.
 
     Raises:
-        ConfigError: a name is unknown, or the preset is not for such environments.
+        ConfigError: a name is unknown, or the preset does not apply to this environment.
     """
     _check_name("agent", agent, PRESETS)
     entry = PRESETS[agent]
@@ -95,12 +95,12 @@ def _check_name(field: str, name: str, known: Iterable[str], more: str = "") -> 
 
 
 def _check_suite(name: str, preset: Preset, env: str) -> None:
-    """Refuses a published protocol for an environment that it was not published for."""
+    """Raises if a published protocol does not cover the environment's suite."""
     if not preset.fits(env):
         known = " and ".join(SUITES[suite].title for suite in preset.suites)
         raise ConfigError(
             Experiment,
             "preset",
             f"expected one for environments such as {env}, got {name}, which is for {known}; "
-            "take the agent's preset paper or cpu, and change what has to differ",
+            "use the agent's preset paper or cpu, and override settings as needed",
         )

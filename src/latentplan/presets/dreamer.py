@@ -38,7 +38,7 @@ DREAMER_V3_SIZES: dict[str, dict[str, Any]] = {  # Dreamer V3's configs.yaml: hi
 
 
 def dreamer_v1_paper(bare: Experiment) -> Experiment:
-    """Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer); its first 2,500 decisions gave 100 updates."""
+    """Dreamer V1 (arXiv 1912.01603, appendix A; danijar/dreamer); 100 updates follow the first 2,500 decisions."""
     return replace(
         bare,
         environment=replace(bare.environment, action_repeat=published_repeat(bare.env, 2)),
@@ -187,7 +187,7 @@ def dreamer_v3_cpu(bare: Experiment) -> Experiment:
 
 
 def dreamer_debug(cpu: Callable[[Experiment], Experiment]) -> Callable[[Experiment], Experiment]:
-    """Everything once, on tiny networks and short episodes."""
+    """A smoke test: every phase once, with tiny networks and short episodes."""
 
     def build(bare: Experiment) -> Experiment:
         planet = planet_debug(bare)
@@ -216,12 +216,12 @@ def dreamer_debug(cpu: Callable[[Experiment], Experiment]) -> Callable[[Experime
 
 
 def _with_terminal(config: Any, bare: Experiment) -> Any:
-    """Learns terminations where there may be some."""
+    """Predicts terminations if the suite's episodes may terminate."""
     return replace(config, model=replace(config.model, predict_terminal=suite_of(bare.env).may_terminate))
 
 
 def sized(config: DreamerV3Config, size: str) -> DreamerV3Config:
-    """Dreamer V3's networks at a named size; convolutions that are not V3's keep theirs."""
+    """Dreamer V3's networks at a named size; other convolutions keep their own size."""
     model = DREAMER_V3_SIZES[size]
     channels = model["conv_depth"] if config.model.conv == "dreamer_v3" else config.model.conv_depth
     return replace(

@@ -1,4 +1,4 @@
-"""What an agent's file of presets says: the record that `PRESETS` holds."""
+"""The records that an agent's presets file defines, as entries of `PRESETS`."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -12,9 +12,9 @@ class Preset(NamedTuple):
     """One preset of an agent.
 
     Attributes:
-        build: from an experiment with its environment alone to a whole one.
-        suites: names in `SUITES`, of the environments that it is for; empty for all.
-        kept: settings of the agent's own planner that another planner in its place takes over, where it has them.
+        build: (experiment with only its environment set) -> complete experiment.
+        suites: names in `SUITES` to which it applies; empty for all.
+        kept: settings of the agent's own planner that a replacement planner inherits, if it has them.
     """
 
     build: Callable[[Experiment], Experiment]
@@ -22,7 +22,7 @@ class Preset(NamedTuple):
     kept: tuple[str, ...] = ("horizon",)
 
     def fits(self, env: str) -> bool:
-        """Whether the preset is for an environment, by name."""
+        """Whether the preset applies to an environment."""
         return not self.suites or suite_name(env) in self.suites
 
 

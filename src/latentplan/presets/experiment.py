@@ -1,4 +1,4 @@
-"""An experiment as data: what one run is made of."""
+"""The config of an experiment: environment, agent, schedule and replay."""
 
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -23,12 +23,12 @@ def _presets() -> list[str]:
 
 
 def eval_every(env: str) -> int:
-    """Env_steps between evaluations on two cores: fewer where tasks are learned in fewer."""
+    """Evaluation interval in env_steps on two cores; shorter for suites of short tasks."""
     return 2_000 if suite_of(env).short_tasks else 10_000
 
 
 def published_repeat(env: str, action_repeat: int) -> int | None:
-    """A protocol's action repeat, on suites where protocols choose it; elsewhere None, the task's own."""
+    """A protocol's action repeat, for suites where protocols set it; otherwise None, the task's own."""
     return action_repeat if suite_of(env).protocols_choose_repeat else None
 
 
@@ -40,27 +40,27 @@ class Experiment(Config):
     """dm_control task as domain_task (walker_walk), gymnasium id (Pendulum-v1, module:Id), Atari game (ALE/Pong-v5) or
     MinAtar game (MinAtarPixels/Breakout-v0)."""
     agent: Annotated[str, OneOf(AGENTS)] = "planet"
-    """What learns. Which settings there are depends on it."""
+    """The agent to train. It determines which settings are available."""
     preset: Annotated[str, OneOf(_presets)] = "auto"
-    """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: everything once;
-    auto: paper or cpu. A protocol's name chooses the agent, too."""
+    """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: a quick smoke test;
+    auto: paper if JAX has an accelerator, else cpu. A protocol's name also selects the agent."""
     size: str = ""
-    """Named size of the model, over the preset's, of an agent that has some; an unknown name is answered with them."""
+    """Named model size that overrides the preset's, for agents that have sizes; an unknown name lists them."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
     environment: Annotated[EnvConfig, FLAT] = field(default_factory=EnvConfig)
-    """How the environment is presented."""
+    """Environment settings."""
     run: Annotated[RunConfig, FLAT] = field(default_factory=RunConfig)
     """Schedule."""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     """Replay memory."""
     planner: Annotated[str, OneOf(PLANNERS)] = "cem"
-    """What plans. Which settings it has depends on it."""
+    """The planner. It determines which planner settings are available."""
     agent_config: Annotated[AgentConfig, ConfigOf(AGENTS), FLAT] = field(default_factory=PlaNetConfig)
-    """The agent's parts."""
+    """Agent settings."""
 
     def folder(self) -> str:
-        """The run's folder: `logdir`, or a name made of what was chosen."""
+        """The run's folder: `logdir`, or a name composed of the main choices."""
         own = planner_name(self.agent_config.planner) == planner_name(type(self.agent_config)().planner)
         agent = "-".join(x for x in (self.agent, self.size, "" if own else self.planner) if x)
         name = f"{self.env}-{agent}-{self.preset}-{self.environment.obs}-seed{self.run.seed}"

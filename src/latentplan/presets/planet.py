@@ -14,7 +14,7 @@ from latentplan.replay.ring import ReplayConfig
 
 
 def planet_paper(bare: Experiment) -> Experiment:
-    """PlaNet v5 to the letter; where an episode may terminate, that is learned, too."""
+    """PlaNet v5 exactly, plus termination prediction for suites whose episodes may terminate."""
     return replace(
         bare, agent_config=PlaNetConfig(model=WorldModelConfig(predict_terminal=suite_of(bare.env).may_terminate))
     )
@@ -59,7 +59,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
 
 
 def planet_debug(bare: Experiment) -> Experiment:
-    """Everything once, on tiny networks and short episodes: does the whole machinery work here?"""
+    """A smoke test: every phase once, with tiny networks and short episodes."""
     suite = suite_of(bare.env)
     env_steps = suite.debug.env_steps
     return replace(
@@ -94,7 +94,7 @@ def planet_debug(bare: Experiment) -> Experiment:
 PLANET = AgentPresets(
     {
         "paper": Preset(planet_paper),
-        "cpu": Preset(planet_cpu, kept=("horizon", "init_std")),  # which suit the environment
+        "cpu": Preset(planet_cpu, kept=("horizon", "init_std")),  # chosen for the environment
         "debug": Preset(planet_debug),
     }
 )

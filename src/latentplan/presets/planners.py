@@ -1,4 +1,4 @@
-"""How much another planner than the agent's own plans, by preset."""
+"""Settings of planners that replace the agent's own, by preset."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,18 +13,18 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
     "debug": {"num_iterations": 2, "num_candidates": 20, "num_elites": 4},
 }
 """A preset's name -> settings of every planner that has them: on cpu, some 600 evaluated sequences a plan."""
-POLICY_CANDIDATES = 24  # as TD-MPC2 has, of 512
+POLICY_CANDIDATES = 24  # as in TD-MPC2, of 512
 
 
 def other_planner(name: str, own: PlannerConfig, preset: str, kept: Preset, *, has_policy: bool) -> PlannerConfig:
-    """A planner's config in the place of the agent's own one.
+    """Builds the config of a planner that replaces the agent's own.
 
     Args:
         name: in `PLANNERS`.
-        own: the agent's, as its preset has it.
+        own: the agent's own planner in its preset.
         preset: the preset's name.
-        kept: the preset, which says what of `own` stays.
-        has_policy: whether the agent has a policy that proposes candidates.
+        kept: the preset, whose `kept` lists the settings to inherit from `own`.
+        has_policy: whether the agent has a policy, which supplies candidates.
 
     Returns:
         The config. Settings that the planner does not have are left out.

@@ -26,7 +26,7 @@ TDMPC2_SIZES: dict[str, dict[str, Any]] = {  # TD-MPC2's common/__init__.py
 
 
 def _stacked(bare: Experiment) -> EnvConfig:
-    """For agents without memory: three frames at once, where they see frames."""
+    """Stacks three frames in pixel observations, for agents without memory."""
     return replace(bare.environment, frame_stack=3 if bare.environment.obs == "pixels" else 1)
 
 
@@ -105,7 +105,7 @@ def tdmpc_cpu(bare: Experiment) -> Experiment:
 
 
 def tdmpc_debug(bare: Experiment) -> Experiment:
-    """Everything once, on tiny networks and short episodes."""
+    """A smoke test: every phase once, with tiny networks and short episodes."""
     other, agent = tdmpc2_debug(bare), TDMPCConfig()
     return replace(
         other,
@@ -136,7 +136,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
     """For two cores: the 1M model, smaller batches, a fifth of the planning, PlaNet's action repeats.
 
     From pixels, PlaNet's cpu preset's images and convolutions, at their step size: with the published ones the encoder
-    takes all pictures for the same for thousands of updates (docs/notes/tdmpc.md).
+    cannot distinguish images for thousands of updates (docs/notes/tdmpc.md).
     """
     paper = tdmpc2_paper(bare)
     environment = replace(_stacked(bare), render_quality="fast")
@@ -162,7 +162,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
 
 
 def tdmpc2_debug(bare: Experiment) -> Experiment:
-    """Everything once, on tiny networks and short episodes."""
+    """A smoke test: every phase once, with tiny networks and short episodes."""
     planet = planet_debug(bare)
     model = DecoderFreeConfig(latent=16, hidden=16, encoder_hidden=16, conv_depth=4, num_q=2, num_bins=11)
     return replace(

@@ -1,4 +1,4 @@
-"""Runs on disk, read without starting an environment: what was run, what it reached, what it learned."""
+"""Reading runs from disk, without starting an environment: config, metrics, parameters, episodes."""
 
 from latentplan.runs.run import Run, load_run
 

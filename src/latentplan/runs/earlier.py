@@ -1,6 +1,6 @@
-"""Folders that earlier versions wrote: everything that has to be known of their layouts, in one place.
+"""Compatibility with run folders of earlier versions.
 
-0.1.0 called the parts of a resumed run "sittings", and did not keep the environment's spec.
+0.1.0 called the segments of a resumed run "sittings", and did not store the environment's spec.
 """
 
 import copy
@@ -22,7 +22,7 @@ def is_0_1_0(held: dict[str, Any]) -> bool:
 
 
 def config(values: dict[str, Any]) -> dict[str, Any]:
-    """A config of 0.1.0 with this version's names, and what later fields have to be for the same behaviour."""
+    """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
     values = copy.deepcopy(values)
     values["run"]["stages"] = []
     loss = values["agent_config"]["loss"]
@@ -32,7 +32,7 @@ def config(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def spec(logdir: Path, config: dict[str, Any]) -> EnvSpec:
-    """What an environment of 0.1.0 was like, from what the run collected.
+    """Reconstructs the spec of a 0.1.0 run's environment from its collected episodes.
 
     Actions are discrete where all are one-hot. The time limit is what gymnasium's registry says, or else the length of
     an episode that did not terminate.
@@ -45,7 +45,7 @@ def spec(logdir: Path, config: dict[str, Any]) -> EnvSpec:
         EnvSpec.
 
     Raises:
-        ValueError: nothing was collected yet.
+        ValueError: no episode has been collected yet.
     """
     files = sorted((logdir / "episodes").glob("[0-9]*.npz"))
     if not files:

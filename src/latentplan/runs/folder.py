@@ -1,4 +1,4 @@
-"""config.json of a run's folder: what was run, on which environment, and by which program; written and read."""
+"""Reading and writing a run's config.json: config, environment spec and provenance."""
 
 import json
 from pathlib import Path
@@ -14,12 +14,12 @@ FILE = "config.json"
 
 
 class Description(NamedTuple):
-    """What config.json holds, in the layout of this version.
+    """The content of config.json, in this version's layout.
 
     Attributes:
         config: the experiment's fields, for `provenance.from_dict`.
         spec: of the environment, for `EnvSpec.from_fields`; None in folders of 0.1.0, which do not hold it.
-        segments: commit, versions, hardware and command of each part of the run; more than one where it was resumed.
+        segments: commit, versions, hardware and command of each segment of the run; several if it was resumed.
         earlier: the version whose layout the folder has, where it is an earlier one; else "".
     """
 
@@ -54,13 +54,13 @@ def read_description(logdir: Path) -> Description:
 
 
 def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command: list[str]) -> None:
-    """Writes config.json, or adds a segment to it where the run goes on.
+    """Writes config.json, or appends a segment to it if the run is resumed.
 
     Args:
         logdir: of the run; it exists.
-        experiment: what is run.
+        experiment: the run's config.
         spec: of its environment.
-        command: as it was typed.
+        command: the command line, as typed.
 
     Raises:
         ValueError: the folder holds a run of another config, environment or version, or an unreadable one.
@@ -80,7 +80,7 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
 
 
 def _check_same(logdir: Path, before: Description, config: dict[str, Any], spec: dict[str, Any]) -> None:
-    """Refuses to go on with a run that was begun otherwise."""
+    """Raises if a run was started with another config or environment."""
     changed = differences(before.config, config, ignore=("logdir",))
     changed = [line for line in changed if not line.startswith("run.env_steps:")]
     chosen = [line for line in changed if line.startswith(("env:", "agent:"))]

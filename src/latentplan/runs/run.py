@@ -1,4 +1,4 @@
-"""A run, finished or going on, as one object: its config, agent, parameters, metrics and episodes."""
+"""A finished or running experiment as one object: config, agent, parameters, metrics and episodes."""
 
 import dataclasses
 import warnings
@@ -28,10 +28,10 @@ _WITH = {"evaluation": ("planning", "prediction", "open_loop")}
 
 
 def load_run(logdir: str | Path) -> "Run":
-    """Opens the folder of a run, finished or still going on, for reading alone.
+    """Opens the folder of a finished or running experiment, read-only.
 
     No environment is started and nothing is written, so the folder may be moved, copied or read-only. Everything but
-    the config is read when it is first asked for. Folders of 0.1.0 are read, too.
+    the config is read lazily. Folders of 0.1.0 are supported.
 
     Args:
         logdir: the run's folder, with its config.json.
@@ -54,11 +54,11 @@ def load_run(logdir: str | Path) -> "Run":
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's folder, read piece by piece.
+    """A run's folder, read lazily.
 
     Attributes:
         logdir: the folder.
-        description: what its config.json holds.
+        description: the content of its config.json.
     """
 
     logdir: Path
@@ -66,7 +66,7 @@ class Run:
 
     @property
     def segments(self) -> list[dict[str, Any]]:
-        """Command, commit, hardware and versions of each part of the run; more than one where it was resumed."""
+        """Command, commit, hardware and versions of each segment of the run; several if it was resumed."""
         return self.description.segments
 
     @cached_property
@@ -74,13 +74,13 @@ class Run:
         """The experiment: environment, agent, schedule and replay memory, with every setting.
 
         Raises:
-            ValueError: the config is of a version that this one does not know.
+            ValueError: the config was written by an unsupported version.
         """
         return from_dict(Experiment, self.description.config)
 
     @cached_property
     def spec(self) -> EnvSpec:
-        """Of the environment that the run was in.
+        """The spec of the run's environment.
 
         Raises:
             ValueError: a folder of 0.1.0, which does not say it, holds no episode to tell it from.
@@ -104,7 +104,7 @@ class Run:
 
     @property
     def planner(self) -> Planner:
-        """What the agent chooses its actions by: (params(), belief, key) -> PlanOutput, for one belief.
+        """The agent's planner: (params(), belief, key) -> PlanOutput, for one belief.
 
         Raises:
             ValueError: the agent has none.
@@ -124,14 +124,14 @@ class Run:
 
     @property
     def checkpoints(self) -> dict[int, Progress]:
-        """The checkpoints that are kept, oldest first: their number, and the counters (env_steps, updates, ...)."""
+        """The available checkpoints, oldest first: number -> counters (env_steps, updates, ...)."""
         return {step: Progress(**held["progress"]) for step, held in self._checkpoints().metadata().items()}
 
     def params(self, step: int | None = None) -> Params:
         """The agent's parameters.
 
         Args:
-            step: the number of a checkpoint in `checkpoints`; None: the newest that can be read.
+            step: the number of a checkpoint in `checkpoints`; None for the newest intact one.
 
         Returns:
             The pytree that `agent.act`, `model` and `planner` take, on the default device.
@@ -142,7 +142,7 @@ class Run:
         return self.restore(step)[0]
 
     def restore(self, step: int | None = None) -> tuple[Params, Progress]:
-        """The parameters, as `params` gives them, and the counters at that checkpoint."""
+        """The parameters, as from `params`, and the counters of that checkpoint."""
         template = jax.eval_shape(self.agent.init, jax.random.key(0)).params
         found = self._checkpoints().restore(template, warnings.warn, part=_PARAMS, step=step)
         if found is None:
@@ -155,13 +155,13 @@ class Run:
         return params, Progress(**metadata["progress"])
 
     def rows(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, as they were written; none where there is no such file yet."""
+        """The lines of metrics.jsonl, unchanged; empty if the file does not exist yet."""
         file = self.logdir / METRICS_FILE
         return read_metrics(file) if file.is_file() else []
 
     @property
     def metrics(self) -> dict[str, dict[str, np.ndarray]]:
-        """What was measured, as tables: "collect", "learn" and "evaluation", each column by column.
+        """Metrics as tables of columns: "collect", "learn" and "evaluation".
 
         A table has the counters env_steps, episodes and updates, `minutes` of the run, and its metrics by their names
         without the table's: `metrics["evaluation"]["return"]` [n]. Evaluations come with the diagnostics
@@ -174,13 +174,13 @@ class Run:
     def episodes(self) -> Iterator[Batch]:
         """The collected episodes in their order, one at a time: NumPy arrays with a leading axis of n + 1 records.
 
-        Files that cannot be read are left out, with a warning.
+        Unreadable files are skipped with a warning.
         """
         for file in sorted((self.logdir / "episodes").glob("[0-9]*.npz")):
             try:
                 yield read_episode(file)
             except CorruptEpisode as error:
-                warnings.warn(f"{error}; it is left out", stacklevel=2)
+                warnings.warn(f"{error}; it is skipped", stacklevel=2)
 
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(self.logdir / "checkpoints")

@@ -1,4 +1,4 @@
-"""A run as one JSON-ready dictionary, which results/ keeps and reports draw."""
+"""A run's summary as one JSON-ready dictionary, for results/ and reports."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ _NOT_A_VARIANT = ("--env", "--obs", "--seed", "--logdir", "--env-steps", "--pres
 
 
 def summarise(run: Run) -> dict[str, Any]:
-    """What a run was and what it reached.
+    """Summarises a run: provenance and learning curves.
 
     Args:
         run: from `load_run`.
@@ -21,7 +21,7 @@ def summarise(run: Run) -> dict[str, Any]:
         from the run's start, all segments together. Where ways of acting were compared, `acting` holds their returns.
 
     Raises:
-        ValueError: nothing was evaluated yet.
+        ValueError: the run has no evaluation yet.
     """
     rows = run.rows()
     kinds = {"evaluations": "evaluation", "collected": "collect", "learned": "learn"}
@@ -59,7 +59,7 @@ def _provenance(run: Run) -> dict[str, Any]:
 
 
 def _split(command: list[str]) -> tuple[list[str], list[tuple[str, ...]]]:
-    """The program, as anybody would call it, and ("--flag", "value", ...) for each flag."""
+    """Splits a command into the portable program name and ("--flag", "value", ...) per flag."""
     pairs: list[tuple[str, ...]] = []
     for word in command:
         if word.startswith("--"):
@@ -82,7 +82,7 @@ def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def random_return(run: dict[str, Any]) -> float:
-    """Mean return of a run's seed episodes, which act at random."""
+    """Mean return of a run's seed episodes, which use random actions."""
     returns = [row["return"] for row in run["collected"] if row["random"]]
     return sum(returns) / len(returns)
 
@@ -93,5 +93,5 @@ def returns_of(evaluation: dict[str, Any]) -> list[float]:
 
 
 def label(run: dict[str, Any]) -> str:
-    """What was run, without environment and seed: runs of one label differ by the seed alone."""
+    """A run's agent, preset and variant; runs of one label differ only in the seed."""
     return " ".join(filter(None, (run["agent"], run["preset"], run["variant"])))
