@@ -1,4 +1,4 @@
-"""What is timed and counted: from cases to the rows and ratios of a table."""
+"""Benchmark cases, and the rows and ratios of their tables."""
 
 import contextlib
 import os
@@ -14,13 +14,13 @@ from latentplan.driver.compilation import configure
 
 
 class Case(NamedTuple):
-    """Something to be timed.
+    """A function to time.
 
     Attributes:
-        labels: what it is, as the first columns of its row; together they are its name.
-        call: does it once and returns when it is done.
-        operations: of one call; 0 where none are counted.
-        amounts: what one call gets done, by name in the plural.
+        labels: the first columns of its row; together they form its name.
+        call: runs it once and blocks until done.
+        operations: floating-point operations of one call; 0 if not counted.
+        amounts: units of work per call, by name in the plural.
     """
 
     labels: dict[str, Any]
@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 
 def arguments(parser: ArgumentParser, *, rounds: int) -> None:
-    """What every benchmark of networks can be asked for; `rounds` is its default."""
+    """Arguments shared by the benchmarks of networks; `rounds` is its default."""
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the networks")
     parser.add_argument("--rounds", type=harness.positive, default=rounds, help="timed calls of each case, at least")
     parser.add_argument("--peer", choices=("torch", "torch-compile"), help="plain PyTorch, or also compiled by it")
@@ -65,7 +65,7 @@ def run(
 
 
 def measure(cases: Sequence[Case], *, rounds: int, dtype: str) -> list[dict[str, Any]]:
-    """Times cases in turns with the matrix products that stand for the machine's ceiling.
+    """Times cases, interleaved with matrix products that measure the machine's peak throughput.
 
     Args:
         cases: of one benchmark.
@@ -95,7 +95,7 @@ def _columns(case: Case, timing: harness.Timing, ceiling: float) -> dict[str, fl
 
 
 def against_peers(rows: list[dict[str, Any]], column: str, name: Callable[[dict[str, Any]], str]) -> dict[str, float]:
-    """A column of this project's rows, divided by the same of every other implementation's.
+    """Ratios of this project's values in a column to those of every other implementation.
 
     Args:
         rows: from `measure`.
@@ -114,7 +114,7 @@ def against_peers(rows: list[dict[str, Any]], column: str, name: Callable[[dict[
 
 
 def of_ceiling(rows: list[dict[str, Any]], name: Callable[[dict[str, Any]], str]) -> dict[str, float]:
-    """The share of the ceiling that this project's rows reach.
+    """Fractions of the machine's peak throughput that this project's rows reach.
 
     Args:
         rows: from `measure`.

@@ -1,4 +1,4 @@
-"""Cases in a process of their own, so that their threads do not share the cores with those timed beside them.
+"""Runs benchmark cases in a separate process, so that their threads do not compete with those of other cases.
 
 PyTorch's threads spin for a while after each parallel region. In one process with XLA, which runs next, they made its
 programs take half as long again (docs/performance.md).
@@ -19,29 +19,29 @@ GRACE_S = 2.0  # for the process to end by itself
 
 
 class Elsewhere:
-    """A spawned process that builds cases and runs them when asked; `elsewhere` makes one."""
+    """A spawned process that builds and runs cases on request; created by `elsewhere`."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
     def call(self, name: str, *inputs: Any) -> Any:
-        """Runs a function there.
+        """Runs a function in that process.
 
         Args:
             name: "module:function"; imported there, so that this process need not import the module.
             *inputs: picklable.
 
         Returns:
-            What it returns, which has to be picklable.
+            Its result, which must be picklable.
 
         Raises:
-            RuntimeError: it failed; holds the traceback.
+            RuntimeError: it raised an exception; the message holds the traceback.
             ValueError: it refused, with SystemExit.
         """
         return self._ask("call", name, inputs)
 
     def cases(self, name: str, *inputs: Any) -> dict[str, Callable[[], harness.Seconds]]:
-        """Cases that live there.
+        """Builds cases in that process.
 
         Args:
             name: "module:function", which makes a dictionary of functions; see `call`.
@@ -70,7 +70,7 @@ class Elsewhere:
 
 @contextlib.contextmanager
 def elsewhere(**environment: str | None) -> Iterator[Elsewhere]:
-    """A process for cases, for as long as the context lasts.
+    """A process for cases, alive within the context.
 
     Args:
         **environment: variables to set there; None removes one.

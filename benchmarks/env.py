@@ -26,7 +26,7 @@ OBSERVATIONS = {
     "pixels, fast": (FAST, 100),
     "state": (EnvConfig(obs="state"), 200),
 }
-"""What is observed, and decisions per timed call: some tenths of a second each."""
+"""Observation -> decisions per timed call, each a few tenths of a second."""
 PLAIN = "dm_control's default"
 PLAIN_FRAMES = 20
 PICTURE_DECISIONS = 10  # a random walker falls later
@@ -91,7 +91,7 @@ def measure(name: str, options: Namespace) -> dict[tuple[str, int], tuple[int, h
 
 
 def play(workers: Workers, decisions: int) -> Callable[[], None]:
-    """Random actions, episode after episode."""
+    """A case that plays random actions, episode after episode."""
     rng, seeds = np.random.default_rng(0), list(range(workers.num_envs))
     workers.reset(seeds)
 
@@ -106,7 +106,7 @@ def play(workers: Workers, decisions: int) -> Callable[[], None]:
 
 @contextlib.contextmanager
 def plain(name: str) -> Iterator[Callable[[], harness.Seconds]]:
-    """Frames as dm_control gives them to whoever changes nothing, in a process without this library's settings."""
+    """Frames from dm_control with its default settings, in a separate process."""
     gl.choose_backend()
     domain, task = dm_control.find(name, rendering=True)
     with elsewhere(LP_NUM_THREADS=None) as process:
@@ -114,7 +114,7 @@ def plain(name: str) -> Iterator[Callable[[], harness.Seconds]]:
 
 
 def plain_case(domain: str, task: str) -> dict[str, Callable[[], None]]:
-    """What `plain` times there."""
+    """The case that `plain` times in its process."""
     from dm_control import suite
 
     physics = suite.load(domain, task).physics
@@ -135,7 +135,7 @@ def draw(file: Path, tasks: list[str]) -> None:
 
     figure, axes = plt.subplots(len(tasks), 3, figsize=(9.6, 3.5 * len(tasks) + 0.3), squeeze=False)
     for name, (left, middle, right) in zip(tasks, axes, strict=True):
-        full, fast = film(name, FULL), film(name, FAST)
+        full, fast = episode_frames(name, FULL), episode_frames(name, FAST)
         difference = np.abs(full - fast)
         left.set(ylabel=name)
         share = np.mean(difference.max(-1) > 8)
@@ -151,7 +151,7 @@ def draw(file: Path, tasks: list[str]) -> None:
     figure.savefig(file, dpi=100)
 
 
-def film(name: str, config: EnvConfig) -> np.ndarray:
+def episode_frames(name: str, config: EnvConfig) -> np.ndarray:
     """The frames of a short random episode, int [decisions, height, width, 3]."""
     env = make_env(name, config)
     assert env.action_space.shape is not None

@@ -1,4 +1,4 @@
-"""What every benchmark shares: timing in turns, the machine's own ceiling, tables, JSON, the command line."""
+"""Shared benchmark code: interleaved timing, the machine's peak throughput, tables, JSON, the command line."""
 
 import argparse
 import json
@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-CEILING_SIZE = {"cpu": 2048}  # of the square matrices whose products stand for what the machine can do
-ACCELERATOR_CEILING_SIZE = 8192  # so long that starting it does not count
+CEILING_SIZE = {"cpu": 2048}  # of the square matrices whose products measure peak throughput
+ACCELERATOR_CEILING_SIZE = 8192  # large enough to make launch overhead negligible
 
-PAUSE = 0.05  # seconds between timed calls, in which the threads of the case before go to sleep
-TOLERATED = 0.05  # share of all cores that other processes may use before a result says that it was disturbed
+PAUSE = 0.05  # seconds between timed calls, to let the previous case's threads go to sleep
+TOLERATED = 0.05  # fraction of all cores used by other processes above which a result is marked as disturbed
 
 
 class Seconds(float):
-    """What a case returns that has timed itself, in another process."""
+    """The result of a case that times itself in another process."""
 
 
 class Timing(NamedTuple):
@@ -29,7 +29,7 @@ class Timing(NamedTuple):
         median: seconds, of the later calls.
         low: seconds, the fastest.
         high: seconds, the slowest.
-        calls: how many calls after the first.
+        calls: number of calls after the first.
     """
 
     first: float
@@ -40,7 +40,7 @@ class Timing(NamedTuple):
 
 
 def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int, seconds: float = 20.0) -> dict[str, Timing]:
-    """Times several functions in turns, so that whatever slows the machine slows them all.
+    """Times several functions interleaved, so that disturbances of the machine affect all of them.
 
     Args:
         cases: functions that return when their work is done; each call's time is one sample. Or functions that
@@ -68,7 +68,7 @@ def in_turns(cases: dict[str, Callable[[], Any]], *, rounds: int, seconds: float
 
 
 def seconds_of(case: Callable[[], Any]) -> float:
-    """What one call takes, in seconds."""
+    """Duration of one call, in seconds."""
     started = time.perf_counter()
     told = case()
     return told if isinstance(told, Seconds) else time.perf_counter() - started
@@ -92,13 +92,13 @@ def matrix_products(dtype: str = "float32") -> tuple[Callable[[], Any], float]:
 
 
 class Result(NamedTuple):
-    """What a benchmark found.
+    """The result of a benchmark.
 
     Attributes:
         rows: one dictionary per line of the table; numbers stay numbers.
-        ratios: what the table comes to, by name; numbers.
-        notes: sentences that have to be read with the numbers.
-        timed: whether the numbers are times, which other work on the machine changes.
+        ratios: the key ratios by name.
+        notes: remarks required to interpret the numbers.
+        timed: whether the numbers are times, which other load on the machine affects.
     """
 
     rows: list[dict[str, Any]]
@@ -110,7 +110,7 @@ class Result(NamedTuple):
 def main(
     name: str, description: str, arguments: Callable[[argparse.ArgumentParser], None], run: Callable[..., Result]
 ) -> int:
-    """A benchmark's command line: runs it, prints its table and ratios, writes JSON where asked to.
+    """A benchmark's command line: runs it, prints its table and ratios, and optionally writes JSON.
 
     Args:
         name: of the benchmark.
@@ -133,7 +133,7 @@ def main(
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             if options.json.is_dir() or not os.access(options.json.parent, os.W_OK):
-                raise OSError(f"--json: expected a file that can be written, got {options.json}")
+                raise OSError(f"--json: expected a writable file, got {options.json}")
         result = run(options)
     except (ValueError, OSError, RuntimeError) as error:
         parser.error(f"{type(error).__name__}: {error}")
@@ -153,9 +153,9 @@ def main(
 
 
 def positive(text: str) -> int:
-    """An argument that counts something: a whole number from 1."""
+    """Parses a positive integer argument."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
     return int(text)
 
 
@@ -175,7 +175,7 @@ def _cpu_seconds() -> tuple[float, float, float] | None:
 
 
 def _other_work(before: tuple[float, float, float] | None) -> float | None:
-    """The share of all cores that other processes have used since."""
+    """The fraction of all cores that other processes have used since."""
     now = _cpu_seconds()
     if before is None or now is None:
         return None
@@ -190,7 +190,7 @@ def render(record: dict[str, Any]) -> str:
 
 
 def ratios(record: dict[str, Any]) -> str:
-    """What a result comes down to, as Markdown: where it was measured, its ratios, what disturbed it."""
+    """A result's summary as Markdown: hardware, ratios, other load on the machine."""
     hardware = record["hardware"]
     lines = [f"{hardware['processor']}, {hardware['device']}; commit {_short(hardware['commit'])}", ""]
     lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]

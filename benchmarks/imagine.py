@@ -1,4 +1,4 @@
-"""How fast Dreamer imagines: the actor acts in the model from every step of a batch; and how near the ceiling it comes.
+"""Speed of Dreamer's imagination from every step of a batch, absolute and relative to peak throughput.
 
 python benchmarks/imagine.py                 V1 and V2 at the papers' sizes, V3 with 1M and 12M parameters, from state
 python benchmarks/imagine.py --gradient      and its gradient with respect to the actor, as V1 and V2 learn by
@@ -43,7 +43,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> harness.Result:
-    """Times imagination in turns with the matrix products that are the ceiling."""
+    """Times imagination, interleaved with the matrix products that measure peak throughput."""
     rows, notes = cases.run(make_cases, options)
     ratios = cases.of_ceiling(rows, lambda row: f"{row['sizes']}, {row['part']}")
     return harness.Result(rows, ratios, notes)

@@ -1,4 +1,4 @@
-"""Planning problems whose model is known exactly: a quadratic, a linear system with quadratic cost, a cart-pole."""
+"""Planning problems with exactly known models: a quadratic, a linear-quadratic regulator, a cart-pole."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Problem(NamedTuple):
         action_size: A.
         evaluate: the objective, exact.
         score: (planner, keys [R]) -> [R], how well it plans for R random cases; more is better.
-        unit: what the score is.
+        unit: of the score.
     """
 
     action_size: int
@@ -71,7 +71,7 @@ def make_lqr(states: int = 4, actions: int = 2, seed: int = 0) -> LQR:
 
 
 def riccati(system: LQR, horizon: int, start: np.ndarray) -> tuple[np.ndarray, float]:
-    """The optimal actions from a state, and what they cost, by dynamic programming.
+    """The optimal actions from a state and their cost, by dynamic programming.
 
     Args:
         system: as above.

@@ -1,4 +1,4 @@
-"""The whole training loop, and where its time goes: python benchmarks/loop.py --env walker_walk --preset cpu."""
+"""The whole training loop, with time by part: python benchmarks/loop.py --env walker_walk --preset cpu."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ SAMPLES = 10  # draws from replay that are timed
 
 
 class Enough(Exception):
-    """As many episodes as were asked for have been collected."""
+    """The requested number of episodes has been collected."""
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from jax.extend.core import jaxprs_in_params
 
 
 def of_function(function: Callable, *inputs: Any) -> float:
-    """What a call does: matrix products and convolutions, those in a loop as often as it goes round.
+    """Operations of a call: matrix products and convolutions, those in loops counted once per iteration.
 
     A gradient's program is counted as JAX writes it, not as a paper would.
 

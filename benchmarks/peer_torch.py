@@ -1,7 +1,7 @@
-"""The same planner and the same update in plain PyTorch, in the way PlaNet is usually ported, to be timed beside ours.
+"""The same planner and update in plain PyTorch, written as typical ports of PlaNet, for comparison.
 
 The arithmetic is that of `WorldModelConfig(kind="rssm", activation="relu")`, of `make_cem` and of the plain ELBO;
-`tests/benchmarks/test_peer_torch.py` holds one against the other. Time and iterations are Python loops.
+`tests/benchmarks/test_peer_torch.py` compares the two. Time and iterations are Python loops.
 """
 
 from collections.abc import Callable
@@ -215,7 +215,7 @@ def configure(backend: str) -> str:
         backend: where JAX runs, as `jax.default_backend` names it.
 
     Returns:
-        What has to be read with the times.
+        A note for interpreting the times.
 
     Raises:
         SystemExit: PyTorch cannot run there.

@@ -1,4 +1,4 @@
-"""TD-MPC2's plan and update in plain PyTorch, as its released code is written, to be timed beside ours.
+"""TD-MPC2's plan and update in plain PyTorch, written as its released code, for comparison.
 
 The arithmetic is that of `make_tdmpc2` on state vectors without terminations. Time and iterations are Python loops, the
 ensemble is one batched product per layer, and where two random Q-functions count, all are computed, as there (ours

@@ -1,4 +1,4 @@
-"""How long a plan takes, what that is in operations per second, and how near the machine's ceiling it comes.
+"""Time per plan, in operations per second and relative to the machine's peak throughput.
 
 python benchmarks/planner.py                  PlaNet's sizes and the cpu preset's; TD-MPC2 with 5M parameters
 python benchmarks/planner.py --peer torch     beside the same planner in plain PyTorch
@@ -52,7 +52,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> harness.Result:
-    """Times every planner, its noise alone and the peer in turns."""
+    """Times every planner, its sampling alone and the peer, interleaved."""
     rows, notes = cases.run(make_cases, options)
 
     def compared(row: dict[str, Any]) -> str:
@@ -65,10 +65,10 @@ def run(options: Namespace) -> harness.Result:
 
 
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
-    """What was asked for: sizes, beliefs, planners, implementations."""
+    """Cases for the requested sizes, beliefs, planners and implementations."""
     for sizes in options.sizes:
         if sizes == "tdmpc2-5M":
-            yield from told_cases(options, peer)
+            yield from tdmpc2_cases(options, peer)
             continue
         agent: Any = make_preset(sizes, "", "pixels").agent_config
         model = replace(agent.model, dtype=options.dtype)
@@ -89,7 +89,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
                     yield Case(labels, noise_call(model, config, beliefs), 0.0, {})
 
 
-def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
+def tdmpc2_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """TD-MPC2's MPPI, with candidates of its policy and a terminal value."""
     if "mppi" not in options.planner:
         return
@@ -131,7 +131,7 @@ def plan_call(model_config: WorldModelConfig, name: str, config: Any, beliefs: i
 
 
 def noise_call(model_config: WorldModelConfig, config: CEMConfig, beliefs: int) -> Callable[[], Any]:
-    """Draws what a planner draws, actions and latents, and plans nothing."""
+    """Only samples the actions and latents of a plan, without planning."""
     shape = (config.horizon, config.num_candidates)
 
     def draw(params: Params, belief: Belief, key: Key, warm_start: Array | None) -> tuple[Array, Array]:

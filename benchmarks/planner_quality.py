@@ -1,4 +1,4 @@
-"""What a plan is worth against what it costs: every planner, at several numbers of evaluated action sequences.
+"""Plan quality against cost: every planner at several budgets of evaluated action sequences.
 
 python benchmarks/planner_quality.py                     with models that are known exactly
 python benchmarks/planner_quality.py --logdir runs/NAME  with a trained model, in its environment
@@ -114,7 +114,7 @@ def configured(name: str, values: dict[str, Any]) -> Any:
 
 
 def with_budget(config: Any, budget: int) -> Any:
-    """A planner's config, changed to evaluate at most so many sequences, and hardly fewer.
+    """A planner's config, resized to evaluate at most, and nearly, `budget` sequences.
 
     Rounds are few where there are few sequences: 4, or 10 from 2000 on; ascents have 19, to get anywhere. A tenth of
     a round's sequences are elites, and at most an eighth are the policy's.

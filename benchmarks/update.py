@@ -1,7 +1,7 @@
-"""How long one update takes: loss, gradients, Adam; and how near the machine's ceiling it comes.
+"""Time per update (loss, gradients, Adam), absolute and relative to the machine's peak throughput.
 
 python benchmarks/update.py                  PlaNet's sizes, the cpu preset's, TD-MPC2 with 5M parameters, Dreamer
-python benchmarks/update.py --parts          and what the update is made of
+python benchmarks/update.py --parts          and the parts of the update
 python benchmarks/update.py --peer torch     beside the same update in plain PyTorch
 """
 
@@ -51,7 +51,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> harness.Result:
-    """Times updates, their parts and the peer in turns."""
+    """Times updates, their parts and the peer, interleaved."""
     rows, notes = cases.run(make_cases, options)
     ratios = cases.of_ceiling(rows, lambda row: f"{row['obs']}, {row['sizes']}")
     ratios |= cases.against_peers(rows, "ms", lambda row: f"update time, {row['obs']}, {row['sizes']}")
@@ -59,10 +59,10 @@ def run(options: Namespace) -> harness.Result:
 
 
 def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
-    """What was asked for: sizes, observations, implementations, parts."""
+    """Cases for the requested sizes, observations, implementations and parts."""
     for sizes in options.sizes:
         if sizes == "tdmpc2-5M":
-            yield from told_cases(options, peer)
+            yield from tdmpc2_cases(options, peer)
             continue
         if sizes.startswith("dreamer"):
             yield from dreamer_cases(options, sizes)
@@ -86,7 +86,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
                 yield Case(labels | {"part": part}, call, counts.get(part, 0.0), {})
 
 
-def told_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
+def tdmpc2_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
     """TD-MPC2's update: model, policy and target Q-functions."""
     if "state" not in options.obs:
         return
@@ -144,7 +144,7 @@ def random_batch(spec: EnvSpec, size: int, length: int) -> Batch:
 
 
 def update_call(agent: Agent, batch: Batch) -> Callable[[], None]:
-    """Updates as the training loop does, again and again on one batch."""
+    """Updates as in the training loop, repeatedly on one batch."""
     key = jax.random.key(0)
     update, state = compiled(agent.updates["joint"], donate_argnums=0), compiled(agent.init)(key)
     sample = jax.device_put(Sample.uniform(batch))
@@ -158,7 +158,7 @@ def update_call(agent: Agent, batch: Batch) -> Callable[[], None]:
 
 
 def part_calls(config: WorldModelConfig, spec: EnvSpec, batch: Batch) -> dict[str, Callable[[], Any]]:
-    """What an update is made of, each by itself: preprocessing; encoder, filter and decoder with gradients."""
+    """The parts of an update, separately: preprocessing; encoder, filter and decoder with gradients."""
     model, key = make_world_model(config, spec), jax.random.key(0)
     params = compiled(model.init)(key)
     batch = jax.device_put(batch)

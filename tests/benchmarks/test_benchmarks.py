@@ -91,7 +91,7 @@ def test_work_of_other_processes_is_noticed():
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
-    [("planner.py --rounds 0", "whole number from 1"), ("env.py --tasks nonsense_x", "nonsense_x"),
+    [("planner.py --rounds 0", "positive integer"), ("env.py --tasks nonsense_x", "nonsense_x"),
      ("loop.py --preset nope", "invalid choice"), ("planner.py --json /dev/null/x.json", "/dev/null")],
 )  # fmt: skip
 def test_mistakes_are_told_without_a_traceback(arguments, said):

@@ -57,7 +57,7 @@ class LossConfig(Config):
     """Weight of the termination's log-likelihood, with `predict_terminal`. PlaNet predicts none; the default equals the
     reward's weight."""
     free_nats: NonNegativeFloat = 3.0
-    """Free nats: KL per step without cost or gradient."""
+    """Free nats: KL per step without cost or gradient, in nats."""
     dynamics_scale: Annotated[float, Bound(ge=1)] = 1.0
     """KL balancing: weight of the KL's gradient in the prior, relative to 1 in the posterior. Above 1 the prior moves
     towards the posterior faster than the reverse (Dreamer V2, algorithm 2). PlaNet uses 1."""
