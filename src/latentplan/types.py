@@ -132,6 +132,21 @@ class EnvSpec(NamedTuple):
             )
         return bool(choices)
 
+    def check_names(self, observation: Mapping[str, Any]) -> None:
+        """Refuses observations that do not have the names of `observations`.
+
+        Raises:
+            ValueError: it is no dictionary, or entries are missing or unknown.
+        """
+        expected = ", ".join(self.observations)
+        if not isinstance(observation, Mapping):
+            raise ValueError(
+                f"observation: expected a dictionary with {expected}, got {type(observation).__name__}; "
+                "give each observation under its name in EnvSpec.observations"
+            )
+        if set(observation) != set(self.observations):
+            raise ValueError(f"observation: expected {expected}, got {', '.join(observation)}; rename its entries")
+
     @property
     def images(self) -> tuple[str, ...]:
         """The names of the observations that are images."""

@@ -437,7 +437,7 @@ def test_a_killed_worker_is_reported_at_once_and_can_be_replaced():
         workers.reset(seeds=[0, 1])
     workers.close()
     with Workers("sample_envs:Counter-v0", STATE, num_envs=2) as again:
-        assert again.reset(seeds=[0, 1]).shape == (2, 1)
+        assert again.reset(seeds=[0, 1])["state"].shape == (2, 1)
 
 
 def test_a_workers_exception_arrives_with_its_traceback():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tiers import one_of_each
 
+from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.rollout import imagine, observe, previous_beliefs
 from latentplan.models.world_model import DYNAMICS, WorldModelConfig, make_world_model
 from latentplan.types import Belief, EnvSpec, WorldModel
@@ -386,6 +387,14 @@ def test_bfloat16_pixels_are_encoded_and_decoded_to_float32(tiny_model_config, t
 def test_a_wrong_config_names_its_field_and_the_value(field, value):
     with pytest.raises(ValueError, match=rf"WorldModelConfig\.{field}.*{value}"):
         WorldModelConfig(**{field: value})
+
+
+@pytest.mark.parametrize(("observation", "got"), [(np.ones(5), "ndarray"), ({"image": np.ones(5)}, "image"), ({}, "")])
+def test_observations_without_their_names_are_refused(observation, got, tiny_model_config, tiny_specs):
+    decoder_free = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8), tiny_specs["state"]).world
+    for model in (make_world_model(tiny_model_config(), tiny_specs["state"]), decoder_free):
+        with pytest.raises(ValueError, match=f"observation: expected .*state, got {got}"):
+            model.preprocess(observation, KEY)
 
 
 @pytest.mark.parametrize("shape", [(48, 48, 3), (64, 48, 3), (4, 4), ()])

@@ -211,6 +211,11 @@ def _make_world(
         latent = jnp.zeros((*batch_shape, config.latent))
         return Latent(latent, latent, jnp.zeros((*batch_shape, spec.action_size)))
 
+    def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
+        del key  # nothing is drawn
+        spec.check_names(observation)
+        return {name: _preprocess(observation[name], lowest) for name in spaces}
+
     def observe_step(
         params: Params, belief: Latent, action: Array, embed: Array, is_first: Array, key: Key
     ) -> tuple[Latent, tuple[Array, Array]]:
@@ -229,7 +234,7 @@ def _make_world(
     return WorldModel(
         init=init,
         initial=initial,
-        preprocess=lambda observation, key: {name: _preprocess(observation[name], lowest) for name in spaces},
+        preprocess=preprocess,
         postprocess=lambda flat: {name: _postprocess(flat[name], space, lowest) for name, space in spaces.items()},
         encode=lambda params, observation: networks["encoder"].apply(params["encoder"], observation),
         observe_step=observe_step,

@@ -216,6 +216,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         return lambda params, *args: step(params["dynamics"], *args)
 
     def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
+        spec.check_names(observation)
         keys = split_by_name(key, entries)
         return {name: entry.preprocess(observation[name], keys[name]) for name, entry in entries.items()}
 
