@@ -22,6 +22,7 @@ from latentplan.diagnostics.prediction import multi_step_errors
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.nets.conv_world_models import make_conv_encoder
 from latentplan.nets.network import Style
+from latentplan.types import EnvSpec
 
 # With no dropout, a policy of little spread and two Q-functions hardly anything random is left.
 SIZES = dict(latent=8, hidden=8, encoder_hidden=8, simplex=4, num_q=2, num_bins=21, dropout=0.0, predict_terminal=True)
@@ -112,7 +113,7 @@ def setup():
 def test_the_models_losses_are_numpys(setup):
     _, params, target_q, batch, loss, metrics, latents, valid = setup
     numpy = NumpyModel(params)
-    observation, action, reward = (np.asarray(x, np.float64) for x in batch[:3])
+    observation, action, reward = (np.asarray(x, np.float64) for x in (batch.observation["state"], *batch[1:3]))
     ended, is_first = batch.is_terminal[1:], batch.is_first
     expected_valid = np.array([[True, True, True], [True, False, True], [True, False, True]])
     assert is_first[2, 1] and np.array_equal(valid, expected_valid)
@@ -183,10 +184,9 @@ def test_nothing_after_an_episodes_end_counts(setup):
     model, params, target_q, batch, loss, *_ = setup
     rest = {name: part for name, part in params.items() if name != "policy"}
     for name in ("observation", "action", "reward"):
-        changed = np.array(getattr(batch, name))
-        changed[2:, 1] = 5.0
+        changed = jax.tree.map(lambda x: x.at[2:, 1].set(5.0), getattr(batch, name))
         other, _ = make_model_loss(SURE, model, 0.9)(
-            rest, params["policy"], target_q, batch._replace(**{name: jnp.asarray(changed)}), jax.random.key(1)
+            rest, params["policy"], target_q, batch._replace(**{name: changed}), jax.random.key(1)
         )
         np.testing.assert_allclose(other, loss, rtol=1e-6)
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from latentplan.cli import evaluate, results
 from latentplan.cli import train as run
 from latentplan.driver.logging import read_metrics
-from latentplan.replay.episodes import read_episode
+from latentplan.replay.episodes import episode_path, read_episode
 from latentplan.runs import load_run
 from latentplan.runs.summary import summarise
 
