@@ -86,7 +86,7 @@ class WorldModelConfig(DynamicsConfig):
         return replace(self.style, activation=self.conv_activation, norm=self.conv_norm)
 
 
-class _Observations(NamedTuple):
+class _Observation(NamedTuple):
     """Preprocessing, encoder and decoder of one observation."""
 
     preprocess: Callable[[Array, Key], Array]
@@ -97,7 +97,7 @@ class _Observations(NamedTuple):
     std: float
 
 
-def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
+def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observation:
     make = {"world_models": _world_models_convolutions, "dreamer_v3": _dreamer_v3_convolutions}[config.conv]
     encoder, decoder, embed = make(config, shape, feature_size)
 
@@ -111,7 +111,7 @@ def _pixels(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int)
     def postprocess(flat: Array) -> Array:
         return transforms.to_display(flat).reshape(*flat.shape[:-1], *shape)
 
-    return _Observations(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
+    return _Observation(preprocess, postprocess, encoder, embed, decoder, config.pixel_std)
 
 
 def _world_models_convolutions(
@@ -146,7 +146,7 @@ def _dreamer_v3_convolutions(
     return encoder, decoder, pooled_size(size, depth)
 
 
-def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observations:
+def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int) -> _Observation:
     if len(shape) != 1:
         raise ValueError(f"observations: expected (n,) or (64, 64, channels), got {shape}; flatten it")
     hidden, layers, style = config.vector_hidden, config.vector_layers, config.style
@@ -158,7 +158,54 @@ def _vectors(config: WorldModelConfig, shape: tuple[int, ...], feature_size: int
 
     encoder = make_mlp(shape[0], embed, hidden=hidden, layers=layers, style=style)
     decoder = make_mlp(feature_size, shape[0], hidden=hidden, layers=layers, style=style)
-    return _Observations(preprocess, transforms.symexp, encoder, hidden, decoder, config.vector_std)
+    return _Observation(preprocess, transforms.symexp, encoder, hidden, decoder, config.vector_std)
+
+
+class _Observations(NamedTuple):
+    """All observations together: functions of dictionaries by name."""
+
+    preprocess: Callable[[Mapping[str, Array], Key], dict[str, Array]]
+    postprocess: Callable[[Mapping[str, Array]], dict[str, Array]]
+    encoder: Network
+    embed_size: int
+    decoder: Network
+    encode: Callable[[Params, Mapping[str, Array]], Array]
+    decode: Callable[[Params, Belief], dict[str, Gaussian]]
+
+
+def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
+    entries = {
+        name: (_pixels if space.is_image else _vectors)(config, space.shape, config.feature_size)
+        for name, space in spec.observations.items()
+    }
+    encoder = each({name: entry.encoder for name, entry in entries.items()})
+    decoder = each({name: entry.decoder for name, entry in entries.items()})
+    embed_size = sum(entry.embed_size for entry in entries.values())
+
+    def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
+        spec.check_names(observation)
+        keys = split_by_name(key, entries)
+        return {name: entry.preprocess(observation[name], keys[name]) for name, entry in entries.items()}
+
+    def postprocess(flat: Mapping[str, Array]) -> dict[str, Array]:
+        return {name: entry.postprocess(flat[name]) for name, entry in entries.items()}
+
+    def encode(params: Params, observation: Mapping[str, Array]) -> Array:
+        embeds = encoder.apply(params["encoder"], observation)
+        return jnp.concatenate([embeds[name] for name in entries], -1)
+
+    def decode(params: Params, belief: Belief) -> dict[str, Gaussian]:
+        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief)))
+        return {name: Gaussian(means[name], jnp.float32(entry.std)) for name, entry in entries.items()}
+
+    return _Observations(preprocess, postprocess, encoder, embed_size, decoder, encode, decode)
+
+
+def _heads(config: WorldModelConfig) -> tuple[Network, Network]:
+    """The heads of reward and termination."""
+    hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
+    reward = make_scalar_head(config.feature_size, config.reward, hidden=hidden, layers=layers, style=style)
+    return reward, make_mlp(config.feature_size, 1, hidden=hidden, layers=layers, style=style)
 
 
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
@@ -187,66 +234,41 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         >>> model.reward(params, model.initial((3,))).mean.shape
         (3, 1)
     """
-    feature_size = config.feature_size
-    entries = {
-        name: (_pixels if space.is_image else _vectors)(config, space.shape, feature_size)
-        for name, space in spec.observations.items()
-    }
-    encoder = each({name: entry.encoder for name, entry in entries.items()})
-    decoder = each({name: entry.decoder for name, entry in entries.items()})
-    embed_size = sum(entry.embed_size for entry in entries.values())
-    dynamics = config.dynamics.make(config, embed_size, spec.action_size)
-    hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
-    reward_head = make_scalar_head(feature_size, config.reward, hidden=hidden, layers=layers, style=style)
-    terminal_net = make_mlp(feature_size, 1, hidden=hidden, layers=layers, style=style)
+    observations = _observations(config, spec)
+    dynamics = config.dynamics.make(config, observations.embed_size, spec.action_size)
+    reward_head, terminal_head = _heads(config)
 
     def init(key: Key) -> Params:
         dynamics_key, encoder_key, decoder_key, reward_key = jax.random.split(key, 4)
         params = {
             "dynamics": dynamics.init(dynamics_key),
-            "encoder": encoder.init(encoder_key),
-            "decoder": decoder.init(decoder_key),
+            "encoder": observations.encoder.init(encoder_key),
+            "decoder": observations.decoder.init(decoder_key),
             "reward": reward_head.init(reward_key),
         }
         if config.predict_terminal:
-            params["terminal"] = terminal_net.init(jax.random.fold_in(key, 4))
+            params["terminal"] = terminal_head.init(jax.random.fold_in(key, 4))
         return params
 
     def on_dynamics(step):
         return lambda params, *args: step(params["dynamics"], *args)
 
-    def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
-        spec.check_names(observation)
-        keys = split_by_name(key, entries)
-        return {name: entry.preprocess(observation[name], keys[name]) for name, entry in entries.items()}
-
-    def postprocess(flat: Mapping[str, Array]) -> dict[str, Array]:
-        return {name: entry.postprocess(flat[name]) for name, entry in entries.items()}
-
-    def encode(params: Params, observation: Mapping[str, Array]) -> Array:
-        embeds = encoder.apply(params["encoder"], observation)
-        return jnp.concatenate([embeds[name] for name in entries], -1)
-
-    def decode(params: Params, belief: Belief) -> dict[str, Gaussian]:
-        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief)))
-        return {name: Gaussian(means[name], jnp.float32(entry.std)) for name, entry in entries.items()}
-
     def reward(params: Params, belief: Belief) -> Gaussian | TwoHot:
         return reward_head.apply(params["reward"], feature(belief))
 
     def terminal(params: Params, belief: Belief) -> Array:
-        return terminal_net.apply(params["terminal"], feature(belief))[..., 0]
+        return terminal_head.apply(params["terminal"], feature(belief))[..., 0]
 
     return WorldModel(
         init=init,
         initial=dynamics.initial,
-        preprocess=preprocess,
-        postprocess=postprocess,
-        encode=encode,
+        preprocess=observations.preprocess,
+        postprocess=observations.postprocess,
+        encode=observations.encode,
         observe_step=on_dynamics(dynamics.observe_step),
         imagine_step=on_dynamics(dynamics.imagine_step),
         divergence=dynamics.divergence,
-        decode=decode,
+        decode=observations.decode,
         reward=reward,
         terminal=terminal if config.predict_terminal else None,
     )

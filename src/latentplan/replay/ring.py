@@ -7,14 +7,19 @@ windows.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import flashbax as fbx
 import jax
 import jax.numpy as jnp
+from flashbax.buffers.sum_tree import SumTreeState
+from flashbax.buffers.trajectory_buffer import TrajectoryBuffer, TrajectoryBufferState
 
 from latentplan.config import Config, PositiveInt, Share, UnitInterval
 from latentplan.types import Array, Batch, EnvSpec, Key, Sample
+
+ReplayState: TypeAlias = TrajectoryBufferState
+"""Flashbax's ring of records. Where windows are sampled by priority, a subclass that also holds the priorities."""
 
 _LONGEST_PIECE = 1024  # records; keeps the number of compiled `add` programs at 11 for any episode
 _PRIORITY_BYTES = 16  # a tree of sums over up to twice as many leaves
@@ -70,13 +75,13 @@ class Replay(NamedTuple):
         capacity: maximum number of records.
     """
 
-    init: Callable[[], Any]
-    add: Callable[[Any, Batch], Any]
-    sample: Callable[[Any, Key], Sample]
-    reprioritise: Callable[[Any, Array, Array], Any]
-    priorities: Callable[[Any], Any]
-    with_priorities: Callable[[Any, Any], Any]
-    can_sample: Callable[[Any], Array]
+    init: Callable[[], ReplayState]
+    add: Callable[[ReplayState, Batch], ReplayState]
+    sample: Callable[[ReplayState, Key], Sample]
+    reprioritise: Callable[[ReplayState, Array, Array], ReplayState]
+    priorities: Callable[[ReplayState], SumTreeState | None]
+    with_priorities: Callable[[ReplayState, SumTreeState | None], ReplayState]
+    can_sample: Callable[[ReplayState], Array]
     capacity: int
 
 
@@ -107,28 +112,17 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
     """
     prioritised = config.priority_exponent > 0
     num_newest = min(round(config.newest_share * config.batch_size), config.batch_size - 1)
-    lengths = {"min_length_time_axis": config.batch_length, "max_length_time_axis": config.capacity}
-    sizes = {
-        "sample_batch_size": config.batch_size - num_newest,
-        "sample_sequence_length": config.batch_length,
-        "period": 1,
-    }
-    buffer: Any
-    if prioritised:
-        options = {"priority_exponent": config.priority_exponent, "device": jax.default_backend()}
-        buffer = fbx.make_prioritised_trajectory_buffer(add_batch_size=1, **lengths, **sizes, **options)
-    else:
-        buffer = fbx.make_trajectory_buffer(add_batch_size=1, **lengths, **sizes)
+    buffer = _make_buffer(config, config.batch_size - num_newest)
 
-    def init() -> Any:
+    def init() -> ReplayState:
         return buffer.init(_record(spec))
 
-    def add(state: Any, chunk: Batch) -> Any:
+    def add(state: ReplayState, chunk: Batch) -> ReplayState:
         records = len(chunk.reward)
         chunk = chunk._replace(observation={name: x.reshape(records, -1) for name, x in chunk.observation.items()})
         return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
 
-    def sample(state: Any, key: Key) -> Sample:
+    def sample(state: ReplayState, key: Key) -> Sample:
         positions = jnp.arange(config.capacity)[None]  # flashbax samples positions; the records are gathered below
         with jax.numpy_rank_promotion("allow"):  # flashbax adds rows to columns
             drawn = buffer.sample(state.replace(experience=positions), key)
@@ -136,17 +130,10 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         if num_newest:
             newest = _newest_windows(state, jax.random.fold_in(key, 1), config, num_newest)
             steps = jnp.concatenate([steps, newest])
-        steps = steps.T  # [T, B]
-        batch = jax.tree.map(lambda x: x[0, steps], state.experience)
-        shapes = {name: (*steps.shape, *space.shape) for name, space in spec.observations.items()}
-        batch = batch._replace(observation={name: batch.observation[name].reshape(shapes[name]) for name in shapes})
-        return Sample(batch, importance(drawn) if prioritised else jnp.ones(steps.shape[1]), steps[0])
+        weight = _importance(drawn.probabilities, config) if prioritised else jnp.ones(len(steps))
+        return Sample(_gather(state.experience, steps.T, spec), weight, steps[:, 0])
 
-    def importance(drawn: Any) -> Array:
-        weight = jnp.maximum(drawn.probabilities, 1e-12) ** -config.importance_exponent
-        return weight / jnp.max(weight)
-
-    def reprioritise(state: Any, indices: Array, priority: Array) -> Any:
+    def reprioritise(state: ReplayState, indices: Array, priority: Array) -> ReplayState:
         return buffer.set_priorities(state, indices, priority) if prioritised else state
 
     return Replay(
@@ -161,7 +148,36 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
     )
 
 
-def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> Array:
+def _make_buffer(config: ReplayConfig, windows: int) -> TrajectoryBuffer:
+    """Flashbax's buffer, which holds one stream of records and samples `windows` of them at a time."""
+    sizes = {
+        "add_batch_size": 1,
+        "sample_batch_size": windows,
+        "sample_sequence_length": config.batch_length,
+        "period": 1,
+        "min_length_time_axis": config.batch_length,
+        "max_length_time_axis": config.capacity,
+    }
+    if config.priority_exponent:
+        options = {"priority_exponent": config.priority_exponent, "device": jax.default_backend()}
+        return fbx.make_prioritised_trajectory_buffer(**sizes, **options)
+    return fbx.make_trajectory_buffer(**sizes)
+
+
+def _gather(experience: Batch, steps: Array, spec: EnvSpec) -> Batch:
+    """The records [T, B, ...] at positions [T, B] of the memory, their observations in the environment's shapes."""
+    batch = jax.tree.map(lambda x: x[0, steps], experience)
+    shapes = {name: (*steps.shape, *space.shape) for name, space in spec.observations.items()}
+    return batch._replace(observation={name: batch.observation[name].reshape(shapes[name]) for name in shapes})
+
+
+def _importance(probabilities: Array, config: ReplayConfig) -> Array:
+    """[B], importance weights, scaled to at most 1."""
+    weight = jnp.maximum(probabilities, 1e-12) ** -config.importance_exponent
+    return weight / jnp.max(weight)
+
+
+def _newest_windows(state: ReplayState, key: Key, config: ReplayConfig, number: int) -> Array:
     """[number, T], positions of windows sampled uniformly from the newest records."""
     held = jnp.where(state.is_full, config.capacity, state.current_index)
     newest = jnp.minimum(held, config.newest)
@@ -169,7 +185,9 @@ def _newest_windows(state: Any, key: Key, config: ReplayConfig, number: int) -> 
     return (state.current_index - newest + begin + jnp.arange(config.batch_length)[None]) % config.capacity
 
 
-def add_episode(replay: Replay, add: Callable[[Any, Batch], Any], state: Any, episode: Batch) -> Any:
+def add_episode(
+    replay: Replay, add: Callable[[ReplayState, Batch], ReplayState], state: ReplayState, episode: Batch
+) -> ReplayState:
     """Adds an episode of any length in chunks whose lengths are powers of two, largest first.
 
     `add` compiles once per length; this way a few compiled programs serve every episode.
