@@ -8,6 +8,7 @@ import distrax
 import jax
 import jax.numpy as jnp
 from jax.scipy.stats import norm
+from jaxtyping import Float
 
 from latentplan.transforms import two_hot
 from latentplan.types import Array, Key, Prediction
@@ -98,7 +99,7 @@ def _distrax(distribution: Distribution | Prediction) -> distrax.Distribution:
     raise TypeError(f"distribution: expected Gaussian, TanhGaussian or OneHot, got {type(distribution).__name__}")
 
 
-def sample(distribution: Distribution, key: Key) -> Array:
+def sample(distribution: Distribution, key: Key) -> Float[Array, "*batch S"]:
     """Draws a sample through which gradients reach the distribution's parameters.
 
     Gaussians are reparameterised; one-hot samples take the gradient of their probabilities (straight-through: Bengio et
@@ -126,7 +127,7 @@ def sample(distribution: Distribution, key: Key) -> Array:
     return drawn
 
 
-def mode(distribution: Distribution) -> Array:
+def mode(distribution: Distribution) -> Float[Array, "*batch S"]:
     """The most likely value; tanh(mean) of a squashed Gaussian, which is its median.
 
     Args:
@@ -144,7 +145,7 @@ def mode(distribution: Distribution) -> Array:
     return distribution.mean
 
 
-def log_prob(distribution: Distribution | Prediction, value: Array) -> Array:
+def log_prob(distribution: Distribution | Prediction, value: Float[Array, "*#batch S"]) -> Float[Array, "..."]:
     """Log density, or log probability, in nats, summed over the last axis.
 
     Args:
@@ -167,7 +168,7 @@ def log_prob(distribution: Distribution | Prediction, value: Array) -> Array:
     return _distrax(distribution).log_prob(value)
 
 
-def joint_log_prob(distributions: Mapping[str, Prediction], values: Mapping[str, Array]) -> Array:
+def joint_log_prob(distributions: Mapping[str, Prediction], values: Mapping[str, Array]) -> Float[Array, "..."]:
     """Log density of several independent values: the sum over names of `log_prob`.
 
     Args:
@@ -180,7 +181,7 @@ def joint_log_prob(distributions: Mapping[str, Prediction], values: Mapping[str,
     return functools.reduce(jnp.add, [log_prob(one, values[name]) for name, one in distributions.items()])
 
 
-def entropy(distribution: Gaussian | OneHot | TruncatedGaussian) -> Array:
+def entropy(distribution: Gaussian | OneHot | TruncatedGaussian) -> Float[Array, "..."]:
     """In nats, summed over the last axis: [...]."""
     if not isinstance(distribution, TruncatedGaussian):
         return _distrax(distribution).entropy()
@@ -191,7 +192,7 @@ def entropy(distribution: Gaussian | OneHot | TruncatedGaussian) -> Array:
     return jnp.sum(0.5 * jnp.log(2.0 * jnp.pi * jnp.e) + jnp.log(std * mass) + bent, -1)
 
 
-def kl_divergence(p: Gaussian | OneHot, q: Gaussian | OneHot) -> Array:
+def kl_divergence(p: Gaussian | OneHot, q: Gaussian | OneHot) -> Float[Array, "..."]:
     """KL(p || q) in nats, summed over the last axis, and over all one-hot vectors.
 
     Args:
@@ -204,7 +205,7 @@ def kl_divergence(p: Gaussian | OneHot, q: Gaussian | OneHot) -> Array:
     return _distrax(p).kl_divergence(_distrax(q))
 
 
-def mix_uniform(logits: Array, share: float) -> Array:
+def mix_uniform(logits: Float[Array, "*batch C"], share: float) -> Float[Array, "*batch C"]:
     """Log-probabilities mixed with the uniform distribution, so that none is zero (Dreamer V3: 1 %).
 
     Args:

@@ -222,12 +222,15 @@ NOT_FIRST = np.zeros(ENVS, bool)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _compile_fast():
-    """These tests compile much and compute little."""
-    before = jax.config.values["jax_disable_most_optimizations"]
-    jax.config.update("jax_disable_most_optimizations", True)
+def _compile_fast_and_promote_no_rank():
+    """These tests compile much and compute little; no array of the library meets one of another rank by accident."""
+    settings = {"jax_disable_most_optimizations": True, "jax_numpy_rank_promotion": "raise"}
+    before = {name: jax.config.values[name] for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
 # Every agent and every kind of observation; the rest of the variants are slow.

@@ -158,7 +158,8 @@ def point_mass(params, belief, action, key):
 
 
 def near_the_goal(params, belief):
-    return -jnp.sum((belief.deter[..., :2] - jnp.array([0.4, -0.25])) ** 2, -1)
+    position = belief.deter[..., :2]
+    return -jnp.sum((position - jnp.broadcast_to(jnp.array([0.4, -0.25]), position.shape)) ** 2, -1)
 
 
 def test_beats_random_shooting_with_the_same_number_of_candidates():

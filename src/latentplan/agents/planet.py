@@ -7,6 +7,7 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Bool, Float
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
@@ -234,8 +235,8 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
 
 
 def log_likelihoods(
-    model: WorldModel, params: Params, beliefs: Belief, observation: dict[str, Array], reward: Array
-) -> tuple[Array, Array]:
+    model: WorldModel, params: Params, beliefs: Belief, observation: dict[str, Array], reward: Float[Array, "..."]
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Log-likelihoods of observations by name [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
     assert model.decode is not None, "PlaNet learns by decoding observations"
     return (
@@ -250,10 +251,10 @@ def overshooting_loss(
     params: Params,
     seen: Filtered,
     ahead: Overshoot,
-    reward: Array,
+    reward: Float[Array, "T B"],
     decoded: int,
-    scale: Array,
-) -> tuple[Array, Metrics]:
+    scale: Float[Array, ""],
+) -> tuple[Float[Array, ""], Metrics]:
     """The KL of all distances (PlaNet section 4), and log-likelihoods of multi-step predictions.
 
     Args:
@@ -290,7 +291,7 @@ def overshooting_loss(
 
 
 def further_terms(
-    losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Array
+    losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Bool[Array, "T B"]
 ) -> Iterator[tuple[Array, Metrics]]:
     """Optional terms beside the bound: KL balancing, terminations, the global prior.
 

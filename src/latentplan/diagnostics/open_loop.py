@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan.diagnostics.subject import Subject
 from latentplan.diagnostics.windows import expectation, first_window, observe_context, squared_error_per_value
@@ -31,7 +32,7 @@ def predict_open_loop(model: WorldModel, params: Params, batch: Batch, key: Key,
     return OpenLoop(model.postprocess(observation), predicted, batch.reward, reward)
 
 
-def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Array]:
+def open_loop_errors(predicted: OpenLoop, *, context: int) -> dict[str, Float[Array, ""]]:
     """Errors of an open-loop prediction over its imagined steps.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan.models.rollout import observe
 from latentplan.types import Array, Batch, Evidence, Key, Params, WorldModel
@@ -49,7 +50,9 @@ def observe_context(
     return beliefs, jax.tree.map(lambda x: x[-1], beliefs)
 
 
-def expectation(model: WorldModel, params: Params, beliefs: Any) -> tuple[dict[str, Array] | None, Array]:
+def expectation(
+    model: WorldModel, params: Params, beliefs: Any
+) -> tuple[dict[str, Array] | None, Float[Array, "*batch"]]:
     """Decodes the mean observations and reward at a belief, in the environment's units.
 
     Args:
@@ -67,7 +70,7 @@ def expectation(model: WorldModel, params: Params, beliefs: Any) -> tuple[dict[s
     return model.postprocess(means), reward
 
 
-def squared_error_per_value(predicted: dict[str, Array], true: dict[str, Array], axes: int) -> Array:
+def squared_error_per_value(predicted: dict[str, Array], true: dict[str, Array], axes: int) -> Float[Array, "..."]:
     """Squared errors, averaged over an observation's values and over the observations.
 
     Args:

@@ -75,7 +75,7 @@ def overshoot(
 
 def latent_overshooting(
     divergence: Callable[[AnyLatent, AnyLatent], Array], posterior: AnyLatent, prediction: Overshoot
-) -> Array:
+) -> Float[Array, "D T *batch"]:
     """KL(q_t || p_d(s_t | q_{t-d})) for d = 1..D: the terms of PlaNet eq. 7, per step and distance.
 
     Distance 1 is the ELBO's KL with its gradients. For d > 1 the posterior is a fixed target

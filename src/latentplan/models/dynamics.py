@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import jax.numpy as jnp
+from jaxtyping import Bool, Float
 
 from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.nets.network import Activation, Norm, Style, Weights
@@ -109,7 +110,9 @@ def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:
     return initial
 
 
-def reset_at_first(belief: Belief, action: Array, is_first: Array) -> tuple[Belief, Array]:
+def reset_at_first(
+    belief: Belief, action: Float[Array, "*batch A"], is_first: Bool[Array, "*batch"]
+) -> tuple[Belief, Float[Array, "*batch A"]]:
     """Belief and action before a step, zeroed where the step starts an episode.
 
     Args:

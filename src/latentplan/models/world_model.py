@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan import transforms
 from latentplan.config import Bound, NonNegativeInt, OneOf, PositiveFloat, PositiveInt
@@ -274,6 +275,6 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     )
 
 
-def feature(belief: Belief) -> Array:
+def feature(belief: Belief) -> Float[Array, "*batch F"]:
     """The feature [stoch, deter] that every head reads: [..., F]."""
     return jnp.concatenate([belief.stoch, belief.deter], -1)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
 
 from latentplan.config import OneOf
 from latentplan.types import Array, Key, Params
@@ -16,7 +17,7 @@ _LARGE = 20.0  # above it tanh(softplus(x)) rounds to 1 in float32
 
 
 @jax.custom_jvp
-def mish(x: Array) -> Array:
+def mish(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
     """Mish, x tanh(log(1 + e^x)) (Misra 2019), with one exponential: tanh(log(1 + u)) = n / (n + 2), n = u (u + 2).
 
     Its derivative is given explicitly, since automatic differentiation of this form costs more than the activation.
@@ -187,7 +188,7 @@ def dense(size: int, style: Style, name: str | None = None, scale: float = 1.0) 
     return nn.Dense(size, dtype=jnp.dtype(style.dtype), kernel_init=scaled, name=name)
 
 
-def activate(x: Array, style: Style) -> Array:
+def activate(x: Float[Array, "*batch F"], style: Style) -> Float[Array, "*batch F"]:
     """Normalisation, then activation, inside a compact module: [..., features] -> [..., features]."""
     if style.norm != "none":
         x = NORMS[style.norm](dtype=jnp.dtype(style.dtype))(x)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
 
 from latentplan.nets.network import ACTIVATIONS, INITS, Network, Style
 from latentplan.types import Array, Key, Params
@@ -47,7 +48,7 @@ def _bernoulli(key: Key, probability: float, shape: tuple[int, ...]) -> Array:
     return (levels < min(round(probability * 2**16), 2**16 - 1)).reshape(shape)
 
 
-def simnorm(x: Array, size: int) -> Array:
+def simnorm(x: Float[Array, "*batch L"], size: int) -> Float[Array, "*batch L"]:
     """Softmax over groups of `size` neighbours (simplicial normalisation: Lavoie et al. 2022; TD-MPC2 section 3.1).
 
     Args:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Float
 
 from latentplan.nets.network import INITS, Network, Style, activate, dense, from_linen
 from latentplan.types import Array
@@ -61,7 +62,12 @@ class BlockLinear(nn.Module):
         return x + jnp.broadcast_to(bias.astype(dtype), x.shape)
 
 
-def gated(reset: Array, candidate: Array, update: Array, h: Array) -> Array:
+def gated(
+    reset: Float[Array, "*batch D"],
+    candidate: Float[Array, "*batch D"],
+    update: Float[Array, "*batch D"],
+    h: Float[Array, "*batch D"],
+) -> Float[Array, "*batch D"]:
     """GRU update u tanh(r c) + (1 - u) h, with r = sigmoid(reset) and u = sigmoid(update - 1).
 
     Args:

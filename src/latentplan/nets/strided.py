@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan.types import Array
 
@@ -133,7 +134,9 @@ def _deconv_phases(x: Array, kernel: Array) -> Array:
     return image[:, : 2 * (height - 1) + size, : 2 * (width - 1) + size]
 
 
-def conv2d(x: Array, kernel: Array) -> Array:
+def conv2d(
+    x: Float[Array, "B height width in"], kernel: Float[Array, "size size in out"]
+) -> Float[Array, "B rows cols out"]:
     """Convolution with stride 2 and no padding.
 
     Args:
@@ -146,7 +149,9 @@ def conv2d(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_conv_phases, default=_conv_lax)
 
 
-def deconv2d(x: Array, kernel: Array) -> Array:
+def deconv2d(
+    x: Float[Array, "B height width in"], kernel: Float[Array, "size size in out"]
+) -> Float[Array, "B rows cols out"]:
     """Transposed convolution with stride 2 and no padding: the adjoint of `conv2d`.
 
     Args:
@@ -159,7 +164,9 @@ def deconv2d(x: Array, kernel: Array) -> Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_deconv_phases, default=_deconv_lax)
 
 
-def conv_unit(x: Array, kernel: Array) -> Array:
+def conv_unit(
+    x: Float[Array, "B height width in"], kernel: Float[Array, "size size in out"]
+) -> Float[Array, "B rows cols out"]:
     """Convolution with stride 1 and no padding.
 
     Args:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from latentplan.types import Array, Key
 
@@ -131,7 +132,7 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
     return Proposals(start, draw, refit, plan, lambda state: state, lambda state: jnp.mean(1.0 - jnp.max(state, -1)))
 
 
-def shift(plan: Array) -> Array:
+def shift(plan: Float[Array, "H *rest"]) -> Float[Array, "H *rest"]:
     """Shifts a plan [H, ...] by one decision: drops its first step and appends zeros."""
     return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])
 

@@ -6,6 +6,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from latentplan import distributions
 from latentplan.config import Bound, Config, NonNegativeFloat, NonNegativeInt, UnitInterval
@@ -111,7 +112,9 @@ def make_imagination(model: WorldModel, actor: Network, config: BehaviourConfig)
     return imagine
 
 
-def imagination_metrics(imagined: Rollout, returns: Array, value: Array) -> dict[str, Array]:
+def imagination_metrics(
+    imagined: Rollout, returns: Float[Array, "H *batch"], value: Float[Array, "..."]
+) -> dict[str, Float[Array, ""]]:
     """Metrics: means of rewards, returns and critic values over imagined steps."""
     return {
         "imagined_reward": jnp.mean(imagined.reward[1:]),

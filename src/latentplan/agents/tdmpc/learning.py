@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Bool, Float
 
 from latentplan.losses.td import check_length, in_one_episode
 from latentplan.models.decoder_free import DecoderFreeModel
@@ -61,7 +62,9 @@ def read_window(model: WorldModel, batch: Batch, shift: int, shift_key: Key, pix
     return Window(observation, batch.action[1:], batch.reward[1:], batch.is_terminal[1:], valid)
 
 
-def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array) -> Array:
+def unroll(
+    model: DecoderFreeModel, params: Params, first: Float[Array, "B L"], actions: Float[Array, "H B A"]
+) -> Float[Array, "H+1 B L"]:
     """Latent rollout: z_0 and z_{t+1} = d(z_t, a_t).
 
     Args:
@@ -82,12 +85,12 @@ def unroll(model: DecoderFreeModel, params: Params, first: Array, actions: Array
     return jnp.concatenate([first[None], later])
 
 
-def prepend_valid(valid: Array) -> Array:
+def prepend_valid(valid: Bool[Array, "H *batch"]) -> Bool[Array, "H+1 *batch"]:
     """Mask of a rollout's latent states [H + 1, B], from that of its transitions [H, B]; the first is always valid."""
     return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
-def weighted_sum(scales: object, terms: dict[str, Array]) -> tuple[Array, Metrics]:
+def weighted_sum(scales: object, terms: dict[str, Array]) -> tuple[Float[Array, ""], Metrics]:
     """A weighted sum of loss terms.
 
     Args:
