@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from probes import LENGTH, PROBES, SPEC, play, random_episodes
@@ -103,7 +104,8 @@ def test_probe_2_a_reward_that_is_seen_is_predicted(version):
     agent, *_ = built_for(version, "reward_seen")
     params, _ = trained(version, "reward_seen")
     batch = play(PROBES["reward_seen"], np.zeros((16, LENGTH)), CUES)
-    predicted = predict_open_loop(agent.model, params, time_first(batch), jax.random.key(3), context=1)
+    batch = jax.tree.map(jnp.asarray, time_first(batch))
+    predicted = predict_open_loop(agent.model, params, batch, jax.random.key(3), context=1)
     np.testing.assert_allclose(np.asarray(predicted.predicted_reward)[1:].sum(0), CUES * (LENGTH - 1), atol=1.0)
 
 

@@ -74,7 +74,8 @@ def test_one_batch_can_be_learned_by_heart(kind):
     excess = np.asarray(metrics["loss"]) - floor
     assert np.all(metrics["finite"] == 1.0)
     assert excess[-20:].mean() < excess[0] / 20
-    seen = predict_open_loop(agent.model, state.params, time_first(batch), jax.random.key(2), context=t - 1)
+    window = jax.tree.map(jnp.asarray, time_first(batch))
+    seen = predict_open_loop(agent.model, state.params, window, jax.random.key(2), context=t - 1)
     assert np.mean((seen.predicted_reward - seen.true_reward) ** 2) < 0.1 * np.var(batch.reward)
 
 
