@@ -1,7 +1,11 @@
 """The documents' Python blocks run, in order, in one namespace, as a reader would paste them."""
 
+import importlib
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -18,6 +22,7 @@ from latentplan.cli import results
 from latentplan.diagnostics import DIAGNOSTICS
 from latentplan.envs import SUITES
 from latentplan.envs.env import EnvConfig, make_env
+from latentplan.envs.workers import Workers
 from latentplan.presets import PRESETS
 from latentplan.types import Evidence
 
@@ -49,11 +54,11 @@ def test_blocks_are_found_run_in_order_and_fail_with_their_line():
 
 def test_the_planner_that_is_added_as_an_example_plans():
     file = ROOT / "docs" / "guides" / "planner.md"
-    assert len(file.read_text().splitlines()) < 80 and len(python_blocks(file.read_text())) == 1
+    assert len(file.read_text().splitlines()) < 120 and len(python_blocks(file.read_text())) == 2
     block = python_blocks(file.read_text())[0][1]
     assert len(block.splitlines()) < 60
     try:
-        run(file.read_text(), str(file))
+        names = run(file.read_text(), str(file))
         entry = planners.PLANNERS["local_search"]
     finally:
         planners.PLANNERS.pop("local_search", None)
@@ -66,11 +71,13 @@ def test_the_planner_that_is_added_as_an_example_plans():
     assert again.info["elite_return"][0] >= output.info["elite_return"][0]
     with pytest.raises(ValueError, match="LocalSearchConfig.num_candidates: expected at least 1, got 0"):
         entry.config(num_candidates=0)
+    position, velocity = names["state"]  # of the model of one's own
+    assert abs(position - 1) < 0.1 and abs(velocity) < 0.1 and names["planner"]._cache_size() == 2
 
 
 def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     file = ROOT / "docs" / "guides" / "agent.md"
-    assert len(file.read_text().splitlines()) < 110 and len(python_blocks(file.read_text())) == 1
+    assert len(file.read_text().splitlines()) < 125 and len(python_blocks(file.read_text())) == 1
     try:
         run(file.read_text(), str(file))
         entry = AGENTS["one_loss"]
@@ -98,18 +105,66 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     assert action.shape == (2, 2) and np.abs(action).max() <= 1
 
 
-def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_name():
-    file = ROOT / "docs" / "guides" / "environment.md"
+def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_name(tmp_path, monkeypatch):
+    text = (ROOT / "docs" / "guides" / "environment.md").read_text()
+    (_, point), (_, same), (_, points) = python_blocks(text)
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "point.py").write_text(point)
+    (package / "points.py").write_text(points)
+    monkeypatch.syspath_prepend(tmp_path)
     try:
-        run(file.read_text(), str(file))
+        run(f"```python\nimport numpy as np\n{same}```\n", "environment.md")
+        gymnasium.registry.pop("Point-v0")
+        importlib.import_module("my_package.points")
+        sys.modules.pop("my_package.point")  # in this process, as if it had not been used yet
         env = make_env("point_hold", EnvConfig(obs="state"))
         observation, _ = env.reset(seed=0)
         assert observation["state"].shape == (2,) and env.get_wrapper_attr("action_repeat") == 2
         with pytest.raises(ValueError, match="point_"):
             make_env("point_hold_on", EnvConfig(obs="state"))
+        with Workers("point_hold", EnvConfig(obs="state"), num_envs=1) as workers:
+            np.testing.assert_array_equal(workers.reset([0])["state"][0], observation["state"])
     finally:
         SUITES.pop("points", None)
         gymnasium.registry.pop("Point-v0", None)
+        for name in ("my_package", "my_package.point", "my_package.points"):
+            sys.modules.pop(name, None)
+
+
+IN_TREE = {
+    "planner": (0, ["planners/local_search.py"], ["planners/__init__.py"]),
+    "dynamics": (0, ["models/clock.py"], ["models/world_model.py"]),
+    "agent": (0, ["agents/one_loss.py", "presets/one_loss.py"], ["agents/__init__.py", "presets/__init__.py"]),
+    "environment": (2, ["envs/points.py"], ["envs/__init__.py"]),
+    "measurement": (0, ["diagnostics/reward_bias.py"], ["diagnostics/__init__.py"]),
+}
+"""Guide -> which block, the files of its parts, and those into which its last lines go."""
+
+
+def test_what_the_guides_add_works_in_the_tree(tmp_path):
+    shutil.copytree(ROOT / "src" / "latentplan", tmp_path / "latentplan", ignore=shutil.ignore_patterns("__pycache__"))
+    for guide, (index, files, registries) in IN_TREE.items():
+        block = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())[index][1]
+        *parts, registration = re.split(r"^# --- \w+ ---$", block, flags=re.MULTILINE)
+        lines = [line for line in registration.splitlines() if re.match(r"[A-Z]+\[", line)]
+        for file, part, registry, line in zip(files, parts, registries, lines, strict=True):
+            (tmp_path / "latentplan" / file).write_text(part.replace("# In the tree: ", ""))
+            place = tmp_path / "latentplan" / registry
+            module = f"latentplan.{file.removesuffix('.py').replace('/', '.')}"
+            text = re.sub(r"^(?=from latentplan)", f"from {module} import *\n", place.read_text(), count=1, flags=re.M)
+            place.write_text(f"{text}\n{line}\n")
+    code = (
+        "from latentplan.presets import make_preset\n"
+        "from latentplan.envs.env import EnvConfig\n"
+        "from latentplan.diagnostics import DIAGNOSTICS\n"
+        "print(make_preset('debug', 'point_hold', 'state', planner='local_search', agent='one_loss').folder())\n"
+        "from latentplan.models.world_model import WorldModelConfig\n"
+        "print(WorldModelConfig(kind='clock').dynamics.deter_size(None), list(DIAGNOSTICS)[-1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["runs/point_hold-one_loss-local_search-debug-state-seed0", "1", "reward_bias"]
 
 
 def test_the_measurement_that_is_added_as_an_example_is_taken():

@@ -35,7 +35,7 @@ def member(monkeypatch, tmp_path):
     def add(guide):
         for registry, name in REGISTERS[guide]:
             monkeypatch.setitem(registry, name, None)
-        ((_, block),) = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())
+        (_, block), *_ = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())
         (tmp_path / f"guide_{guide}.py").write_text(block)
         monkeypatch.delitem(sys.modules, f"guide_{guide}", raising=False)
         importlib.import_module(f"guide_{guide}")

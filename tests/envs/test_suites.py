@@ -12,6 +12,7 @@ from latentplan import presets
 from latentplan.cli.train import main
 from latentplan.envs import SUITES, dm_control, rendering, suite_name, suite_of
 from latentplan.envs.env import EnvConfig, env_spec, make_env
+from latentplan.envs.suite import Suite
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +139,17 @@ def test_a_suites_example_is_one_of_its_names(name):
     example = SUITES[name].example.rpartition("(")[2].partition(")")[0].partition(",")[0]
     assert suite_name(example) == name
     assert SUITES[name].debug.env_steps > 0 and SUITES[name].title in str(SUITES[name])
+
+
+def test_a_suite_takes_only_functions_that_worker_processes_can_import():
+    def names():
+        return ()
+
+    own = {field: getattr(SUITES["minatar"], field) for field in ("title", "example", "has", "names", "load")}
+    with pytest.raises(ValueError, match="Suite.names: expected a function at the top of a module, got a lambda"):
+        Suite(**own | {"names": lambda: ()})
+    with pytest.raises(ValueError, match="Suite.names: .*got one inside another, test_a_suite.*names"):
+        Suite(**own | {"names": names})
 
 
 def test_a_new_suite_is_one_file_and_one_line(monkeypatch, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """The record that defines an environment suite."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import gymnasium
@@ -40,7 +41,8 @@ def registered_limit(env: gymnasium.Env) -> int | None:
     return None if limit is None or np.isinf(limit) else int(limit)
 
 
-class Suite(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Suite:
     """An environment suite.
 
     Its functions are defined at module level, so that the record can be pickled for worker processes, and import their
@@ -66,6 +68,9 @@ class Suite(NamedTuple):
         short_decisions: whether a decision lasts only 0.02 to 0.05 s; presets then use longer planning horizons.
         max_return: the maximum return of an episode if all tasks share it, for scores across tasks.
         debug: the length of a debug run.
+
+    Raises:
+        ValueError: a function is a lambda or defined inside another one, so worker processes could not import it.
     """
 
     title: str
@@ -83,3 +88,14 @@ class Suite(NamedTuple):
     short_decisions: bool = True
     max_return: float | None = None
     debug: DebugRun = DebugRun()
+
+    def __post_init__(self) -> None:
+        """Refuses functions that cannot be pickled."""
+        for field in fields(self):
+            name = getattr(getattr(self, field.name), "__qualname__", "")
+            if "<" in name:
+                got = "a lambda" if name.endswith("<lambda>") else f"one inside another, {name}"
+                raise ValueError(
+                    f"Suite.{field.name}: expected a function at the top of a module, got {got}. "
+                    "Define it there with def, so that worker processes can import it."
+                )
