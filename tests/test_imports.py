@@ -23,11 +23,14 @@ MAY_IMPORT = {
     "diagnostics": BASE | {"losses", "models"},
     "agents": BASE | {"config", "losses", "nets", "models", "planners", "diagnostics"},
     "files": set(),
+    "extensions": set(),
     "replay": {"types", "config", "files"},
-    "envs": {"types", "config"},
+    "envs": {"types", "config", "extensions"},
     "driver": {"types", "config", "files", "replay", "envs"},  # the driver sees an agent only through the Agent record
-    "presets": BASE | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
-    "runs": BASE | {"config", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets"},
+    "presets": BASE
+    | {"config", "extensions", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
+    "runs": BASE
+    | {"config", "extensions", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets"},
     "cli": BASE
     | {
         "config",
@@ -42,6 +45,7 @@ MAY_IMPORT = {
         "presets",
         "runs",
         "files",
+        "extensions",
     },
 }
 """Room -> the other rooms it may import from."""
@@ -133,7 +137,7 @@ def module_name(path: Path) -> str:
 
 LIBRARY_FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
 ALL_FILES = LIBRARY_FILES + sorted((ROOT / "experiments").glob("*.py"))
-IMPURE = {"driver", "envs", "runs", "cli", "presets", "files.py"}
+IMPURE = {"driver", "envs", "runs", "cli", "presets", "files.py", "extensions.py"}
 PURE_FILES = [path for path in LIBRARY_FILES if path.relative_to(LIBRARY).parts[0] not in IMPURE]
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -110,7 +111,7 @@ def test_a_run_that_is_going_on_is_read_as_far_as_it_is(of_0_1_0, tmp_path):
     (logdir / "episodes" / ".tmp-000004.npz").write_bytes(b"")
     run = lp.load_run(logdir)
     assert len(run.metrics["evaluation"]["return"]) == 2 and run.checkpoints == {}
-    with pytest.warns(UserWarning, match="000003.npz.*left out"):
+    with pytest.warns(UserWarning, match="000003.npz.*skipped"):
         assert len(list(run.episodes())) == 3
     with pytest.raises(ValueError, match="checkpoint: expected one that can be read in .*young/checkpoints, got none"):
         run.params()
@@ -179,6 +180,38 @@ def test_going_on_adds_a_segment_and_refuses_what_differs(of_now, tmp_path):
         record_segment(moved, other, spec, [])
     with pytest.raises(ValueError, match="another config:\n  spec.max_decisions: 50 -> 51\n"):
         record_segment(moved, longer, spec._replace(max_decisions=51), [])
+
+
+def rewritten(logdir, folder, **changes):
+    """A copy of a run whose config has other values."""
+    shutil.copytree(logdir, folder)
+    held = json.loads((folder / "config.json").read_text())
+    held["config"] = {name: value for name, value in (held["config"] | changes).items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(held))
+    return folder
+
+
+def test_extensions_are_imported_again_and_do_not_stand_in_the_way(of_now, tmp_path, monkeypatch):
+    logdir, experiment, spec = of_now
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_extension.py").write_text("")
+    run = lp.load_run(rewritten(logdir, tmp_path / "extended", imports=["my_extension"]))
+    assert "my_extension" in sys.modules and run.config.imports == ("my_extension",)
+    before = rewritten(logdir, tmp_path / "before", imports=None)
+    assert lp.load_run(before).config.imports == ()
+    record_segment(before, dataclasses.replace(experiment, imports=("my_extension",)), spec, ["latentplan", "train"])
+    assert lp.load_run(before).config.imports == ("my_extension",)
+    with pytest.raises(ValueError, match=r"import: expected a module .* got 'no_such_module' \(No module named"):
+        lp.load_run(rewritten(logdir, tmp_path / "missing", imports=["no_such_module"]))
+
+
+@pytest.mark.parametrize("field", ["agent", "planner"])
+def test_what_is_not_registered_is_named_when_a_run_is_loaded(field, of_now, tmp_path):
+    logdir = rewritten(of_now[0], tmp_path / "run", **{field: "mine"})
+    with pytest.raises(
+        ValueError, match=f"^{field}: 'mine' is not registered here .* import the module that registers"
+    ):
+        lp.load_run(logdir)
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.0.9"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
+from latentplan.extensions import IMPORTS
 
 if TYPE_CHECKING:
     from latentplan.runs import Run
@@ -39,6 +40,8 @@ class Evaluation(Config):
     planner: Annotated[str, OneOf(_planners, "")] = ""
     """Planner over the run's model, with its preset's settings. Empty: the planner of the training run, or cem if that
     was a policy."""
+    imports: Annotated[tuple[str, ...], IMPORTS] = ()
+    """A module to import first, besides those of the run; repeat the option for several."""
     video: str = ""
     """File for a video of the first episode (.mp4). Empty: none."""
 

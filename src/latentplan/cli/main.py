@@ -1,10 +1,13 @@
 """The command `latentplan`. Importing this is cheap: a subcommand is imported when it is called."""
 
+import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 import latentplan
+from latentplan.extensions import import_extensions
 
 COMMANDS = {
     "train": "train an agent: latentplan train --env walker_walk",
@@ -48,14 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
     """Runs a subcommand.
 
+    Modules in the current directory can be imported, also by worker processes, which inherit the search path. Those
+    that `--import` names are imported first, so that what they register is a choice of the subcommand.
+
     Args:
         name: in `COMMANDS`.
         argv: its arguments.
         program: what was typed before them; empty: `latentplan NAME`.
 
     Returns:
-        Its exit status; 1 where a package that it needs is not installed.
+        Its exit status; 1 where a package that it needs is not installed, 2 where an extension cannot be imported.
     """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: it hides no installed package
+    options = argparse.ArgumentParser(" ".join(program) or f"latentplan {name}", add_help=False, allow_abbrev=False)
+    options.add_argument("--import", action="append", default=[], dest="modules")
+    try:
+        import_extensions(options.parse_known_args(argv)[0].modules)
+    except ValueError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
     try:
         command = importlib.import_module(f"latentplan.cli.{name}")
         return command.main(list(argv), tuple(program) or ("latentplan", name))

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
+from latentplan.cli.extensions import Imports
 from latentplan.config import Config, ConfigError, OneOf, field_hints, split_hint
+from latentplan.extensions import IMPORTS
 from latentplan.presets.experiment import FLAT
 
 
@@ -101,8 +103,10 @@ def _passing(make: Any) -> Any:
 
 
 def _for_tyro(hint: Any) -> Any:
-    """An annotation with the names that are choices now in the place of `str`, and tyro's own word for `FLAT`."""
+    """An annotation with the names that are choices now in the place of `str`, and tyro's own words for markers."""
     kind, extras = split_hint(hint)
+    if IMPORTS in extras:
+        return Imports
     for extra in extras:
         if isinstance(extra, OneOf):
             kind = Literal[extra.names]

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from latentplan.cli.extensions import Imports
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -18,6 +20,8 @@ class Report:
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders. Runs that differ only in the seed are drawn as one curve with an interval."""
+    imports: Imports = ()
+    """A module to import first, besides those of the runs; repeat the option for several."""
     out: Path | None = None
     """Folder for report.html and the PNGs. Default: `report` in the first log directory."""
 

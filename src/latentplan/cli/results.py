@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from latentplan.cli.extensions import Imports
+
 if TYPE_CHECKING:
     from latentplan.cli import published
 
@@ -37,6 +39,8 @@ class Results:
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders to add or update."""
+    imports: Imports = ()
+    """A module to import first, besides those of the runs; repeat the option for several."""
     out: Path = Path("results")
     """Results folder."""
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import gymnasium
 import numpy as np
 
+from latentplan import extensions
 from latentplan.envs import gl, suite_of
 from latentplan.envs.suite import Suite
 from latentplan.envs.wrappers import check_actions
@@ -162,7 +163,7 @@ class Workers:
                 ours, theirs = context.Pipe()
                 self._pipes.append(ours)
                 # With the suite, which may have been added to SUITES in this process only.
-                args = (self._name, config, suite, theirs)
+                args = (self._name, config, suite, tuple(extensions.IMPORTED), theirs)
                 process = context.Process(target=_serve, args=args, name=f"env-{index}", daemon=True)
                 process.start()
                 self._processes.append(process)
@@ -248,13 +249,15 @@ def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndar
     return {name: np.stack([observation[name] for observation in observations]) for name in observations[0]}
 
 
-def _serve(name: str, config: "EnvConfig", suite: Suite, pipe: connection.Connection) -> None:
+def _serve(name: str, config: "EnvConfig", suite: Suite, modules: Sequence[str], pipe: connection.Connection) -> None:
     """A worker's main function: builds the environment, then serves commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     from latentplan.envs.env import make_env, spec_fields
 
     with contextlib.suppress(EOFError, OSError):  # the parent closed the pipe or died
         try:
+            if not suite.has(name):  # an id that an extension registers; other extensions are not loaded here
+                extensions.import_extensions(modules)
             env = make_env(name, config, suite)
             fields = spec_fields(env)
         except Exception as error:

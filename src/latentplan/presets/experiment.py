@@ -9,6 +9,7 @@ from latentplan.config import Config, ConfigOf, OneOf
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
+from latentplan.extensions import IMPORTS
 from latentplan.planners import PLANNERS, planner_name
 from latentplan.replay.ring import ReplayConfig
 
@@ -48,6 +49,9 @@ class Experiment(Config):
     """Named model size that overrides the preset's, for agents that have sizes; an unknown name lists them."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
+    imports: Annotated[tuple[str, ...], IMPORTS] = ()
+    """A module to import first, which registers planners, agents, dynamics or environments of your own; repeat the
+    option for several. It is stored in config.json and imported again wherever the run is read."""
     environment: Annotated[EnvConfig, FLAT] = field(default_factory=EnvConfig)
     """Environment settings."""
     run: Annotated[RunConfig, FLAT] = field(default_factory=RunConfig)

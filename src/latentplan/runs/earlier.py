@@ -24,6 +24,7 @@ def is_0_1_0(held: dict[str, Any]) -> bool:
 def config(values: dict[str, Any]) -> dict[str, Any]:
     """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
     values = copy.deepcopy(values)
+    values["imports"] = []
     values["run"]["stages"] = []
     loss = values["agent_config"]["loss"]
     if "overshooting_distance" in loss:

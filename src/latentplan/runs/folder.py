@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentplan.agents import AGENTS
 from latentplan.driver.logging import write_json_atomic
 from latentplan.driver.provenance import check_version, describe, differences, other_version
+from latentplan.models.world_model import DYNAMICS
+from latentplan.planners import PLANNERS
 from latentplan.presets import Experiment
 from latentplan.runs import earlier
 from latentplan.types import EnvSpec
@@ -48,9 +51,33 @@ def read_description(logdir: Path) -> Description:
         held = json.loads(file.read_text())
         if earlier.is_0_1_0(held):
             return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
-        return Description(held["config"], held["spec"], held["segments"])
+        config = {"imports": []} | held["config"]  # which the first runs of this layout do not hold
+        return Description(config, held["spec"], held["segments"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+
+
+def check_registered(config: dict[str, Any]) -> None:
+    """Checks that what a run's config names is registered, before the config is rebuilt from it.
+
+    Args:
+        config: as in `Description`.
+
+    Raises:
+        ValueError: an agent, a planner or latent dynamics are not registered in this process.
+    """
+    kind = config.get("agent_config", {}).get("model", {}).get("kind")  # latent models without a decoder have none
+    named = (
+        ("agent", config.get("agent"), AGENTS),
+        ("planner", config.get("planner"), PLANNERS),
+        ("model.kind", kind, DYNAMICS),
+    )
+    for field, name, registry in named:
+        if name is not None and name not in registry:
+            raise ValueError(
+                f"{field}: {name!r} is not registered here (known: {', '.join(registry)}); import the module that "
+                "registers it first"
+            )
 
 
 def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command: list[str]) -> None:
@@ -81,7 +108,7 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
 
 def _check_same(logdir: Path, before: Description, config: dict[str, Any], spec: dict[str, Any]) -> None:
     """Raises if a run was started with another config or environment."""
-    changed = differences(before.config, config, ignore=("logdir",))
+    changed = differences(before.config, config, ignore=("logdir", "imports"))
     changed = [line for line in changed if not line.startswith("run.env_steps:")]
     chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
     changed = chosen or changed  # the rest follows from these

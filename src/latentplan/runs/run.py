@@ -15,10 +15,11 @@ from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.logging import METRICS_FILE, read_metrics
 from latentplan.driver.provenance import from_dict
 from latentplan.driver.schedule import Progress
+from latentplan.extensions import import_extensions
 from latentplan.presets import Experiment
 from latentplan.replay.episodes import CorruptEpisode, read_episode
 from latentplan.runs import earlier
-from latentplan.runs.folder import Description, read_description
+from latentplan.runs.folder import Description, check_registered, read_description
 from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
 _PARAMS = "['train_state'].params"
@@ -31,7 +32,7 @@ def load_run(logdir: str | Path) -> "Run":
     """Opens the folder of a finished or running experiment, read-only.
 
     No environment is started and nothing is written, so the folder may be moved, copied or read-only. Everything but
-    the config is read lazily. Folders of 0.1.0 are supported.
+    the config is read lazily. The extensions that the run imported are imported again. Folders of 0.1.0 are supported.
 
     Args:
         logdir: the run's folder, with its config.json.
@@ -40,7 +41,7 @@ def load_run(logdir: str | Path) -> "Run":
         Run.
 
     Raises:
-        ValueError: the folder holds no run, or its config cannot be read.
+        ValueError: the folder holds no run, its config cannot be read, or an extension that it needs is missing.
 
     Examples:
         >>> run = load_run("runs/walker_walk-planet-cpu-pixels-seed0")  # doctest: +SKIP
@@ -49,7 +50,10 @@ def load_run(logdir: str | Path) -> "Run":
         >>> run.metrics["evaluation"]["return"][-1]  # doctest: +SKIP
         853.0
     """
-    return Run(Path(logdir), read_description(Path(logdir)))
+    description = read_description(Path(logdir))
+    import_extensions(description.config["imports"])
+    check_registered(description.config)
+    return Run(Path(logdir), description)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 from latentplan.driver.logging import METRICS_FILE
 from latentplan.runs.run import Run, curve
 
-_NOT_A_VARIANT = ("--env", "--obs", "--seed", "--logdir", "--env-steps", "--preset", "--agent")
+_NOT_A_VARIANT = ("--env", "--obs", "--seed", "--logdir", "--env-steps", "--preset", "--agent", "--import")
 
 
 def summarise(run: Run) -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""Extensions: modules outside this package that add to its registries when they are imported."""
+
+import importlib
+from collections.abc import Iterable
+
+IMPORTS = "imports"
+"""Annotates the names of modules to import first; on the command line the option `import` gives one of them."""
+
+IMPORTED: list[str] = []
+"""The modules that `import_extensions` has imported in this process."""
+
+
+def import_extensions(modules: Iterable[str]) -> None:
+    """Imports modules, which register planners, agents, dynamics, environments or measurements.
+
+    Worker processes import them, too, where an environment needs it.
+
+    Args:
+        modules: dotted names.
+
+    Raises:
+        ValueError: one of them cannot be imported.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ValueError(
+                f"import: expected a module that can be imported, got {module!r} ({error}); start in the folder that "
+                "holds it, or add that folder to PYTHONPATH"
+            ) from error
+        if module not in IMPORTED:
+            IMPORTED.append(module)
