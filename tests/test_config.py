@@ -101,7 +101,9 @@ class Stranger(Config):
         ("switch", 1, "expected True or False, got 1"),
         ("name", 1, "expected a string, got 1"),
         ("inner", 1, "expected Inner, got 1"),
-        ("chosen", Stranger(), "expected one of Inner, got Stranger()"),
+        ("chosen", Stranger(), r"expected a config such as Inner\(\) \(one of Inner\), got Stranger\(\)"),
+        ("chosen", "inner", r"expected a config such as Inner\(\) \(one of Inner\), got 'inner'"),
+        ("chosen", Inner, r"expected a config such as Inner\(\) \(one of Inner\), got <class"),
     ],
 )
 def test_a_field_that_may_not_be_so_is_refused_in_words(name, value, message):

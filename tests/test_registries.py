@@ -97,6 +97,7 @@ def test_an_agent_more(member, main, tmp_path, capsys):
     acting = ["--logdir", str(tmp_path / "run"), "--episodes", "1", "--act", "policy", "planner"]
     assert evaluate.main(acting) == 0, capsys.readouterr()
     printed = capsys.readouterr().out
+    assert printed.count(" (1 episode, no exploration noise)") == 2 and "+-" not in printed
     assert "acting by policy" in printed and "acting by cem" in printed
     status, printed = main("--agent", "one_loss", "--preset", "cpu")
     assert status == 2 and "--preset: expected debug (or a protocol of another agent" in printed

@@ -127,7 +127,28 @@ class ConfigOf:
 
     def problem(self, value: Any) -> str:
         """A description of the valid classes if the config is of none of them, else the empty string."""
-        return "" if type(value) in self.classes else f"one of {', '.join(x.__name__ for x in self.classes)}"
+        if type(value) in self.classes:
+            return ""
+        example = self._registry[value].config if isinstance(value, str) and value in self._registry else value
+        example = example if example in self.classes else self.classes[0]
+        return f"a config such as {example.__name__}() (one of {', '.join(x.__name__ for x in self.classes)})"
+
+
+def entry_name(kind: str, registry: Mapping[str, Any], config: Any) -> str:
+    """The name in a registry of the entry that a config belongs to.
+
+    Args:
+        kind: what the registry holds, for the message.
+        registry: name -> an entry whose `config` is a config class.
+        config: of one of these classes.
+
+    Raises:
+        ValueError: it is of none of them.
+    """
+    for name, entry in registry.items():
+        if type(config) is entry.config:
+            return name
+    raise ValueError(f"{kind}: expected {ConfigOf(registry).problem(config)}, got {config!r}")
 
 
 class Config:
@@ -191,7 +212,9 @@ def _problem(hint: Any, value: Any) -> str:
     rules = [extra for extra in extras if isinstance(extra, Bound | OneOf | ConfigOf)]
     if base is float and not rules:
         rules = [Bound()]
-    return _type_problem(base, value) or next(filter(None, (rule.problem(value) for rule in rules)), "")
+    if not any(isinstance(rule, ConfigOf) for rule in rules) and (problem := _type_problem(base, value)):
+        return problem
+    return next(filter(None, (rule.problem(value) for rule in rules)), "")
 
 
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "a string", NoneType: "None"}

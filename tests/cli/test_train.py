@@ -214,6 +214,7 @@ def test_acting_by_a_policy_needs_one(straight, capsys):
     ("arguments", "expected"),
     [
         (["--env", "walker_wlak"], "walker_walk"),
+        (["--obs", "states"], "--obs: expected one of pixels, state, got 'states'; the default is 'pixels'"),
         (
             ["--env", "CartPole-v1", "--obs", "state", "--preset", "debug", "--planner", "icem"],
             "use cem, mppi or shooting",
@@ -229,7 +230,7 @@ def test_mistakes_are_explained_and_exit_with_2(main, tmp_path, arguments, expec
     assert status == 2, printed
     assert not (tmp_path / "run").exists()  # nothing is left that could stand in the way of the right command
     assert expected in printed
-    assert "Traceback" not in printed
+    assert "Traceback" not in printed and "ValueError" not in printed
 
 
 def test_more_elites_than_candidates_names_both(main, tmp_path):
@@ -305,6 +306,7 @@ def test_help_explains_fields_with_units(capsys):
         "simulator control steps",
         "in nats",
         "default: cartpole_swingup",
+        "Defaults shown are for --env cartpole_swingup --obs pixels --agent planet; add your --env, --obs and --agent",
     ):
         assert words in printed, words
 
@@ -312,11 +314,14 @@ def test_help_explains_fields_with_units(capsys):
 def test_preset_is_announced(main, tmp_path):
     _, printed = main(["--env", "walker_wlak"])
     assert printed.startswith("preset auto -> cpu: JAX sees no accelerator") or "accelerator" in printed.splitlines()[0]
+    status, printed = main(["--preset", "debg"])
+    assert status == 2 and printed.startswith("--preset: expected paper, cpu, debug")
 
 
 def test_evaluate_without_a_run_is_explained(tmp_path, capsys):
-    assert evaluate.main(["--logdir", str(tmp_path)]) == 2
-    assert "config.json" in capsys.readouterr().err
+    for arguments in (["--logdir", str(tmp_path)], [str(tmp_path)], [str(tmp_path), "--episodes", "1"]):
+        assert evaluate.main(arguments) == 2
+        assert capsys.readouterr().err.startswith("logdir: expected the folder of a run, with a config.json")
 
 
 def test_an_image_and_a_vector_together_are_learned_from(tmp_path, capsys):

@@ -63,7 +63,7 @@ def test_gymnasium_ids():
         ("cartpole", ["cartpole_balance", "CartPole-v1"]),
         ("cup_cach", ["cup_catch"]),
         ("pendulum-v1", ["Pendulum-v1", "pendulum_swingup"]),
-        ("sample_envs:End5-v0", ["Ends5-v0"]),
+        ("sample_envs:End5-v0", ["sample_envs:Ends5-v0"]),
         ("qqqqqqqq", ["Nothing is near it", "walker_walk", "Pendulum-v1"]),
     ],
 )

@@ -6,13 +6,15 @@ import itertools
 import chex
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from tiers import one_of_each
 
+from latentplan.agents import make_agent
 from latentplan.models.decoder_free import DecoderFreeConfig, make_decoder_free
 from latentplan.models.world_model import DYNAMICS, make_world_model
-from latentplan.planners import PLANNERS, for_each_belief
+from latentplan.planners import PLANNERS, for_each_belief, make_planner
 from latentplan.planners.objectives import model_returns, sum_of_rewards
 from latentplan.planners.policy import propose_by
 from latentplan.types import Belief, EnvSpec, PlanOutput
@@ -35,6 +37,7 @@ MORE = {  # what finding an optimum takes
     "shooting": dict(num_candidates=100_000, horizon=1),
 }
 DISCRETE = ("cem", "mppi", "shooting")
+KEY = jax.random.key(0)
 PARAMS = {"gain": jnp.array([0.5, -0.25])}
 
 
@@ -183,6 +186,51 @@ def test_info_is_small_and_of_a_fixed_shape(name):
     warm_start = planner(PARAMS, make_belief(), jax.random.key(11)).warm_start
     again = planner(PARAMS, make_belief(), jax.random.key(12), warm_start).info
     chex.assert_trees_all_equal_shapes_and_dtypes(info, again)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (lambda actions: jnp.sum(actions, -1), r"\(4, \d+\)"),
+        (lambda actions: jnp.sum(actions, (0, 2))[:, None], r"\(\d+, 1\)"),
+        (lambda actions: jnp.sum(actions), r"\(\)"),
+        (lambda actions: 0.0, "a float"),
+        (lambda actions: (jnp.sum(actions, (0, 2)), None), "a tuple"),
+    ],
+)
+def test_returns_of_another_shape_are_refused_while_tracing(name, wrong, got):
+    config = PLANNERS[name].config(**TINY[name])
+    propose = propose_by(steer, imagine_step, HORIZON)
+    plan = make_planner(config, ACTION_SIZE, lambda params, belief, actions, key: wrong(actions), propose=propose)
+    with pytest.raises(ValueError, match=rf"^evaluate: expected returns \[N\] = \(\d+,\), got {got}; return one"):
+        jax.eval_shape(plan, PARAMS, make_belief(), KEY)
+
+
+def test_checking_the_returns_adds_nothing_to_the_compiled_plan(name):
+    evaluate, config = sum_of_rewards(imagine_step, reward), PLANNERS[name].config(**TINY[name])
+    propose = propose_by(steer, imagine_step, HORIZON)
+    traced = [
+        str(jax.make_jaxpr(make(config, ACTION_SIZE, evaluate, propose=propose))(PARAMS, make_belief(), KEY))
+        for make in (make_planner, PLANNERS[name].make)
+    ]
+    assert traced[0] == traced[1]
+
+
+def test_what_no_planner_can_be_built_from_is_refused(tiny_model_config, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' own check of types comes first
+    config, evaluate = PLANNERS["cem"].config(), sum_of_rewards(imagine_step, reward)
+    spec = EnvSpec.single((5,), action_size=2, action_repeat=1, max_decisions=None)
+    for wrong in ("cem", type(config)):
+        with pytest.raises(ValueError, match=r"^planner: expected a config such as CEMConfig\(\) \(one of CEMConfig, "):
+            make_planner(wrong, ACTION_SIZE, evaluate)
+    with pytest.raises(ValueError, match=r"such as ICEMConfig\(\).*, got 'icem'"):
+        make_planner("icem", ACTION_SIZE, evaluate)
+    with pytest.raises(ValueError, match="^agent: expected a config such as DreamerV3Config"):
+        make_agent("dreamer_v3", spec)
+    with pytest.raises(ValueError, match="^action_size: expected at least 1, got 0"):
+        make_planner(config, 0, evaluate)
+    with pytest.raises(ValueError, match=r"^evaluate: expected a function .*WorldModel; use model_returns\(model\)"):
+        make_planner(config, ACTION_SIZE, make_world_model(tiny_model_config(), spec))
 
 
 def test_inputs_are_unchanged(name):

@@ -10,6 +10,7 @@ from latentplan.agents.dreamer.v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
 from latentplan.agents.tdmpc.v1 import TDMPCConfig, make_tdmpc
 from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2
+from latentplan.config import entry_name
 from latentplan.types import Agent, EnvSpec
 
 
@@ -48,7 +49,7 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
         Agent. Jit `act` (with static `mode`) and the updates.
 
     Raises:
-        ValueError: the config does not support this environment.
+        ValueError: the config is of no agent, or does not support this environment.
 
     Examples:
         >>> import jax
@@ -68,5 +69,9 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
 
 
 def agent_name(config: AgentConfig) -> str:
-    """The registry name of a config's agent."""
-    return next(name for name, entry in AGENTS.items() if type(config) is entry.config)
+    """The registry name of a config's agent.
+
+    Raises:
+        ValueError: it is the config of no agent in `AGENTS`.
+    """
+    return entry_name("agent", AGENTS, config)

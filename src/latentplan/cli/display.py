@@ -6,6 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
+from latentplan.cli.words import over_episodes
+
 
 class Display:
     """Shows a run's reports. Call it with (kind, values), as `latentplan.driver.loop.train` does.
@@ -51,8 +53,7 @@ class Display:
         line = {
             "episodes": "collected  return {collect/return:8.1f}{note}  in {time/collect:.1f} s",
             "learned": "learned    {losses}  {model}  {time/updates_per_second:.2f} updates/s",
-            "evaluated": "evaluated  return {evaluation/return:8.1f} +- {evaluation/return_std:.1f} "
-            "over {evaluation/episodes} episodes  in {time/evaluate:.0f} s",
+            "evaluated": "evaluated  return {returns:>8}  in {time/evaluate:.0f} s",
         }[kind]
         note = " (random)" if values.get("collect/random") else ""
         model = "kl {:6.2f} nats".format(values["learn/kl"]) if "learn/kl" in values else ""
@@ -61,10 +62,15 @@ class Display:
             model = f"consistency {consistency:.4f}  value {value:7.2f}"
         found = [name.split("/")[1:] for name in values if name.startswith("learn/") and name.endswith("/loss")]
         losses = "  ".join(f"{' '.join(names)} {values['/'.join(('learn', *names))]:10.4g}" for names in found)
+        returns = ""
+        if kind == "evaluated":
+            returns = over_episodes(*(values[f"evaluation/{name}"] for name in ("return", "return_std", "episodes")))
         self._remember(kind, values)
         counters = "{env_steps:>8} env_steps  {episodes:>4} episodes  {updates:>6} updates  ".format(**values)
         self._console.print(
-            counters + line.format(**values, note=note, losses=losses, model=model), highlight=False, soft_wrap=True
+            counters + line.format(**values, note=note, losses=losses, model=model, returns=returns),
+            highlight=False,
+            soft_wrap=True,
         )
 
     def _remember(self, kind: str, values: dict[str, Any]) -> None:

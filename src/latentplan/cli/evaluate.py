@@ -1,4 +1,4 @@
-"""Loads a run's newest checkpoint and reports its return: latentplan evaluate --logdir runs/NAME."""
+"""Loads a run's newest checkpoint and reports its return: latentplan evaluate runs/NAME."""
 
 import json
 import os
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from latentplan.cli.words import explain
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
 from latentplan.extensions import IMPORTS
 
@@ -27,7 +28,7 @@ class Evaluation(Config):
     """Evaluate a trained agent without exploration noise."""
 
     logdir: str
-    """Folder of the run."""
+    """Folder of the run; may also be given first, without the option's name."""
     episodes: PositiveInt = 10
     """Episodes to run."""
     num_envs: PositiveInt = 1
@@ -35,8 +36,9 @@ class Evaluation(Config):
     seed: NonNegativeInt = 1000
     """Seed of the environments and the planner; training uses different ones."""
     act: tuple[Literal["policy", "planner"], ...] = ()
-    """For an agent with a policy: policy (act with it), planner (plan over its model, with its critic as terminal
-    value), or both in turn; the returns are stored in the run's acting.json. None: as trained."""
+    """How to act, for an agent with a policy. policy: with it; planner: by planning over its model, with its critic as
+    terminal value; both: one after the other. The returns are stored in the run's acting.json. Left out: as
+    trained, and nothing is stored."""
     planner: Annotated[str, OneOf(_planners, "")] = ""
     """Planner over the run's model, with its preset's settings. Empty: the planner of the training run, or cem if that
     was a policy."""
@@ -50,7 +52,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "evaluate")) -
     """The command line.
 
     Args:
-        argv: without the program's name.
+        argv: without the program's name. The folder may come first, without --logdir.
         program: its name, as it was typed.
 
     Returns:
@@ -59,12 +61,14 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "evaluate")) -
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from latentplan.cli import options
 
+    if argv and not argv[0].startswith("-"):
+        argv = ["--logdir", *argv]
     try:
         _evaluate(options.parse(Evaluation, argv, __doc__, program))
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     return 0
 
@@ -150,8 +154,10 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     returns = [episode_return(episode) for episode in episodes]
     for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
         print(f"episode {i}: return {value:.1f}, {len(episode.reward) - 1} decisions")
-    spread = f"{np.mean(returns):.1f} +- {np.std(returns):.1f}"
-    print(f"return {spread} (mean and std over {len(returns)} episodes, no exploration noise)")
+    one = len(returns) == 1
+    spread = "" if one else f" +- {np.std(returns):.1f}"
+    over = "1 episode" if one else f"mean and std over {len(returns)} episodes"
+    print(f"return {np.mean(returns):.1f}{spread} ({over}, no exploration noise)")
     if options.video:
         frames = next((episodes[0].observation[image] for image in workers.spec.images), None)
         if frames is None:

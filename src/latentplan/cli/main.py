@@ -1,6 +1,7 @@
 """The command `latentplan`. Importing this is cheap: a subcommand is imported when it is called."""
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ from latentplan.extensions import import_extensions
 
 COMMANDS = {
     "train": "train an agent: latentplan train --env walker_walk",
-    "evaluate": "run a trained agent and say its return: latentplan evaluate --logdir runs/NAME",
+    "evaluate": "run a trained agent and say its return: latentplan evaluate runs/NAME",
     "report": "show runs as one HTML page: latentplan report runs/NAME",
     "results": "keep runs as data, with tables and curves: latentplan results runs/NAME --out results",
     "doctor": "say what works on this machine: latentplan doctor",
@@ -43,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"latentplan {latentplan.__version__}")
         return 0
     if name not in COMMANDS:
-        print(f"latentplan: expected one of {', '.join(COMMANDS)}, got {name!r}\n\n{_usage()}", file=sys.stderr)
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        print(f"latentplan: unknown command {name!r}{meant}\n\n{_usage()}", file=sys.stderr)
         return 2
     return run(name, rest)
 

@@ -63,9 +63,10 @@ def _options(config: Any, error: ConfigError, prefix: str = "") -> Iterator[str]
     if kind is error.config:
         yield prefix + error.field.replace("_", "-")
     for name, hint in field_hints(kind).items():
-        part = getattr(config, name, None)
+        base, extras = split_hint(hint)
+        part = getattr(config, name, base)  # a class without a plain default: the field's class
         if dataclasses.is_dataclass(part):
-            flat = FLAT in split_hint(hint)[1]
+            flat = FLAT in extras
             yield from _options(part, error, prefix if flat else f"{prefix}{name.replace('_', '-')}.")
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from latentplan.cli.extensions import Imports
+from latentplan.cli.words import explain, over_episodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "report")) -> 
         out = options.out or options.logdirs[0] / "report"
         page = write_report(options.logdirs, out)
     except (ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         return 2
     print(f"report in {page}")
     return 0
@@ -132,7 +133,7 @@ def _facts(run: dict[str, Any]) -> str:
         "command": run["command"],
         "commit": ", ".join(run["commits"]),
         "hardware": run["hardware"],
-        "last evaluation": f"{last['return']:.1f} +- {last['return_std']:.1f} over {last['episodes']} episodes at "
+        "last evaluation": f"{over_episodes(last['return'], last['return_std'], last['episodes'])} at "
         f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
         f"{run['segments']} segment(s)",
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from latentplan.cli.extensions import Imports
+from latentplan.cli.words import explain
 
 if TYPE_CHECKING:
     from latentplan.cli import published
@@ -60,7 +61,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "results")) ->
         add(options.logdirs, options.out)
         write_tables(options.out)
     except (ValueError, OSError) as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        print(explain(error), file=sys.stderr)
         return 2
     print(f"results in {options.out}")
     return 0

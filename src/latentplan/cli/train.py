@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from latentplan.cli.words import explain
+
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> int:
     """The command line.
@@ -28,7 +30,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> i
         console.print("stopped; the same command resumes from the last checkpoint")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        complain(f"{type(error).__name__}: {error}")
+        complain(explain(error))
         return 2 if isinstance(error, ValueError) else 1
 
 
@@ -94,13 +96,15 @@ def parse(argv: list[str], program: Sequence[str], console):
     early.add_argument("--size", default="")
     known, _ = early.parse_known_args(argv)
     preset, why = resolve_preset(known.preset)
-    console.print(why, highlight=False, soft_wrap=True)
     agent = known.agent or protocols().get(preset, Experiment.agent)
     with options.naming_options(Experiment):
         default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
+    console.print(why, highlight=False, soft_wrap=True)  # of a preset that exists
     default = dataclasses.replace(default, preset=known.preset)
+    shown = f"--env {known.env} --obs {known.obs} --agent {agent}"
+    about = f"{__doc__}\n\nDefaults shown are for {shown}; add your --env, --obs and --agent to see theirs."
     try:
-        experiment = options.parse(default, argv, __doc__, program)
+        experiment = options.parse(default, argv, about, program)
     except SystemExit as exit:
         for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
             complain(line)

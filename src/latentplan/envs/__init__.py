@@ -42,8 +42,10 @@ def suite_of(env: str) -> Suite:
 
 def unknown_environment(env: str) -> ValueError:
     """The error for an unknown name, with suggestions from every suite."""
-    wanted = env.rpartition(":")[2]
-    near = dict.fromkeys(name for suite in reversed(SUITES.values()) for name in _nearest(wanted, suite))
+    module, _, wanted = env.rpartition(":")
+    suites = [suite for suite in reversed(SUITES.values()) if not module or suite.has(env)]
+    names = (name for suite in suites for name in _nearest(wanted, suite))
+    near = dict.fromkeys(f"{module}:{name}" if module else name for name in names)
     offer = f"Nearest: {', '.join(near)}." if near else "Nothing is near it."
     examples = ", ".join(suite.example for suite in reversed(SUITES.values()))
     return ValueError(f"env: unknown environment {env!r}. {offer} Expected one of: {examples}.")

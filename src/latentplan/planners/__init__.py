@@ -6,13 +6,13 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 
-from latentplan.config import ConfigOf
+from latentplan.config import ConfigOf, entry_name
 from latentplan.planners.cem import CEMConfig, make_cem
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.gradient import GradientConfig, make_gradient
 from latentplan.planners.icem import ICEMConfig, make_icem
 from latentplan.planners.mppi import MPPIConfig, make_mppi
-from latentplan.planners.objectives import Evaluate
+from latentplan.planners.objectives import Evaluate, checked
 from latentplan.planners.policy import PolicyConfig, make_policy_planner
 from latentplan.planners.shooting import ShootingConfig, make_shooting
 from latentplan.types import AnyBelief, Key, Params, Planner, PlanOutput, WarmStart
@@ -64,7 +64,8 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
         Planner, for one belief: (params, belief, key, warm_start=None) -> PlanOutput.
 
     Raises:
-        ValueError: the planner does not support this action space, or needs a policy; see the builder.
+        ValueError: the config is of no planner, there is no action, `evaluate` is no function, or the planner does not
+            support this action space or needs a policy; see the builder. When planning: the returns are not [N].
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -73,12 +74,19 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
         >>> plan(None, None, jax.random.key(0)).plan.shape
         (3, 2)
     """
-    return PLANNERS[planner_name(config)].make(config, action_size, evaluate, **options)
+    entry = PLANNERS[planner_name(config)]
+    if action_size < 1:
+        raise ValueError(f"action_size: expected at least 1, got {action_size}; it is the width of an action")
+    return entry.make(config, action_size, checked(evaluate), **options)
 
 
 def planner_name(config: PlannerConfig) -> str:
-    """The registry name of a config's planner."""
-    return next(name for name, entry in PLANNERS.items() if type(config) is entry.config)
+    """The registry name of a config's planner.
+
+    Raises:
+        ValueError: it is the config of no planner in `PLANNERS`.
+    """
+    return entry_name("planner", PLANNERS, config)
 
 
 def for_each_belief(planner: Planner) -> Planner:

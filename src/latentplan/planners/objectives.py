@@ -80,6 +80,35 @@ def model_returns(
     )
 
 
+def checked(evaluate: Evaluate) -> Evaluate:
+    """An objective whose returns must be [N]. The shape is checked while JAX traces, so a compiled plan pays nothing.
+
+    Args:
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N].
+
+    Returns:
+        Evaluate with the same values.
+
+    Raises:
+        ValueError: it is no function; when called: its returns have another shape.
+    """
+    signature = "(params, belief, actions [H, N, A], key) -> returns [N]"
+    if not callable(evaluate):
+        advice = "; use model_returns(model)" if isinstance(evaluate, WorldModel) else ""
+        raise ValueError(f"evaluate: expected a function {signature}, got a {type(evaluate).__name__}{advice}")
+
+    def checked_evaluate(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
+        returns = evaluate(params, belief, actions, key)
+        expected, got = (actions.shape[1],), getattr(returns, "shape", f"a {type(returns).__name__}")
+        if got != expected:
+            raise ValueError(
+                f"evaluate: expected returns [N] = {expected}, got {got}; return one number for each action sequence"
+            )
+        return returns
+
+    return checked_evaluate
+
+
 def expected_reward(model: WorldModel) -> Callable[[Params, AnyBelief], Array]:
     """(params, belief [...]) -> [...], the mean of the predicted reward, in units of reward."""
     return lambda params, belief: model.reward(params, belief).mean[..., 0]

@@ -48,7 +48,8 @@ class Experiment(Config):
     size: str = ""
     """Named model size that overrides the preset's, for agents that have sizes; an unknown name lists them."""
     logdir: str = ""
-    """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN."""
+    """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN, where a size and
+    another planner than the agent's own join AGENT: planet-icem."""
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
     """A module to import first, which registers planners, agents, dynamics or environments of your own; repeat the
     option for several. It is stored in config.json and imported again wherever the run is read."""

@@ -41,9 +41,9 @@ class ReplayConfig(Config):
     """Prioritised replay's beta: importance weights are probability^-beta, scaled to at most 1. TD-MPC uses 0.4."""
     newest_share: Share = 0.0
     """Fraction of each batch that is sampled from the newest records only, so that the model is soon corrected where
-    the planner exploits its errors. PlaNet's loader, with its defaults, has none: it is uniform over episodes (the
-    newest of 55 gets 0.0180 of the samples). Dreamer V3's online queue supplies about 0.1 % of the windows at a train
-    ratio of 1024."""
+    the planner exploits its errors."""
+    # PlaNet's loader, with its defaults, has none: it is uniform over episodes (the newest of 55 gets 0.0180 of the
+    # samples). Dreamer V3's online queue supplies about 0.1 % of the windows at a train ratio of 1024.
     newest: PositiveInt = 5_000
     """Number of records that count as the newest."""
 

@@ -1,0 +1,17 @@
+"""What commands print in the same words: errors, and returns with their spread."""
+
+
+def explain(error: Exception) -> str:
+    """An error as a line: a mistake of the user's (`ValueError`) in its own words, any other under its type."""
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+
+
+def over_episodes(mean: float, std: float, episodes: int) -> str:
+    """`mean +- std over N episodes`; of a single one, its return alone.
+
+    Args:
+        mean: of the returns.
+        std: of the returns, over episodes.
+        episodes: N.
+    """
+    return f"{mean:.1f} over 1 episode" if episodes == 1 else f"{mean:.1f} +- {std:.1f} over {episodes} episodes"
