@@ -17,6 +17,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+Annotation = Any  # a class or a typing form, which have no type in common
+Fields = dict[str, Any]
+"""A config's values by field, as `dataclasses.asdict` and JSON give them; checked once a config is made of them."""
+
 
 class ConfigError(ValueError):
     """A config field has an invalid value.
@@ -31,7 +35,7 @@ class ConfigError(ValueError):
         super().__init__(f"{config.__name__}.{field}: {problem}")
         self.config, self.field, self.problem = config, field, problem
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type, tuple]:
         """Makes it picklable, to pass from a worker process to its parent."""
         return ConfigError, (self.config, self.field, self.problem)
 
@@ -125,7 +129,7 @@ class ConfigOf:
         """The current config classes."""
         return tuple(entry.config for entry in self._registry.values())
 
-    def problem(self, value: Any) -> str:
+    def problem(self, value: object) -> str:
         """A description of the valid classes if the config is of none of them, else the empty string."""
         if type(value) in self.classes:
             return ""
@@ -168,7 +172,7 @@ class Config:
     def check(self) -> None:
         """Checks constraints between fields with `require`; overrides call `super().check()`."""
 
-    def require(self, holds: Any, field: str, expected: str, advice: str = "") -> None:
+    def require(self, holds: object, field: str, expected: str, advice: str = "") -> None:
         """Raises if a constraint between fields, or between a field and its use, is violated.
 
         Args:
@@ -192,13 +196,13 @@ class Config:
         return "" if field.default is dataclasses.MISSING else f"the default is {field.default!r}"
 
 
-def field_hints(config: Any) -> dict[str, Any]:
+def field_hints(config: Annotation) -> dict[str, Annotation]:
     """A dataclass's fields and their resolved annotations, `Annotated` metadata included."""
     hints = get_type_hints(config, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
 
 
-def split_hint(hint: Any) -> tuple[Any, tuple[Any, ...]]:
+def split_hint(hint: Annotation) -> tuple[Annotation, tuple[object, ...]]:
     """Splits an annotation into its type and its `Annotated` metadata."""
     if get_origin(hint) is Annotated:
         base, *extras = get_args(hint)
@@ -206,7 +210,7 @@ def split_hint(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, ()
 
 
-def _problem(hint: Any, value: Any) -> str:
+def _problem(hint: Annotation, value: Any) -> str:
     """A description of what was expected if a value does not match its annotation, else the empty string."""
     base, extras = split_hint(hint)
     rules = [extra for extra in extras if isinstance(extra, Bound | OneOf | ConfigOf)]
@@ -220,7 +224,7 @@ def _problem(hint: Any, value: Any) -> str:
 _NAMES = {bool: "True or False", int: "a whole number", float: "a number", str: "a string", NoneType: "None"}
 
 
-def _type_problem(kind: Any, value: Any) -> str:
+def _type_problem(kind: Annotation, value: object) -> str:
     """As `_problem`, for a type without metadata."""
     origin, options = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):

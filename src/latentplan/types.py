@@ -103,10 +103,10 @@ class EnvSpec(NamedTuple):
         }
         return cls(**{**fields, **spaces})
 
-    def to_fields(self) -> dict[str, Any]:
+    def to_fields(self) -> dict[str, object]:
         """The fields as plain values that survive a round trip through JSON."""
 
-        def plain(spaces: Mapping[str, ArraySpec]) -> dict[str, Any]:
+        def plain(spaces: Mapping[str, ArraySpec]) -> dict[str, object]:
             return {name: space._asdict() | {"shape": list(space.shape)} for name, space in spaces.items()}
 
         return self._asdict() | {"observations": plain(self.observations), "actions": plain(self.actions)}

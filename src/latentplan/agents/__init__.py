@@ -24,7 +24,7 @@ class AgentEntry(NamedTuple):
     """
 
     config: type[AgentConfig]
-    make: Callable[[Any, Any], Agent]
+    make: Callable[[Any, EnvSpec], Agent]
     has_policy: bool = False
 
 

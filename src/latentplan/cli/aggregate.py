@@ -1,19 +1,18 @@
 """Aggregation over seeds: learning curves and returns with 95 % intervals."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from latentplan.envs import suite_of
-from latentplan.runs.summary import label, returns_of
+from latentplan.runs.summary import RunData, label, returns_of
 
 RESAMPLES = 2000
 
 
-def group(runs: Sequence[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+def group(runs: Sequence[RunData]) -> dict[tuple[str, str, str], list[RunData]]:
     """Groups runs by (env, obs, label), ordered by seed; runs of one group differ only in the seed."""
-    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, str, str], list[RunData]] = {}
     for run in sorted(runs, key=lambda run: (run["env"], run["obs"], label(run), run["seed"])):
         groups.setdefault((run["env"], run["obs"], label(run)), []).append(run)
     return groups
@@ -37,7 +36,7 @@ def interval(returns: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     return float(np.mean([x.mean() for x in seeds])), float(low), float(high)
 
 
-def curve(runs: Sequence[dict[str, Any]], axis: str = "env_steps") -> dict[str, np.ndarray]:
+def curve(runs: Sequence[RunData], axis: str = "env_steps") -> dict[str, np.ndarray]:
     """The learning curve of one group: over the evaluations that every seed has reached.
 
     Args:
@@ -55,7 +54,7 @@ def curve(runs: Sequence[dict[str, Any]], axis: str = "env_steps") -> dict[str, 
     return {"x": x, "mean": intervals[:, 0], "low": intervals[:, 1], "high": intervals[:, 2]}
 
 
-def at(runs: Sequence[dict[str, Any]], env_steps: int) -> tuple[float, float, float] | None:
+def at(runs: Sequence[RunData], env_steps: int) -> tuple[float, float, float] | None:
     """`interval` at the last evaluation up to `env_steps` of every seed; None where a seed has not got so far.
 
     An evaluation may come up to a fifth of `env_steps` early.
@@ -77,7 +76,7 @@ def max_return(env: str) -> float | None:
         return None
 
 
-def across_tasks(groups: dict[str, list[dict[str, Any]]]) -> tuple[float, float, float]:
+def across_tasks(groups: dict[str, list[RunData]]) -> tuple[float, float, float]:
     """Interquartile mean of the last evaluations' scores over tasks, with rliable's stratified bootstrap.
 
     Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice".

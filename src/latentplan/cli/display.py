@@ -1,12 +1,15 @@
 """Console output of a run: a progress bar on a terminal, one line per event otherwise."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from latentplan.cli.words import over_episodes
+
+if TYPE_CHECKING:
+    from latentplan.driver.logging import Row
 
 
 class Display:
@@ -40,7 +43,7 @@ class Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def __call__(self, kind: str, values: dict[str, Any]) -> None:
+    def __call__(self, kind: str, values: "Row") -> None:
         """One report."""
         if kind == "message":
             self._console.print(values["message"], markup=False, highlight=False, soft_wrap=True)
@@ -73,7 +76,7 @@ class Display:
             soft_wrap=True,
         )
 
-    def _remember(self, kind: str, values: dict[str, Any]) -> None:
+    def _remember(self, kind: str, values: "Row") -> None:
         if kind == "episodes":
             self._last["return"] = f"{values['collect/return']:.0f}"
         elif kind == "learned":

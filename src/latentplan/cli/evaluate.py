@@ -6,13 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from latentplan.cli.words import explain
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
 from latentplan.extensions import IMPORTS
 
 if TYPE_CHECKING:
+    from latentplan.driver.logging import Row
     from latentplan.runs import Run
     from latentplan.types import Agent, EnvSpec
 
@@ -133,7 +134,7 @@ def acting_by(run: "Run", planner: str) -> "Agent":
     return run.with_planner(chosen.agent_config.planner)
 
 
-def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
+def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     """Evaluates with one acting policy: returns, and the checkpoint's counters."""
     import numpy as np
 
@@ -170,7 +171,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> dict[str, Any]:
     return {"env_steps": progress.env_steps, "returns": [float(x) for x in returns]}
 
 
-def _keep(file: Path, found: dict[str, dict[str, Any]], options: Evaluation) -> None:
+def _keep(file: Path, found: "dict[str, Row]", options: Evaluation) -> None:
     """Updates the run's acting.json: acting policy -> env_steps, returns, the episodes' seed."""
     from latentplan.driver.logging import write_json_atomic
 

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 
@@ -14,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from latentplan.cli import aggregate, published
-from latentplan.runs.summary import label, random_return
+from latentplan.driver.logging import Row
+from latentplan.runs.summary import RunData, label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
-Groups = dict[str, list[dict[str, Any]]]
+Groups = dict[str, list[RunData]]
 """Legend label -> runs, which differ only in the seed."""
 _PUBLISHED = ("tab:grey", "tab:brown", "tab:olive", "tab:pink", "tab:cyan", "black")
 
@@ -68,7 +68,7 @@ def _draw_published(axes: Axes, env: str, obs: str, last: float) -> None:
         axes.axhline(best, color="tab:green", linestyle="--", linewidth=1, label=f"{published.ORACLE}: {best:.0f}")
 
 
-def collected_returns(run: dict[str, Any]) -> Figure:
+def collected_returns(run: RunData) -> Figure:
     """Every collected episode, with exploration noise, and the evaluations over them."""
     figure, axes = _figure()
     for random, name in ((True, "seed episodes (random)"), (False, "collected (with exploration noise)")):
@@ -80,7 +80,7 @@ def collected_returns(run: dict[str, Any]) -> Figure:
     return figure
 
 
-def losses(run: dict[str, Any]) -> Figure:
+def losses(run: RunData) -> Figure:
     """Every metric of the update over updates, a panel each."""
     rows = run["learned"]
     left_out = ("env_steps", "episodes", "updates", "minutes", "finite")
@@ -102,7 +102,7 @@ def losses(run: dict[str, Any]) -> Figure:
     return figure
 
 
-def time_per_part(run: dict[str, Any]) -> Figure:
+def time_per_part(run: RunData) -> Figure:
     """Wall-clock time by part."""
     figure, axes = _figure(height=2.4)
     names, seconds = zip(*sorted(run["seconds"].items(), key=lambda item: item[1]), strict=True)
@@ -113,7 +113,7 @@ def time_per_part(run: dict[str, Any]) -> Figure:
     return figure
 
 
-def planned_and_realised(run: dict[str, Any]) -> Figure:
+def planned_and_realised(run: RunData) -> Figure:
     """Planned and realised rewards: over training, and by distance at the last evaluation."""
     rows = _having(run, "planning/planned_return")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
@@ -133,7 +133,7 @@ def planned_and_realised(run: dict[str, Any]) -> Figure:
     return figure
 
 
-def planner_iterations(run: dict[str, Any]) -> Figure:
+def planner_iterations(run: RunData) -> Figure:
     """Return of the elites and spread of actions after each of the planner's iterations, evaluation by evaluation."""
     rows = _having(run, "planning/elite_return")
     panels = {"elite_return": "Mean return of the elites", "action_std": "Standard deviation of actions"}
@@ -189,12 +189,12 @@ def prediction_errors(groups: Groups) -> Figure:
     return figure
 
 
-def has(run: dict[str, Any], name: str) -> bool:
+def has(run: RunData, name: str) -> bool:
     """Whether an evaluation of the run holds `name`."""
     return bool(_having(run, name))
 
 
-def named(runs: Sequence[dict[str, Any]]) -> Groups:
+def named(runs: Sequence[RunData]) -> Groups:
     """Runs of one environment and observation, by label."""
     groups: Groups = {}
     for run in runs:
@@ -202,15 +202,15 @@ def named(runs: Sequence[dict[str, Any]]) -> Groups:
     return groups
 
 
-def _having(run: dict[str, Any], name: str) -> list[dict[str, Any]]:
+def _having(run: RunData, name: str) -> list[Row]:
     return [row for row in run["evaluations"] if name in row]
 
 
-def _columns(rows: Sequence[dict[str, Any]], *names: str) -> list[list[Any]]:
+def _columns(rows: Sequence[Row], *names: str) -> list[list[float]]:
     return [[row[name] for row in rows] for name in names]
 
 
-def _with_seeds(name: str, runs: list[dict[str, Any]]) -> str:
+def _with_seeds(name: str, runs: list[RunData]) -> str:
     return textwrap.fill(f"{name} ({len(runs)} seed{'s' if len(runs) > 1 else ''})", 100)
 
 

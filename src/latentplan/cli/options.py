@@ -1,24 +1,26 @@
 """Command-line parsing of configs: choices from registries, and errors that name the option of a field."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from latentplan.cli.extensions import Imports
-from latentplan.config import Config, ConfigError, OneOf, field_hints, split_hint
+from latentplan.config import Annotation, Config, ConfigError, OneOf, field_hints, split_hint
 from latentplan.extensions import IMPORTS
 from latentplan.presets.experiment import FLAT
+
+Made = TypeVar("Made")
 
 
 class _Refused(Exception):
     """A `ConfigError` on its way through tyro, which would put a `ValueError` into a box of its own."""
 
 
-def parse(default: Any, argv: list[str], description: str | None, program: Sequence[str]) -> Any:
+def parse(default: Config | type[Config], argv: list[str], description: str | None, program: Sequence[str]) -> Any:
     """Parses a config from a command line.
 
     Args:
@@ -40,7 +42,7 @@ def parse(default: Any, argv: list[str], description: str | None, program: Seque
 
 
 @contextmanager
-def naming_options(config: Any) -> Iterator[None]:
+def naming_options(config: object) -> Iterator[None]:
     """Converts `ConfigError`s raised inside so that they name the command-line option of the field.
 
     Args:
@@ -57,7 +59,7 @@ def naming_options(config: Any) -> Iterator[None]:
         raise ValueError(f"{' or '.join(options)}: {error.problem}") from error
 
 
-def _options(config: Any, error: ConfigError, prefix: str = "") -> Iterator[str]:
+def _options(config: object, error: ConfigError, prefix: str = "") -> Iterator[str]:
     """All options that set the field of an error."""
     kind = config if isinstance(config, type) else type(config)
     if kind is error.config:
@@ -93,8 +95,8 @@ def _choices_from_registries() -> ConstructorRegistry:
     return rules
 
 
-def _passing(make: Any) -> Any:
-    def instantiate(**values: Any) -> Any:
+def _passing(make: Callable[..., Made]) -> Callable[..., Made]:
+    def instantiate(**values: object) -> Made:
         try:
             return make(**values)
         except ConfigError as error:
@@ -103,7 +105,7 @@ def _passing(make: Any) -> Any:
     return instantiate
 
 
-def _for_tyro(hint: Any) -> Any:
+def _for_tyro(hint: Annotation) -> Annotation:
     """An annotation with the names that are choices now in the place of `str`, and tyro's own words for markers."""
     kind, extras = split_hint(hint)
     if IMPORTS in extras:

@@ -3,9 +3,12 @@
 import functools
 import json
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+
+from latentplan.config import Fields
+from latentplan.runs.summary import RunData
 
 ORACLE = "CEM on the true simulator (PlaNet, table 1)"
 
@@ -78,7 +81,7 @@ def describe_protocol(action_repeat: int | None, updates_per_1000: float | None,
     return f"action repeat {action_repeat}, {updates}, replay ratio {ratio:.0f}"
 
 
-def protocol_of(run: dict[str, Any]) -> str:
+def protocol_of(run: RunData) -> str:
     """Action repeat, updates and replay ratio of a run of ours, in the words of `describe_protocol`.
 
     Args:
@@ -97,7 +100,7 @@ def protocol_of(run: dict[str, Any]) -> str:
     return describe_protocol(repeat, 1000 * last["updates"] / steps, replay["batch_size"] * replay["batch_length"])
 
 
-def _curve(curve: dict[str, Any], protocol: dict[str, Any]) -> PublishedCurve:
+def _curve(curve: Fields, protocol: Fields) -> PublishedCurve:
     points = np.array(curve["points"], np.float64).T  # a missing range becomes nan
     repeat = protocol["action_repeat"]
     if isinstance(repeat, dict):  # by task
@@ -107,5 +110,5 @@ def _curve(curve: dict[str, Any], protocol: dict[str, Any]) -> PublishedCurve:
 
 
 @functools.cache
-def _data() -> dict[str, Any]:
+def _data() -> Fields:
     return json.loads((resources.files("latentplan.cli") / "published.json").read_text())

@@ -7,12 +7,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from latentplan.cli.extensions import Imports
 from latentplan.cli.words import explain, over_episodes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from latentplan.runs.summary import RunData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +81,11 @@ def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
     return page
 
 
-def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
+def _together(runs: "list[RunData]", out: Path) -> Iterator[str]:
     """Curves and prediction errors of all runs, by environment and observation."""
     from latentplan.cli import figures
 
-    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    tasks: dict[tuple[str, str], list[RunData]] = {}
     for run in runs:
         tasks.setdefault((run["env"], run["obs"]), []).append(run)
     for (env, obs), of_task in tasks.items():
@@ -94,7 +99,7 @@ def _together(runs: list[dict[str, Any]], out: Path) -> Iterator[str]:
             yield _picture(figures.prediction_errors(predicted), out / f"{name}-prediction.png")
 
 
-def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
+def _alone(run: "RunData", logdir: Path, out: Path) -> Iterator[str]:
     """The report's section on one run."""
     from latentplan.cli import figures
 
@@ -127,7 +132,7 @@ def _alone(run: dict[str, Any], logdir: Path, out: Path) -> Iterator[str]:
             yield f"<h3>{title} ({html.escape(found[-1].name)})</h3>" + _embedded(found[-1])
 
 
-def _facts(run: dict[str, Any]) -> str:
+def _facts(run: "RunData") -> str:
     last = run["evaluations"][-1]
     facts = {
         "command": run["command"],
@@ -141,7 +146,7 @@ def _facts(run: dict[str, Any]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _picture(figure: Any, file: Path) -> str:
+def _picture(figure: "Figure", file: Path) -> str:
     data = io.BytesIO()
     figure.savefig(data, dpi=110, format="png")
     file.write_bytes(data.getvalue())

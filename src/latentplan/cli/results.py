@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -19,6 +19,7 @@ from latentplan.cli.words import explain
 
 if TYPE_CHECKING:
     from latentplan.cli import published
+    from latentplan.runs.summary import RunData
 
 HEAD = """# Results
 
@@ -30,7 +31,7 @@ decision, gradient steps per 1,000 env_steps, and records replayed per record co
 and sources are [below](#published-agents). One seed shows that an agent learns, not how it compares.
 """
 MILESTONES = (30_000, 100_000, 200_000, 500_000, 1_000_000)
-Tasks = dict[tuple[str, str], list[dict[str, Any]]]
+Tasks = dict[tuple[str, str], list["RunData"]]
 """(environment, observation) -> its runs."""
 
 
@@ -103,12 +104,12 @@ def write_tables(out: Path) -> None:
     (out / "README.md").write_text("\n".join(filter(None, parts)))
 
 
-def read_results(out: Path) -> list[dict[str, Any]]:
+def read_results(out: Path) -> "list[RunData]":
     """The runs that are kept in a folder of results, as `runs.read_run` gives them."""
     return [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
 
 
-def by_task(runs: list[dict[str, Any]]) -> Tasks:
+def by_task(runs: "list[RunData]") -> Tasks:
     """Runs by environment and observation, in the order in which they come."""
     tasks: Tasks = {}
     for run in runs:
@@ -138,7 +139,7 @@ def _file(env: str, obs: str) -> str:
     return f"{env}-{obs}".replace(":", ".").replace("/", ".")
 
 
-def _section(env: str, obs: str, runs: list[dict[str, Any]], curves: Path) -> str:
+def _section(env: str, obs: str, runs: "list[RunData]", curves: Path) -> str:
     names = [f"{_file(env, obs)}.png", f"{_file(env, obs)}-prediction.png"]
     drawn = _pictures("curves", [name for name in names if (curves / name).is_file()])
     return f"## {env}, {obs}\n\n{table(runs)}\n{drawn}"
@@ -148,7 +149,7 @@ def _pictures(folder: str, names: list[str]) -> str:
     return "\n".join(f"![{Path(name).stem}]({folder}/{name})\n" for name in names)
 
 
-def table(runs: list[dict[str, Any]]) -> str:
+def table(runs: "list[RunData]") -> str:
     """One row per variant of one task: returns at milestones, with what was published at as many env_steps."""
     from latentplan.cli import aggregate
 
@@ -163,7 +164,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _last(group: list[dict[str, Any]]) -> list[str]:
+def _last(group: "list[RunData]") -> list[str]:
     """The last evaluation that all seeds have reached, how they were trained, and what was published there."""
     from latentplan.cli import aggregate, published
 
@@ -186,11 +187,11 @@ def published_protocols(tasks: Iterable[tuple[str, str]]) -> str:
     return "## Published agents\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def across_tasks(runs: list[dict[str, Any]]) -> str:
+def across_tasks(runs: "list[RunData]") -> str:
     """Interquartile means of what was run without variants on several tasks of a suite with scores."""
     from latentplan.cli import aggregate
 
-    suites: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
+    suites: dict[tuple[str, str], dict[str, list[RunData]]] = {}
     for (env, obs, what), group in aggregate.group(runs).items():
         if aggregate.max_return(env) and not group[0]["variant"]:
             suites.setdefault((obs, what), {})[env] = group
@@ -207,7 +208,7 @@ def across_tasks(runs: list[dict[str, Any]]) -> str:
     return "## Across tasks\n\n" + "\n".join(lines) + "\n" if lines else ""
 
 
-def of_runs(runs: list[dict[str, Any]]) -> str:
+def of_runs(runs: "list[RunData]") -> str:
     """One row per run: where its data is, how far it went, in how many parts (resumed or not), and how it was made."""
     lines = ["| run | env_steps | parts | commit | hardware | command |", "|---|---|---|---|---|---|"]
     for run in runs:
@@ -220,7 +221,7 @@ def of_runs(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def of_acting(runs: list[dict[str, Any]]) -> str:
+def of_acting(runs: "list[RunData]") -> str:
     """One row per way of acting, for models that `experiments/evaluate.py --act` compared several ways with."""
     from latentplan.cli import aggregate
 

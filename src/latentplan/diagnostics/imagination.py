@@ -1,7 +1,6 @@
 """Pictures of an actor's imagined trajectories, the data on which it is trained (Dreamer, figure 4)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from latentplan.diagnostics.subject import Subject
 from latentplan.diagnostics.windows import expectation, first_window, observe_context
 from latentplan.models.rollout import imagine_with
 from latentplan.types import (
+    AnyBelief,
     Array,
     Batch,
     Diagnostic,
@@ -26,7 +26,7 @@ SIDE_BY_SIDE = 4  # trajectories, all from the same start
 
 def imagine_trajectory(
     model: WorldModel,
-    policy: Callable[[Params, Any, Key], Array],
+    policy: Callable[[Params, AnyBelief, Key], Array],
     params: Params,
     batch: Batch,
     key: Key,

@@ -1,7 +1,7 @@
 """Prediction errors by distance, up to the planning horizon."""
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from latentplan.diagnostics.subject import Subject
 from latentplan.diagnostics.windows import expectation, squared_error_per_value
 from latentplan.losses.overshooting import latent_overshooting, mean_per_distance, overshoot
 from latentplan.models.rollout import observe, previous_beliefs
-from latentplan.types import Array, Batch, Diagnostic, Evidence, Key, Measurement, Params, WorldModel
+from latentplan.types import AnyBelief, Array, Batch, Diagnostic, Evidence, Key, Measurement, Params, WorldModel
 
 _UNIT = 50  # records; lengths are rounded down to a multiple of it, to limit the number of compiled programs
 _LONGEST = 1000  # records; a game's episode may have 27,000
@@ -62,7 +62,7 @@ def multi_step_errors(
     ahead = overshoot(model.imagine_step, params, previous, actions, batch.is_first, ahead_key, distance=distance)
     truth = model.postprocess(observation)
 
-    def errors(belief: Any) -> MultiStepErrors:
+    def errors(belief: AnyBelief) -> MultiStepErrors:
         expected, reward = expectation(model, params, belief)
         off = jnp.abs(reward - batch.reward)
         if expected is None:

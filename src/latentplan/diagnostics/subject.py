@@ -1,9 +1,9 @@
 """The inputs from which diagnostics are built, and their registry entry."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from latentplan.types import Array, Diagnostic, Key, Params, WorldModel
+from latentplan.types import AnyBelief, Array, Diagnostic, Key, Params, WorldModel
 
 
 class Subject(NamedTuple):
@@ -18,7 +18,7 @@ class Subject(NamedTuple):
 
     model: WorldModel
     horizon: int
-    policy: Callable[[Params, Any, Key], Array] | None = None
+    policy: Callable[[Params, AnyBelief, Key], Array] | None = None
     reward_target: Callable[[Array], Array] = lambda reward: reward
 
     def has(self, *needs: str) -> bool:

@@ -2,14 +2,13 @@
 
 import functools
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from latentplan.models.rollout import observe
-from latentplan.types import Array, Batch, Evidence, Key, Params, WorldModel
+from latentplan.types import AnyBelief, Array, Batch, Evidence, Key, Params, WorldModel
 
 
 def first_window(evidence: Evidence) -> Evidence | None:
@@ -29,7 +28,7 @@ def first_window(evidence: Evidence) -> Evidence | None:
 
 def observe_context(
     model: WorldModel, params: Params, batch: Batch, observation: dict[str, Array], key: Key, *, context: int
-) -> tuple[Any, Any]:
+) -> tuple[AnyBelief, AnyBelief]:
     """Filters the first `context` steps of a window.
 
     Args:
@@ -51,7 +50,7 @@ def observe_context(
 
 
 def expectation(
-    model: WorldModel, params: Params, beliefs: Any
+    model: WorldModel, params: Params, beliefs: AnyBelief
 ) -> tuple[dict[str, Array] | None, Float[Array, "*batch"]]:
     """Decodes the mean observations and reward at a belief, in the environment's units.
 

@@ -18,6 +18,11 @@ import orbax.checkpoint as ocp
 
 from latentplan.files import TEMPORARY, clear_disk_errors, sync
 
+Tree = Any  # a pytree of JAX or NumPy arrays
+Leaf = jax.Array | np.ndarray
+Metadata = dict[str, Any]
+"""What a checkpoint holds beside its arrays, by name: anything that JSON can hold."""
+
 _REPLACED = ".old-"  # prefix of a checkpoint that is being replaced
 _ARRAYS = "arrays"
 _RECORD = "record.json"
@@ -52,7 +57,7 @@ class Checkpoints:
         """The steps of the finished checkpoints, oldest first. They may still turn out to be corrupt."""
         return sorted(self._paths())
 
-    def save(self, step: int, tree: Any, metadata: dict[str, Any]) -> Path:
+    def save(self, step: int, tree: Tree, metadata: Metadata) -> Path:
         """Writes a checkpoint, waits until it is on disk, then removes old ones beyond `keep`.
 
         A checkpoint of the same step is replaced. Checkpoints of later steps are removed: a run that saves an earlier
@@ -98,7 +103,7 @@ class Checkpoints:
         self._prune(step)
         return final
 
-    def metadata(self) -> dict[int, dict[str, Any]]:
+    def metadata(self) -> dict[int, Metadata]:
         """The metadata of the finished checkpoints by step, oldest first, without reading arrays."""
         found = {}
         for step, path in sorted(self._paths().items()):
@@ -107,8 +112,8 @@ class Checkpoints:
         return found
 
     def restore(
-        self, template: Any, report: Callable[[str], None], *, part: str = "", step: int | None = None
-    ) -> tuple[Any, dict[str, Any]] | None:
+        self, template: Tree, report: Callable[[str], None], *, part: str = "", step: int | None = None
+    ) -> tuple[Tree, Metadata] | None:
         """Reads the newest intact checkpoint: complete, with matching digests.
 
         Args:
@@ -151,27 +156,27 @@ class Checkpoints:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _named(tree: Any) -> dict[str, Any]:
+def _named(tree: Tree) -> dict[str, Leaf]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: Leaf) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _to_numpy(name: str, leaf: Any) -> np.ndarray:
+def _to_numpy(name: str, leaf: Leaf) -> np.ndarray:
     if not hasattr(leaf, "dtype"):
         raise ValueError(f"tree{name}: expected a JAX or NumPy array, got {type(leaf).__name__}; use metadata for it")
     return np.asarray(jax.device_get(jax.random.key_data(leaf) if _is_key(leaf) else leaf))
 
 
-def _from_numpy(array: np.ndarray, like: Any) -> Any:
+def _from_numpy(array: np.ndarray, like: Leaf) -> Leaf:
     if _is_key(like):
         return jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(like))
     return array if isinstance(like, np.ndarray | np.generic) else jnp.array(array)
 
 
-def _describe(leaf: Any) -> str:
+def _describe(leaf: Leaf) -> str:
     return f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else type(leaf).__name__
 
 
@@ -193,7 +198,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def _seal(record: dict[str, Any]) -> str:
+def _seal(record: Metadata) -> str:
     """The record as JSON, with its own digest."""
     try:
         text = json.dumps(record, sort_keys=True)
@@ -202,7 +207,7 @@ def _seal(record: dict[str, Any]) -> str:
     return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "record": text})
 
 
-def _unseal(path: Path) -> dict[str, Any]:
+def _unseal(path: Path) -> Metadata:
     try:
         sealed = json.loads(path.read_text())
         if hashlib.sha256(sealed["record"].encode()).hexdigest() != sealed["sha256"]:
@@ -218,7 +223,7 @@ def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         checkpointer.save(path, {"tree" + name: array for name, array in arrays.items() if array.size})
 
 
-def _read(path: Path, template: Any, part: str) -> tuple[Any, dict[str, Any]]:
+def _read(path: Path, template: Tree, part: str) -> tuple[Tree, Metadata]:
     record = _unseal(path / _RECORD)
     like = {part + name: leaf for name, leaf in _named(template).items()}
     expected = {name: _describe(leaf) for name, leaf in like.items()}
@@ -237,7 +242,7 @@ def _read(path: Path, template: Any, part: str) -> tuple[Any, dict[str, Any]]:
     return jax.tree.unflatten(jax.tree.structure(template), leaves), record["metadata"]
 
 
-def _read_arrays(checkpointer: Any, path: Path, leaves: dict[str, str]) -> dict[str, np.ndarray]:
+def _read_arrays(checkpointer: ocp.PyTreeCheckpointer, path: Path, leaves: dict[str, str]) -> dict[str, np.ndarray]:
     """The stored arrays by name; those without elements are not stored."""
     names = ["tree" + name for name, text in leaves.items() if 0 not in _shape(text)]
     as_numpy = {name: ocp.RestoreArgs(restore_type=np.ndarray) for name in names}

@@ -26,7 +26,7 @@ def compiled(function: Callable, **options: Any) -> jax.stages.Wrapped:
 
 
 @functools.cache
-def _compiler_options() -> dict[str, Any] | None:
+def _compiler_options() -> dict[str, str] | None:
     if jax.default_backend() != "cpu":
         return None
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -84,19 +83,30 @@ class Diagnosis:
                 found[name] = jax.device_get(self._measures[name](params, selected, key))
         return found
 
-    def draw(self, found: Mapping[str, Measurement], directory: Path, name: str, **options: Any) -> None:
+    def draw(
+        self,
+        found: Mapping[str, Measurement],
+        directory: Path,
+        name: str,
+        *,
+        context: int,
+        fps: float,
+        report: Callable[[str], None],
+    ) -> None:
         """Writes the pictures of measurements.
 
         Args:
             found: from `measure`.
             directory: output folder.
             name: suffix of the file names.
-            **options: context, fps and report, passed to DRAWINGS.
+            context: number of observed steps before an open-loop prediction.
+            fps: frames per second of videos.
+            report: called with a message where a picture cannot be made.
         """
         for key, measurement in found.items():
             drawing = self._diagnostics[key].drawing
             if drawing is not None and measurement.picture is not None:
-                DRAWINGS[drawing](directory, name, measurement.picture, **options)
+                DRAWINGS[drawing](directory, name, measurement.picture, context=context, fps=fps, report=report)
 
 
 def metrics_of(found: Mapping[str, Measurement]) -> dict[str, np.ndarray | float]:

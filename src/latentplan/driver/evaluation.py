@@ -1,7 +1,6 @@
 """Evaluation: episodes without exploration noise, diagnostics of model and planner, and pictures."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -12,6 +11,7 @@ from latentplan.driver.drawings import newest_frame
 from latentplan.driver.encoder import try_write_video
 from latentplan.driver.episodes import agent_policy, episode_return, evaluate, precompile_act
 from latentplan.driver.job import Job
+from latentplan.driver.logging import Row
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.rng import env_seeds, stream_key
@@ -41,7 +41,7 @@ class Evaluator:
         job = self._job
         self._act = precompile_act(job.agent, job.spec, job.run.num_envs, params, "eval")
 
-    def evaluate(self, state: RunState) -> dict[str, Any]:
+    def evaluate(self, state: RunState) -> Row:
         """Runs the episodes of one evaluation and writes its pictures.
 
         Args:
@@ -97,8 +97,8 @@ class Evaluator:
         for image, stem in pictures.entry_files(self._job.spec.images, f"evaluation_{name}").items():
             frames = newest_frame(episode.observation[image])
             try_write_video(directory / f"{stem}.mp4", frames, FPS, self._reporter.say)
-        options: dict[str, Any] = {"context": self._job.run.open_loop_context, "fps": FPS}
-        self._diagnosis.draw(found, directory, name, report=self._reporter.say, **options)
+        context = self._job.run.open_loop_context
+        self._diagnosis.draw(found, directory, name, context=context, fps=FPS, report=self._reporter.say)
 
 
 def evaluation_keys(key: Key, num_diagnostics: int) -> list[Key]:
@@ -111,7 +111,7 @@ def evaluation_keys(key: Key, num_diagnostics: int) -> list[Key]:
     return [*first, *further][: 1 + num_diagnostics]
 
 
-def _return_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+def _return_metrics(trajectories: Sequence[Trajectory]) -> Row:
     returns = [episode_return(one.batch) for one in trajectories]
     return {
         "evaluation/return": float(np.mean(returns)),

@@ -1,7 +1,6 @@
 """Learning: one compiled program per update samples from replay, updates the agent and accumulates metrics."""
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,7 @@ from latentplan.driver.reporting import Reporter
 from latentplan.driver.rng import stream_key
 from latentplan.driver.run_state import RunState, logged_name
 from latentplan.driver.schedule import after_step, after_update, next_update, stages_of, steps_due
-from latentplan.replay.ring import Replay
+from latentplan.replay.ring import Replay, ReplayState
 from latentplan.types import Array, Key, TrainState
 
 Sums = dict[str, Array]
@@ -102,8 +101,8 @@ class Learner:
         state.progress = after_update(state.progress, update)
 
     def _sample_and_update(
-        self, update: str, train_state: TrainState, replay_state: Any, sums: Sums, key: Key
-    ) -> tuple[TrainState, Any, Sums]:
+        self, update: str, train_state: TrainState, replay_state: ReplayState, sums: Sums, key: Key
+    ) -> tuple[TrainState, ReplayState, Sums]:
         sample_key, update_key = jax.random.split(key)
         sample = self._replay.sample(replay_state, sample_key)
         train_state, metrics = self._job.agent.updates[update](train_state, sample, update_key)

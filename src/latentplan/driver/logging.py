@@ -8,11 +8,16 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentplan.files import TEMPORARY, DiskFull, atomic_path, clear_disk_errors
 
+if TYPE_CHECKING:
+    from tensorboardX.event_file_writer import EventsWriter
+
 METRICS_FILE = "metrics.jsonl"
+Row = dict[str, Any]
+"""A line of metrics.jsonl: counters and metrics by name, each a number, a string or a list of numbers."""
 
 
 class MetricsLog:
@@ -34,12 +39,12 @@ class MetricsLog:
         self._logdir = Path(logdir)
         self.path = self._logdir / METRICS_FILE
         self._file = self.path.open("ab", buffering=0)
-        self._events: Any = None  # tensorboardX's EventsWriter, from the first line on
+        self._events: EventsWriter | None = None  # from the first line on
         self._has_tensorboard = importlib.util.find_spec("tensorboardX") is not None
         self._purge_from: int | None = None
         self._cut(self._size())
 
-    def write(self, counters: dict[str, int], metrics: dict[str, Any]) -> None:
+    def write(self, counters: dict[str, int], metrics: Row) -> None:
         """Appends one line and the corresponding TensorBoard scalars.
 
         A vector becomes a list in the JSON line, and one scalar per element in TensorBoard, NAME/1 to NAME/n.
@@ -139,7 +144,7 @@ class MetricsLog:
             self._events = None
 
 
-def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
+def read_metrics(path: str | os.PathLike) -> list[Row]:
     """Reads `metrics.jsonl`.
 
     Args:
@@ -161,7 +166,7 @@ def read_metrics(path: str | os.PathLike) -> list[dict[str, Any]]:
     return rows
 
 
-def write_json_atomic(path: str | os.PathLike, obj: Any) -> None:
+def write_json_atomic(path: str | os.PathLike, obj: object) -> None:
     """Writes an object as indented JSON, atomically.
 
     Raises:
@@ -204,13 +209,13 @@ def prepare_logdir(path: str | os.PathLike) -> Path:
     return logdir
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: object) -> object:
     if isinstance(value, list):
         return [_finite(element) for element in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _not_finite(value: Any) -> Any:
+def _not_finite(value: object) -> object:
     if isinstance(value, list):
         return [_not_finite(element) for element in value]
     return math.nan if value is None else value

@@ -6,7 +6,6 @@ A run's state is a few counters (`schedule.Progress`) and the train state. Rando
 
 import time
 from contextlib import ExitStack
-from typing import Any
 
 import jax
 
@@ -15,6 +14,7 @@ from latentplan.driver.collector import Collector
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.job import Job, check_job
 from latentplan.driver.learner import Learner
+from latentplan.driver.logging import Row
 from latentplan.driver.reporting import Interrupted, Report, Reporter
 from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.run_folder import RunFolder
@@ -130,6 +130,6 @@ class _Run:
         self.state.progress = self.state.progress._replace(evaluated_at=self.state.progress.env_steps)
         self._log("evaluated", values | {"time/evaluate": time.monotonic() - started})
 
-    def _log(self, phase: str, values: dict[str, Any]) -> None:
+    def _log(self, phase: str, values: Row) -> None:
         self.folder.log(self.state, values)
         self.reporter.finished(phase, self.state.progress, values)

@@ -7,19 +7,21 @@ import platform
 import subprocess
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import jax
 
-from latentplan.config import ConfigOf, field_hints, split_hint
+from latentplan.config import Annotation, ConfigOf, Fields, field_hints, split_hint
 
 PACKAGES = (
     "latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "flashbax", "orbax-checkpoint",
     "gymnasium", "dm_control", "mujoco", "numpy",
 )  # fmt: skip
 
+Made = TypeVar("Made")
 
-def describe(config: Any, command: list[str]) -> dict[str, Any]:
+
+def describe(config: Any, command: list[str]) -> Fields:
     """The content of config.json.
 
     Args:
@@ -32,7 +34,7 @@ def describe(config: Any, command: list[str]) -> dict[str, Any]:
     return {"config": dataclasses.asdict(config), "command": command, **hardware()}
 
 
-def hardware() -> dict[str, Any]:
+def hardware() -> dict[str, object]:
     """Commit, device, processor, cores, Python, platform and package versions, JSON-ready."""
     return {
         "commit": commit(),
@@ -95,7 +97,7 @@ def commit() -> str:
         return "unknown"
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, ...] = ()) -> list[str]:
+def differences(old: Fields, new: Fields, *, ignore: tuple[str, ...] = ()) -> list[str]:
     """Lists the fields in which two configs differ, as "planner.horizon: 12 -> 15".
 
     Args:
@@ -117,9 +119,9 @@ def differences(old: dict[str, Any], new: dict[str, Any], *, ignore: tuple[str, 
     return lines
 
 
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Fields, prefix: str = "") -> Fields:
     """Flattens a nested config to dotted names such as "planner.horizon"; tuples become lists, as in JSON."""
-    flat: dict[str, Any] = {}
+    flat: Fields = {}
     for name, value in tree.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{name}.")
@@ -128,7 +130,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def from_dict(cls: type, values: dict[str, Any]) -> Any:
+def from_dict(cls: type[Made], values: Fields) -> Made:
     """Rebuilds a (nested) config dataclass from parsed JSON.
 
     Args:
@@ -156,7 +158,7 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
         ) from error
 
 
-def _restore(hint: Any, value: Any) -> Any:
+def _restore(hint: Annotation, value: object) -> object:
     kind, extras = split_hint(hint)
     options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     records = [option for option in options if dataclasses.is_dataclass(option)]

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
+from latentplan.driver.logging import Row
 from latentplan.driver.schedule import Progress
 
-Report = Callable[[str, dict[str, Any]], None]
+Report = Callable[[str, Row], None]
 """(kind, values): kind is "message", "progress", "episodes", "learned" or "evaluated"."""
 
 
@@ -42,7 +42,7 @@ class Reporter:
         """
         self._report("progress", {"doing": doing, **progress.counters()})
 
-    def finished(self, phase: str, progress: Progress, values: dict[str, Any]) -> None:
+    def finished(self, phase: str, progress: Progress, values: Row) -> None:
         """Reports the end of a phase.
 
         Args:

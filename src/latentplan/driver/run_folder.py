@@ -11,7 +11,7 @@ from latentplan.driver import memory
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.compilation import compiled
 from latentplan.driver.job import Job
-from latentplan.driver.logging import MetricsLog
+from latentplan.driver.logging import MetricsLog, Row
 from latentplan.driver.provenance import check_version, package_version
 from latentplan.driver.run_state import RunState, fresh_state, logged_name
 from latentplan.driver.schedule import Progress
@@ -122,7 +122,7 @@ class RunFolder:
             records=progress.records + decisions + len(episodes),
         )
 
-    def log(self, state: RunState, values: dict[str, Any]) -> None:
+    def log(self, state: RunState, values: Row) -> None:
         """Writes a row of metrics, with counters, the run's wall-clock time and the process's memory."""
         resident = memory.resident_bytes()
         machine = {"time/total": state.seconds()} | ({"memory/resident": resident / 2**30} if resident else {})

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from latentplan.driver.job import update_metrics
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress
-from latentplan.replay.ring import Replay
+from latentplan.replay.ring import Replay, ReplayState
 from latentplan.types import Agent, Array, Params, TrainState
 
 
@@ -29,7 +29,7 @@ class RunState:
     """
 
     train_state: TrainState
-    replay_state: Any
+    replay_state: ReplayState
     sums: dict[str, dict[str, Array]]
     acting_params: Params | None
     progress: Progress

@@ -5,7 +5,6 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 @contextmanager
@@ -22,7 +21,7 @@ def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> Iterat
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
-    def handle(number: int, frame: Any) -> None:
+    def handle(number: int, frame: object) -> None:
         if stop.is_set():
             os._exit(130)  # unwinding could hang in or break a compilation; workers exit by themselves
         stop.set()

@@ -9,7 +9,7 @@ docs/environments.md.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsFloat
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
@@ -18,6 +18,7 @@ from gymnasium.wrappers import TimeLimit
 from latentplan.config import Config, NonNegativeInt, Share
 from latentplan.envs.gymnasium import import_module
 from latentplan.envs.suite import DebugRun, Suite, UnknownTask
+from latentplan.envs.wrappers import Reset, Stepped
 
 if TYPE_CHECKING:
     from latentplan.envs.env import EnvConfig
@@ -119,7 +120,7 @@ class NoopStart(gymnasium.Wrapper):
         idles = env.unwrapped.get_action_meanings()[_NOOP] == "NOOP"  # type: ignore[attr-defined]
         self._noops = noops if idles else 0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> Reset:
         """Resets, takes the no-ops, and returns the last frame."""
         observation, info = self.env.reset(seed=seed, options=options)
         for _ in range(self.np_random.integers(self._noops + 1)):
@@ -132,12 +133,12 @@ class NoopStart(gymnasium.Wrapper):
 class MaxOfTwoFrames(gymnasium.Wrapper):
     """Observes the pixelwise maximum of the last two frames; the first frame is unchanged."""
 
-    def reset(self, **kwargs: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> Reset:
         """Resets, and discards the last episode's frames."""
         self._before, info = self.env.reset(**kwargs)
         return self._before, info
 
-    def step(self, action: Any) -> tuple[np.ndarray, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> Stepped:
         """One frame."""
         frame, reward, terminated, truncated, info = self.env.step(action)
         brighter = np.maximum(frame, self._before)

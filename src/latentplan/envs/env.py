@@ -17,6 +17,7 @@ from gymnasium.wrappers import (
     TransformAction,
     TransformObservation,
 )
+from numpy.typing import ArrayLike
 
 from latentplan.config import Bound, Config, PositiveInt
 from latentplan.envs import images, suite_of, unknown_environment
@@ -118,7 +119,7 @@ def env_spec(env: gymnasium.Env) -> "EnvSpec":
     return EnvSpec.from_fields(spec_fields(env))
 
 
-def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
+def spec_fields(env: gymnasium.Env) -> dict[str, object]:
     """The input of `EnvSpec.from_fields`, whose module imports JAX, which worker processes must not."""
     observations, actions = env.observation_space, env.action_space
     assert isinstance(observations, Dict) and isinstance(actions, Box)
@@ -131,7 +132,7 @@ def spec_fields(env: gymnasium.Env) -> dict[str, Any]:
     }
 
 
-def _fields(box: Any, num_choices: int) -> dict[str, Any]:
+def _fields(box: Any, num_choices: int) -> dict[str, object]:
     return {"shape": box.shape, "dtype": box.dtype.name, "num_choices": num_choices}
 
 
@@ -173,11 +174,11 @@ class _WithDiscrete(gymnasium.Wrapper):
         self.discrete = discrete
 
 
-def _choose(action: Any, *, size: int, first: int) -> int:
+def _choose(action: ArrayLike, *, size: int, first: int) -> int:
     return first + int(np.argmax(check_actions(action, (size,))))
 
 
-def _shape_action(action: Any, *, size: int, shape: tuple[int, ...]) -> np.ndarray:
+def _shape_action(action: ArrayLike, *, size: int, shape: tuple[int, ...]) -> np.ndarray:
     return check_actions(action, (size,)).reshape(shape)
 
 
@@ -237,6 +238,6 @@ def _as_state(observation: np.ndarray) -> dict[str, np.ndarray]:
     return {"state": observation.astype(np.float32)}
 
 
-def _flatten_vectors(observation: dict[str, Any], *, vectors: dict[str, Space]) -> dict[str, Any]:
+def _flatten_vectors(observation: dict[str, np.ndarray], *, vectors: dict[str, Space]) -> dict[str, object]:
     flat = {name: np.asarray(flatten(space, observation[name]), np.float32) for name, space in vectors.items()}
     return {name: flat.get(name, value) for name, value in observation.items()}

@@ -6,7 +6,7 @@ set is the game's minimal one; as published, the previous action is repeated wit
 increases over time.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
@@ -48,7 +48,7 @@ class MinAtarPixels(gymnasium.Env):
         self.action_space = Discrete(len(self._actions))
         self.observation_space = Box(0, 255, (SIZE, SIZE, 3), np.uint8)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, dict]:
         """Starts a new game."""
         super().reset(seed=seed)
         self._board = self._make(self._game)  # a reused one would keep its last action

@@ -10,11 +10,13 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing import connection, resource_tracker
+from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import gymnasium
 import numpy as np
+from numpy.typing import ArrayLike
 
 from latentplan import extensions
 from latentplan.envs import gl, suite_of
@@ -101,7 +103,7 @@ class Workers:
         self._waiting = self._closed = False
         self._starting = True
         self._pipes: list[connection.Connection] = []
-        self._processes: list[Any] = []
+        self._processes: list[BaseProcess] = []
         try:
             self._start(config, suite)
             self.spec = self._receive_spec()
@@ -124,12 +126,12 @@ class Workers:
         self._send("reset", [int(seed) for seed in seeds])
         return _stacked(self._receive())
 
-    def step(self, actions: Any) -> StepResult:
+    def step(self, actions: ArrayLike) -> StepResult:
         """Takes one decision in every environment: actions [num_envs, A] in [-1, 1]."""
         self.step_async(actions)
         return self.step_wait()
 
-    def step_async(self, actions: Any) -> None:
+    def step_async(self, actions: ArrayLike) -> None:
         """Sends the actions [num_envs, A] and returns at once; `step_wait` returns the result."""
         self._send("step", list(check_actions(actions, (self.num_envs, self.spec.action_size))))
 
@@ -181,7 +183,7 @@ class Workers:
                 raise mistake from error
             raise
 
-    def _send(self, command: str, payloads: list[Any]) -> None:
+    def _send(self, command: str, payloads: Sequence[object]) -> None:
         if self._closed:
             raise RuntimeError("Workers: closed. Create new ones.")
         if self._waiting:
@@ -194,7 +196,7 @@ class Workers:
         self._waiting = True
 
     def _receive(self) -> list[Any]:
-        answers: dict[int, Any] = {}
+        answers: dict[int, object] = {}
         due: dict[Any, int] = {pipe: index for index, pipe in enumerate(self._pipes)}
         deadline = time.monotonic() + self._timeout_s
         while due:
@@ -275,7 +277,7 @@ def _serve(name: str, config: "EnvConfig", suite: Suite, modules: Sequence[str],
                 pipe.send(answer)
 
 
-def _answer(env: gymnasium.Env, command: str, payload: Any) -> Any:
+def _answer(env: gymnasium.Env, command: str, payload: Any) -> object:
     if command == "reset":
         return env.reset(seed=payload)[0]
     observation, reward, terminated, truncated, _ = env.step(payload)

@@ -5,9 +5,15 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 from gymnasium.error import ResetNeeded
+from numpy.typing import ArrayLike
 
 ACTION_TOLERANCE = 1e-5
 """Tolerance of actions outside [-1, 1], which are clipped as rounding errors."""
+
+Stepped = tuple[object, SupportsFloat, bool, bool, dict[str, object]]
+"""What gymnasium's `step` gives: observation, reward, terminated, truncated, info."""
+Reset = tuple[object, dict[str, object]]
+"""What gymnasium's `reset` gives: observation, info."""
 
 UNBOUNDED = 1e9
 """Action bounds at or above this count as unbounded; MuJoCo uses 1e10 for actuators without a control range."""
@@ -26,7 +32,7 @@ class ActionRepeat(gymnasium.Wrapper):
         self.action_repeat = action_repeat
         self.max_decisions = None if control_step_limit is None else -(-control_step_limit // action_repeat)
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> Stepped:
         """One decision: up to `action_repeat` control steps."""
         total = 0.0
         for _ in range(self.action_repeat):  # a copy each time, since an environment may modify it in place
@@ -44,24 +50,24 @@ class CheckFinite(gymnasium.Wrapper):
         super().__init__(env)
         self._name = name
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> Reset:
         """Resets and checks the first observation."""
         observation, info = self.env.reset(**kwargs)
         self._check_all(observation)
         return observation, info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> Stepped:
         """Steps and checks observation and reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._check_all(observation)
-        self._check("reward", reward)
+        self._check("reward", np.asarray(reward))
         return observation, reward, terminated, truncated, info
 
-    def _check_all(self, observation: dict[str, Any]) -> None:
+    def _check_all(self, observation: dict[str, np.ndarray]) -> None:
         for name, value in observation.items():
             self._check(f"observation {name!r}", value)
 
-    def _check(self, what: str, value: Any) -> None:
+    def _check(self, what: str, value: ArrayLike) -> None:
         finite = np.isfinite(value)
         if not np.all(finite):
             bad = np.count_nonzero(~finite)
@@ -79,15 +85,15 @@ class FreezeAfterEnd(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env):
         super().__init__(env)
-        self._last: tuple[Any, bool, bool] | None = None
+        self._last: tuple[object, bool, bool] | None = None
 
-    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def reset(self, **kwargs: Any) -> Reset:
         """Starts a new episode."""
         observation, info = self.env.reset(**kwargs)
         self._last = (observation, False, False)
         return observation, info
 
-    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: ArrayLike) -> Stepped:
         """Steps until the episode has ended, then repeats its last result."""
         if self._last is None:
             raise ResetNeeded("Call reset before the first step.")
@@ -99,7 +105,7 @@ class FreezeAfterEnd(gymnasium.Wrapper):
         return observation, reward, bool(terminated), bool(truncated), info
 
 
-def check_actions(actions: Any, shape: tuple[int, ...]) -> np.ndarray:
+def check_actions(actions: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     """Validates actions and converts them to float32 in [-1, 1].
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 from latentplan.agents.dreamer.v1 import DreamerV1Config
 from latentplan.agents.dreamer.v2 import DreamerV2Config
 from latentplan.agents.dreamer.v3 import DreamerV3Config, LaPropConfig
+from latentplan.config import Fields
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_name, suite_of
 from latentplan.planners.policy import PolicyConfig
@@ -16,7 +17,7 @@ from latentplan.presets.experiment import Experiment, eval_every, published_repe
 from latentplan.presets.planet import planet_cpu, planet_debug
 from latentplan.replay.ring import ReplayConfig
 
-DREAMER_V3_SIZES: dict[str, dict[str, Any]] = {  # Dreamer V3's configs.yaml: hidden units, GRU, classes, channels
+DREAMER_V3_SIZES: dict[str, Fields] = {  # Dreamer V3's configs.yaml: hidden units, GRU, classes, channels
     name: {
         "hidden": hidden,
         "reward_hidden": hidden,
@@ -192,7 +193,7 @@ def dreamer_debug(cpu: Callable[[Experiment], Experiment]) -> Callable[[Experime
     def build(bare: Experiment) -> Experiment:
         planet = planet_debug(bare)
         config: Any = cpu(bare).agent_config
-        sizes: dict[str, Any] = {
+        sizes: Fields = {
             "deter": 16,
             "hidden": 16,
             "stoch": 4,

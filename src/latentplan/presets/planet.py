@@ -1,9 +1,9 @@
 """PlaNet's presets."""
 
 from dataclasses import replace
-from typing import Any
 
 from latentplan.agents.planet import LossConfig, PlaNetConfig
+from latentplan.config import Fields
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_of
 from latentplan.models.world_model import WorldModelConfig
@@ -20,7 +20,7 @@ def planet_paper(bare: Experiment) -> Experiment:
     )
 
 
-PIXEL_LOSS: dict[str, Any] = {"dynamics_scale": 5.0, "observation_start": 0.25, "observation_ramp": 3000}
+PIXEL_LOSS: Fields = {"dynamics_scale": 5.0, "observation_start": 0.25, "observation_ramp": 3000}
 
 
 def planet_cpu(bare: Experiment) -> Experiment:
@@ -30,7 +30,7 @@ def planet_cpu(bare: Experiment) -> Experiment:
     # Longer plans, wider from the start: where decisions last 0.02 to 0.05 s, and for models learned from pixels, whose
     # plans of 12 let the cart drift out of the picture.
     long = pixels or suite_of(bare.env).short_decisions
-    plans: dict[str, Any] = {"horizon": 20, "init_std": 1.0} if long else {"horizon": 12, "init_std": 0.5}
+    plans: Fields = {"horizon": 20, "init_std": 1.0} if long else {"horizon": 12, "init_std": 0.5}
     return replace(
         bare,
         environment=replace(bare.environment, render_quality="fast", image_size=32, supersample=2 if pixels else 1),

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from latentplan.config import field_hints
+from latentplan.config import Fields, field_hints
 from latentplan.planners import PLANNERS, PlannerConfig
 from latentplan.presets.entry import Preset
 
-SIZES: Mapping[str, Mapping[str, Any]] = {
+SIZES: Mapping[str, Fields] = {
     "cpu": {"num_iterations": 4, "num_candidates": 150, "num_elites": 15, "warm_start": True},
     "debug": {"num_iterations": 2, "num_candidates": 20, "num_elites": 4},
 }

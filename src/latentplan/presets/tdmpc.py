@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from latentplan.agents.tdmpc.v1 import ScheduleConfig, TDMPCConfig
 from latentplan.agents.tdmpc.v2 import TDMPC2Config
+from latentplan.config import Fields
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
@@ -16,7 +16,7 @@ from latentplan.presets.experiment import Experiment, eval_every, published_repe
 from latentplan.presets.planet import planet_debug
 from latentplan.replay.ring import ReplayConfig
 
-TDMPC2_SIZES: dict[str, dict[str, Any]] = {  # TD-MPC2's common/__init__.py
+TDMPC2_SIZES: dict[str, Fields] = {  # TD-MPC2's common/__init__.py
     "1M": {"latent": 128, "hidden": 384, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 2},
     "5M": {"latent": 512, "hidden": 512, "encoder_hidden": 256, "encoder_layers": 1, "num_q": 5},
     "19M": {"latent": 768, "hidden": 1024, "encoder_hidden": 1024, "encoder_layers": 2, "num_q": 5},
@@ -30,7 +30,7 @@ def _stacked(bare: Experiment) -> EnvConfig:
     return replace(bare.environment, frame_stack=3 if bare.environment.obs == "pixels" else 1)
 
 
-_TDMPC: dict[str, Any] = {
+_TDMPC: Fields = {
     "action_repeat": 4,
     "env_steps": 500_000,
     "num_iterations": 6,
@@ -39,7 +39,7 @@ _TDMPC: dict[str, Any] = {
     "batch_size": 512,
 }
 _TDMPC_PIXELS = {"env_steps": 100_000, "num_iterations": 8, "learning_rate": 3e-4, "batch_size": 256}
-_TDMPC_DOMAINS: dict[str, dict[str, Any]] = {
+_TDMPC_DOMAINS: dict[str, Fields] = {
     "cartpole": {"action_repeat": 8},
     "finger": {"action_repeat": 2},
     "walker": {"action_repeat": 2},

@@ -6,22 +6,22 @@
 import copy
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
 
+from latentplan.config import Fields
 from latentplan.driver.logging import METRICS_FILE, read_metrics
 from latentplan.replay.episodes import read_episode
 from latentplan.types import Batch, EnvSpec
 
 
-def is_0_1_0(held: dict[str, Any]) -> bool:
+def is_0_1_0(held: Fields) -> bool:
     """Whether config.json holds a run of 0.1.0."""
     return "sittings" in held
 
 
-def config(values: dict[str, Any]) -> dict[str, Any]:
+def config(values: Fields) -> Fields:
     """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
     values = copy.deepcopy(values)
     values["imports"] = []
@@ -32,7 +32,7 @@ def config(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def spec(logdir: Path, config: dict[str, Any]) -> EnvSpec:
+def spec(logdir: Path, config: Fields) -> EnvSpec:
     """Reconstructs the spec of a 0.1.0 run's environment from its collected episodes.
 
     Actions are discrete where all are one-hot. The time limit is what gymnasium's registry says, or else the length of

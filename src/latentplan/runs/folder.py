@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latentplan.agents import AGENTS
+from latentplan.config import Fields
 from latentplan.driver.logging import write_json_atomic
 from latentplan.driver.provenance import check_version, describe, differences, other_version
 from latentplan.models.world_model import DYNAMICS
@@ -14,6 +15,8 @@ from latentplan.runs import earlier
 from latentplan.types import EnvSpec
 
 FILE = "config.json"
+Segment = dict[str, Any]
+"""One part of a run, from a start of the program to its end: command, commit, device, processor, versions, ..."""
 
 
 class Description(NamedTuple):
@@ -26,9 +29,9 @@ class Description(NamedTuple):
         earlier: the version whose layout the folder has, where it is an earlier one; else "".
     """
 
-    config: dict[str, Any]
-    spec: dict[str, Any] | None
-    segments: list[dict[str, Any]]
+    config: Fields
+    spec: Fields | None
+    segments: list[Segment]
     earlier: str = ""
 
 
@@ -94,7 +97,7 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
     """
     now = describe(experiment, command)
     config, segment = now.pop("config"), now
-    segments: list[dict[str, Any]] = []
+    segments: list[Segment] = []
     if (logdir / FILE).exists():
         before = read_description(logdir)
         if before.earlier:  # by its layout, whatever version is said to be installed
@@ -106,7 +109,7 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
     write_json_atomic(logdir / FILE, held)
 
 
-def _check_same(logdir: Path, before: Description, config: dict[str, Any], spec: dict[str, Any]) -> None:
+def _check_same(logdir: Path, before: Description, config: Fields, spec: Fields) -> None:
     """Raises if a run was started with another config or environment."""
     changed = differences(before.config, config, ignore=("logdir", "imports"))
     changed = [line for line in changed if not line.startswith("run.env_steps:")]

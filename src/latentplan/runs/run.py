@@ -2,26 +2,29 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from latentplan.agents import make_agent
 from latentplan.driver.checkpoint import Checkpoints
-from latentplan.driver.logging import METRICS_FILE, read_metrics
+from latentplan.driver.logging import METRICS_FILE, Row, read_metrics
 from latentplan.driver.provenance import from_dict
 from latentplan.driver.schedule import Progress
 from latentplan.extensions import import_extensions
+from latentplan.planners import PlannerConfig
 from latentplan.presets import Experiment
 from latentplan.replay.episodes import CorruptEpisode, read_episode
 from latentplan.runs import earlier
-from latentplan.runs.folder import Description, check_registered, read_description
+from latentplan.runs.folder import Description, Segment, check_registered, read_description
 from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
+Part = TypeVar("Part")
 _PARAMS = "['train_state'].params"
 _KINDS = ("collect", "learn", "evaluation")
 _COUNTERS = ("env_steps", "episodes", "updates")
@@ -69,7 +72,7 @@ class Run:
     description: Description = dataclasses.field(repr=False)
 
     @property
-    def segments(self) -> list[dict[str, Any]]:
+    def segments(self) -> list[Segment]:
         """Command, commit, hardware and versions of each segment of the run; several if it was resumed."""
         return self.description.segments
 
@@ -115,7 +118,7 @@ class Run:
         """
         return self._part(self.agent.planner, "planner")
 
-    def with_planner(self, config: Any) -> Agent:
+    def with_planner(self, config: PlannerConfig) -> Agent:
         """The agent with another planner over the same parameters.
 
         Args:
@@ -158,7 +161,7 @@ class Run:
         params, metadata = found
         return params, Progress(**metadata["progress"])
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[Row]:
         """The lines of metrics.jsonl, unchanged; empty if the file does not exist yet."""
         file = self.logdir / METRICS_FILE
         return read_metrics(file) if file.is_file() else []
@@ -189,13 +192,13 @@ class Run:
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(self.logdir / "checkpoints")
 
-    def _part(self, part: Any, name: str) -> Any:
+    def _part(self, part: Part | None, name: str) -> Part:
         if part is None:
             raise ValueError(f"{name}: expected an agent that has one, got {self.config.agent}, which has none")
         return part
 
 
-def curve(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+def curve(rows: list[Row], kind: str) -> list[Row]:
     """The rows of one kind, with short names.
 
     Args:
@@ -215,12 +218,12 @@ def curve(rows: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return found
 
 
-def _columns(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+def _columns(rows: list[Row]) -> dict[str, np.ndarray]:
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _column([row.get(name, np.nan) for row in rows]) for name in names}
 
 
-def _column(values: list[Any]) -> np.ndarray:
+def _column(values: Sequence[ArrayLike]) -> np.ndarray:
     if len({np.shape(value) for value in values}) == 1:
         return np.array(values)
     column = np.empty(len(values), object)

@@ -1,15 +1,47 @@
 """A run's summary as one JSON-ready dictionary, for results/ and reports."""
 
 import json
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from latentplan.driver.logging import METRICS_FILE
+from latentplan.config import Fields
+from latentplan.driver.logging import METRICS_FILE, Row
 from latentplan.runs.run import Run, curve
 
 _NOT_A_VARIANT = ("--env", "--obs", "--seed", "--logdir", "--env-steps", "--preset", "--agent", "--import")
 
 
-def summarise(run: Run) -> dict[str, Any]:
+class Provenance(TypedDict):
+    """What was run, with which versions and on which machine."""
+
+    env: str
+    agent: str
+    preset: str
+    variant: str
+    obs: str
+    seed: int
+    command: str
+    commit: str
+    commits: list[str]
+    hardware: str
+    platform: str
+    python: str
+    versions: dict[str, str]
+    segments: int
+
+
+class RunData(Provenance):
+    """A run as results/ keeps it: see `summarise`."""
+
+    name: str
+    evaluations: list[Row]
+    collected: list[Row]
+    learned: list[Row]
+    acting: NotRequired[dict[str, Row]]
+    seconds: dict[str, float]
+    config: Fields
+
+
+def summarise(run: Run) -> RunData:
     """Summarises a run: provenance and learning curves.
 
     Args:
@@ -24,18 +56,26 @@ def summarise(run: Run) -> dict[str, Any]:
         ValueError: the run has no evaluation yet.
     """
     rows = run.rows()
-    kinds = {"evaluations": "evaluation", "collected": "collect", "learned": "learn"}
-    curves = {name: curve(rows, kind) for name, kind in kinds.items()}
-    if not curves["evaluations"]:
+    evaluations = curve(rows, "evaluation")
+    if not evaluations:
         file = run.logdir / METRICS_FILE
         raise ValueError(f"{file}: expected at least one evaluation, got none; let the run go on")
+    data: RunData = {
+        "name": run.logdir.absolute().name,
+        **_provenance(run),
+        "evaluations": evaluations,
+        "collected": curve(rows, "collect"),
+        "learned": curve(rows, "learn"),
+        "seconds": _seconds(rows),
+        "config": run.description.config,
+    }
     acting = run.logdir / "acting.json"
-    ways = {"acting": json.loads(acting.read_text())} if acting.is_file() else {}
-    about = {"name": run.logdir.absolute().name, **_provenance(run)}
-    return about | curves | ways | {"seconds": _seconds(rows), "config": run.description.config}
+    if acting.is_file():
+        data["acting"] = json.loads(acting.read_text())
+    return data
 
 
-def _provenance(run: Run) -> dict[str, Any]:
+def _provenance(run: Run) -> Provenance:
     config, segments = run.description.config, run.segments
     first, (program, flags) = segments[0], _split(segments[0]["command"])
     shown = [pair for pair in flags if pair[0] not in ("--logdir", "--env-steps")]
@@ -70,7 +110,7 @@ def _split(command: list[str]) -> tuple[list[str], list[tuple[str, ...]]]:
     return program, pairs
 
 
-def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:
+def _seconds(rows: list[Row]) -> dict[str, float]:
     """Wall-clock seconds by part of the run."""
     parts = {"plan and filter": "time/act", "step and render": "time/step", "write": "time/write"}
     trained, evaluated = ([row for row in rows if ("time/evaluate" in row) == flag] for flag in (False, True))
@@ -81,17 +121,17 @@ def _seconds(rows: list[dict[str, Any]]) -> dict[str, float]:
     return seconds | {"other": max(0.0, rest)}
 
 
-def random_return(run: dict[str, Any]) -> float:
+def random_return(run: RunData) -> float:
     """Mean return of a run's seed episodes, which use random actions."""
     returns = [row["return"] for row in run["collected"] if row["random"]]
     return sum(returns) / len(returns)
 
 
-def returns_of(evaluation: dict[str, Any]) -> list[float]:
+def returns_of(evaluation: Row) -> list[float]:
     """The returns of one evaluation's episodes."""
     return evaluation["returns"]
 
 
-def label(run: dict[str, Any]) -> str:
+def label(run: RunData) -> str:
     """A run's agent, preset and variant; runs of one label differ only in the seed."""
     return " ".join(filter(None, (run["agent"], run["preset"], run["variant"])))

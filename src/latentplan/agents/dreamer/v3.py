@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
 from latentplan.config import (
     Config,
+    Fields,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -41,7 +42,7 @@ from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
-NETWORKS: dict[str, Any] = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # of all networks
+NETWORKS: Fields = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # of all networks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +84,9 @@ class LaPropConfig(Config):
     """Updates of linear learning-rate warm-up."""
 
 
-def model_config(**sizes: Any) -> WorldModelConfig:
+def model_config(**sizes: int) -> WorldModelConfig:
     """Dreamer V3's world model (`configs.yaml`), with 200M parameters unless other sizes are given."""
-    published: dict[str, Any] = {
+    published: Fields = {
         "deter": 8192, "hidden": 1024, "stoch": 32, "classes": 64, "layers": 1, "prior_layers": 2,
         "cell": "block", "unimix": 0.01, "conv_activation": "silu", "conv_norm": "rms", "image_bits": 0,
         "conv": "dreamer_v3", "conv_depth": 64, "reward": "two_hot", "reward_hidden": 1024, "reward_layers": 1,
