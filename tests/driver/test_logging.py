@@ -225,5 +225,5 @@ def test_a_log_directory_that_cannot_be_written_is_refused(tmp_path, monkeypatch
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(logging_module.Path, "write_text", refused)
-    with pytest.raises(ValueError, match=f"can be written, got .*{os.strerror(code)}.*permissions"):
+    with pytest.raises(ValueError, match=f"expected a writable directory, got .*{os.strerror(code)}.*permissions"):
         prepare_logdir(tmp_path / "run")
