@@ -307,6 +307,8 @@ def test_help_explains_fields_with_units(capsys):
         "in nats",
         "default: cartpole_swingup",
         "Defaults shown are for --env cartpole_swingup --obs pixels --agent planet; add your --env, --obs and --agent",
+        "where a size and another planner than the agent's own join AGENT: planet-icem",
+        "so that the model is soon corrected where the planner exploits its errors. (default: 0.0)",
     ):
         assert words in printed, words
 
