@@ -24,6 +24,11 @@ mkdir empty && cd empty
 sed -n '/^```python$/,/^```$/p' "$root/README.md" | sed '/^```/d' >example.py
 [ -s example.py ] || { echo "smoke: README has no Python example" >&2; exit 1; }
 ../venv/bin/python example.py
+../venv/bin/python - <<'END'
+from latentplan.envs.env import EnvConfig, make_env
+
+print(make_env("walker_walk", EnvConfig(obs="state")).reset(seed=0)[0]["state"].shape)
+END
 if ../venv/bin/latentplan train 2>message; then echo "smoke: train worked without its extra" >&2; exit 1; fi
 grep -q "pip install 'latentplan\[cli\]'" message
 

@@ -336,7 +336,7 @@ def test_a_share_of_uniform_choice_above_one_is_refused():
 @pytest.mark.parametrize("name", sorted(PLANNERS.keys() - set(DISCRETE) - {"policy"}))
 def test_planners_of_continuous_actions_refuse_discrete_ones_and_name_others(name):
     entry = PLANNERS[name]
-    with pytest.raises(ValueError, match=f"planner: {name} plans continuous actions.*use cem, mppi or shooting"):
+    with pytest.raises(ValueError, match=f"planner: {name} needs continuous actions.*use cem, mppi or shooting"):
         entry.make(entry.config(), ACTION_SIZE, reward, discrete=True)
 
 

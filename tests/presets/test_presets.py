@@ -86,7 +86,7 @@ def test_a_protocols_name_chooses_its_agent(protocol, agent):
 
 def test_every_preset_is_a_choice_of_the_command_line(capsys):
     with pytest.raises(SystemExit):
-        parse(["--help"], Console(quiet=True))
+        parse(["--help"], ("train",), Console(quiet=True))
     printed = re.sub(r"[\s│]", "", capsys.readouterr().out)
     names = dict.fromkeys(name for each in presets.PRESETS.values() for name in each.all)
     assert f"--preset{{auto,{','.join(names)}}}" in printed
