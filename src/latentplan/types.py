@@ -111,6 +111,11 @@ class EnvSpec(NamedTuple):
 
         return self._asdict() | {"observations": plain(self.observations), "actions": plain(self.actions)}
 
+    def __hash__(self) -> int:
+        """So that a spec can be a static argument of jit, and a key; dictionaries alone cannot."""
+        spaces = (frozenset(self.observations.items()), frozenset(self.actions.items()))
+        return hash((*spaces, self.action_repeat, self.max_decisions))
+
     @property
     def action_size(self) -> int:
         """A, the size of the flat action."""
