@@ -571,7 +571,7 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
     envs, noise = 400, 0.2
     agent = make_planet(planet("rssm", action_noise=noise), SPECS["state"])
     params = get_case("planet", "rssm", "state").state.params
-    observation = np.random.default_rng(0).normal(size=(envs, 3)).astype(np.float32)
+    observation = {"state": np.random.default_rng(0).normal(size=(envs, 3)).astype(np.float32)}
     act = jax.jit(agent.act, static_argnames="mode")
     args = params, agent.initial(envs), observation, np.ones(envs, bool), jax.random.key(19)
     quiet, carry, _ = act(*args, mode="eval")
