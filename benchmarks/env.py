@@ -16,6 +16,7 @@ import harness
 import numpy as np
 from elsewhere import elsewhere
 
+from latentplan import envs
 from latentplan.envs import dm_control, gl
 from latentplan.envs.env import EnvConfig, make_env
 from latentplan.envs.workers import Workers
@@ -48,6 +49,8 @@ def run(options: Namespace) -> harness.Result:
     """Times every task's workers and dm_control alone in turns."""
     rows, ratios = [], {}
     for name in options.tasks:
+        if name not in dm_control.names():
+            raise envs.unknown_environment(name)
         repeat = dm_control.action_repeat(name)
         timings = measure(name, options)
         rates = {key: frames / timing.median for key, (frames, timing) in timings.items()}

@@ -70,7 +70,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
         if sizes == "tdmpc2-5M":
             yield from tdmpc2_cases(options, peer)
             continue
-        agent: Any = make_preset(sizes, "", "pixels").agent_config
+        agent: Any = make_preset(sizes, "walker_walk", "pixels").agent_config
         model = replace(agent.model, dtype=options.dtype)
         for beliefs in options.beliefs or (BELIEFS[sizes] if jax.default_backend() == "cpu" else GPU_BELIEFS):
             for name in options.planner:
@@ -117,7 +117,7 @@ def planner_config(options: Namespace, name: str, sizes: str) -> Any:
     if options.candidates:
         given["num_elites"] = max(1, options.candidates // 10)
     changes = {field: value for field, value in given.items() if value is not None}
-    base = replace(make_preset(sizes, "", "pixels").agent_config.planner, **changes)
+    base = replace(make_preset(sizes, "walker_walk", "pixels").agent_config.planner, **changes)
     config = PLANNERS[name].config
     shared = {field.name for field in fields(config)} & {field.name for field in fields(base)}
     return config(**{field: getattr(base, field) for field in shared})

@@ -68,7 +68,7 @@ def make_cases(options: Namespace, peer: Elsewhere | None) -> Iterator[Case]:
             yield from dreamer_cases(options, sizes)
             continue
         for obs in options.obs:
-            preset, spec = make_preset(sizes, "", obs), SPECS[obs]
+            preset, spec = make_preset(sizes, "walker_walk", obs), SPECS[obs]
             config: Any = preset.agent_config
             config = replace(config, model=replace(config.model, dtype=options.dtype))
             shape = (preset.replay.batch_size, preset.replay.batch_length)

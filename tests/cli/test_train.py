@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import chex
 import numpy as np
 import pytest
 from rich.console import Console
@@ -116,8 +117,7 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
     assert len(json.loads((logdir / "config.json").read_text())["segments"]) == 2
     assert timeless(logdir) == timeless(whole)
     for name in sorted(p.name for p in (whole / "episodes").glob("*.npz")):
-        for a, b in zip(read_episode(whole / "episodes" / name), read_episode(logdir / "episodes" / name), strict=True):
-            np.testing.assert_array_equal(a, b)
+        chex.assert_trees_all_equal(read_episode(whole / "episodes" / name), read_episode(logdir / "episodes" / name))
 
 
 @pytest.mark.slow  # tests/driver/test_loop.py interrupts at many events, in one process
