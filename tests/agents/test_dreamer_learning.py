@@ -127,7 +127,9 @@ def test_probe_4_an_action_is_taken_for_a_later_reward(version):
 def test_probe_5_a_cue_seen_once_is_remembered(version):
     params, _ = trained(version, "cue_remembered")
     actions = act_through(version, params, "cue_remembered", CUES)
-    assert play(PROBES["cue_remembered"], actions, CUES).reward.sum(1).min() > 0.7 * (LENGTH - 1)
+    returns = play(PROBES["cue_remembered"], actions, CUES).reward.sum(1)
+    # Of each cue, since who forgets it earns on one of them alone; the mean, as single beliefs are draws.
+    assert min(returns[CUES == cue].mean() for cue in (-1.0, 1.0)) > 0.8 * (LENGTH - 1)
 
 
 @versions
@@ -136,7 +138,8 @@ def test_evaluation_takes_the_likeliest_action_and_v3_draws(version):
     act = jax.jit(agent.act, static_argnames="mode")
     params = jax.jit(agent.init)(jax.random.key(0)).params
     params = params | {"actor": jax.tree.map(np.zeros_like, params["actor"])}  # the same distribution in every state
-    observation = play(PROBES["constant_reward"], np.zeros((64, LENGTH)), np.tile(CUES, 4)).observation["state"][:, 0]
+    observation = play(PROBES["constant_reward"], np.zeros((64, LENGTH)), np.tile(CUES, 4)).observation
+    observation = {name: x[:, 0] for name, x in observation.items()}
     action, *_ = act(params, agent.initial(64), observation, np.ones(64, bool), jax.random.key(1), mode="eval")
     spread = np.std(action)
     assert spread > 0.1 if version == "dreamer_v3" else spread == 0.0
