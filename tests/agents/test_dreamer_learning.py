@@ -130,6 +130,7 @@ def test_probe_5_a_cue_seen_once_is_remembered(version):
     returns = play(PROBES["cue_remembered"], actions, CUES).reward.sum(1)
     # Of each cue, since who forgets it earns on one of them alone; the mean, as single beliefs are draws.
     assert min(returns[cue == CUES].mean() for cue in (-1.0, 1.0)) > 0.8 * (LENGTH - 1)
+    assert returns.min() > 0.5 * (LENGTH - 1)
 
 
 @versions

@@ -26,9 +26,7 @@ from latentplan.agents.dreamer.actor_critic import (
 from latentplan.agents.dreamer.imagination import BehaviourConfig, imagination_metrics, make_imagination
 from latentplan.agents.dreamer.world_loss import ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import AdamsConfig, make_adams
-from latentplan.config import (
-    NonNegativeFloat,
-)
+from latentplan.config import NonNegativeFloat
 from latentplan.losses.returns import lambda_returns
 from latentplan.models.actor import ActorConfig
 from latentplan.models.world_model import WorldModelConfig

@@ -23,16 +23,7 @@ from latentplan.agents.dreamer.imagination import (
 )
 from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
-from latentplan.config import (
-    Config,
-    Fields,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Rate,
-    Share,
-)
+from latentplan.config import Config, Fields, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Share
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig
 from latentplan.models.heads import make_scalar_head

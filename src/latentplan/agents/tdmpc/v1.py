@@ -19,15 +19,7 @@ from latentplan.agents.tdmpc.learning import (
     unroll,
     weighted_sum,
 )
-from latentplan.config import (
-    ClipNorm,
-    Config,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Rate,
-)
+from latentplan.config import ClipNorm, Config, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate
 from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import rho_weighted_mean, td_target
 from latentplan.models.decoder_free import DecoderFreeConfig, DecoderFreeModel, Latent, make_decoder_free

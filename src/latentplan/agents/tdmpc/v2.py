@@ -21,15 +21,7 @@ from latentplan.agents.tdmpc.learning import (
     unroll,
     weighted_sum,
 )
-from latentplan.config import (
-    ClipNorm,
-    Config,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    Rate,
-    UnitInterval,
-)
+from latentplan.config import ClipNorm, Config, NonNegativeFloat, NonNegativeInt, PositiveFloat, Rate, UnitInterval
 from latentplan.diagnostics import Subject, make_diagnostics
 from latentplan.losses.td import discount_of, rho_weighted_mean, running_scale, td_target
 from latentplan.models.decoder_free import DecoderFreeConfig, DecoderFreeModel, Latent, make_decoder_free
