@@ -63,7 +63,7 @@ def _draw_published(axes: Axes, env: str, obs: str, last: float) -> None:
         label = textwrap.fill(f"{curve.title} ({curve.seeds} seeds; {curve.protocol or 'protocol not published'})", 100)
         axes.plot(steps, curve.mean[shown], "*--", color=color, markersize=7, linewidth=1, label=label)
         axes.fill_between(steps, curve.low[shown], curve.high[shown], color=color, alpha=0.08, linewidth=0)
-    axes.set_xlim(right=2 * last)
+    axes.set_xlim(right=min(axes.get_xlim()[1], 2 * last))
     if (best := published.oracle(env)) is not None:
         axes.axhline(best, color="tab:green", linestyle="--", linewidth=1, label=f"{published.ORACLE}: {best:.0f}")
 
