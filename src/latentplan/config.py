@@ -101,12 +101,12 @@ class OneOf:
     """
 
     def __init__(self, registry: Iterable[str] | Callable[[], Iterable[str]], *others: str) -> None:
-        self._registry, self._others = registry, others
+        self.registry, self._others = registry, others
 
     @property
     def names(self) -> tuple[str, ...]:
         """The current choices."""
-        names = self._registry() if callable(self._registry) else self._registry
+        names = self.registry() if callable(self.registry) else self.registry
         return (*self._others, *names)
 
     def problem(self, value: str) -> str:
@@ -117,23 +117,25 @@ class OneOf:
 class ConfigOf:
     """A config of any entry of a registry.
 
+    When a config is read from a file, a field `OneOf(registry)` of the same record, or of one around it, names the entry.
+
     Args:
         registry: name -> an entry whose `config` is a config class.
     """
 
     def __init__(self, registry: Mapping[str, Any]) -> None:
-        self._registry = registry
+        self.registry = registry
 
     @property
     def classes(self) -> tuple[type, ...]:
         """The current config classes."""
-        return tuple(entry.config for entry in self._registry.values())
+        return tuple(entry.config for entry in self.registry.values())
 
     def problem(self, value: object) -> str:
         """A description of the valid classes if the config is of none of them, else the empty string."""
         if type(value) in self.classes:
             return ""
-        example = self._registry[value].config if isinstance(value, str) and value in self._registry else value
+        example = self.registry[value].config if isinstance(value, str) and value in self.registry else value
         example = example if example in self.classes else self.classes[0]
         return f"a config such as {example.__name__}() (one of {', '.join(x.__name__ for x in self.classes)})"
 

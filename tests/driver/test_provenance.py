@@ -11,7 +11,7 @@ from latentplan import presets
 from latentplan.driver import provenance
 from latentplan.driver.provenance import PACKAGES, commit, describe, differences, from_dict
 from latentplan.driver.schedule import RunConfig, Stage
-from latentplan.planners import PLANNERS
+from latentplan.planners import PLANNERS, CEMConfig
 
 CASES = [(preset, obs) for preset in ("paper", "cpu", "debug") for obs in ("pixels", "state")]
 
@@ -83,7 +83,17 @@ def test_missing_fields_are_refused_by_name():
         from_dict(Outer, values)
 
 
-def test_of_several_kinds_the_nearest_is_named_as_lacking_a_field():
+def test_a_planner_with_the_fields_of_another_comes_back_as_its_own_kind(monkeypatch):
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Twin(CEMConfig):
+        pass
+
+    monkeypatch.setitem(PLANNERS, "twin", PLANNERS["cem"]._replace(config=Twin))
+    experiment = presets.make_preset("cpu", "cartpole_swingup", "state", "twin")
+    assert type(from_dict(presets.Experiment, through_json(experiment)).agent_config.planner) is Twin
+
+
+def test_a_field_that_an_agents_config_lacks_is_named():
     values = through_json(presets.make_preset("cpu", "walker_walk", "state", agent="dreamer_v3"))
     del values["agent_config"]["actor_gradient"]
     with pytest.raises(ValueError, match=r"DreamerV3Config.*unknown \[\] and missing \['actor_gradient'\]"):

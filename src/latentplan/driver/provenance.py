@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import jax
 
-from latentplan.config import Annotation, ConfigOf, Fields, field_hints, split_hint
+from latentplan.config import Annotation, ConfigOf, Fields, OneOf, field_hints, split_hint
 
 PACKAGES = (
     "latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "flashbax", "orbax-checkpoint",
@@ -19,6 +19,8 @@ PACKAGES = (
 )  # fmt: skip
 
 Made = TypeVar("Made")
+Names = tuple[tuple[Any, Any], ...]
+"""(registry, name of an entry in it)."""
 
 
 def describe(config: Any, command: list[str]) -> Fields:
@@ -130,12 +132,14 @@ def flatten(tree: Fields, prefix: str = "") -> Fields:
     return flat
 
 
-def from_dict(cls: type[Made], values: Fields) -> Made:
+def from_dict(cls: type[Made], values: Fields, names: Names = ()) -> Made:
     """Rebuilds a (nested) config dataclass from parsed JSON.
 
     Args:
         cls: the dataclass.
         values: the output of `dataclasses.asdict`, after a JSON round trip.
+        names: (registry, name) pairs, the chosen entries of registries: they determine the classes of fields
+            `ConfigOf(registry)`. Fields `OneOf(registry)` of `cls` are added.
 
     Returns:
         An instance of `cls`.
@@ -150,25 +154,24 @@ def from_dict(cls: type[Made], values: Fields) -> Made:
             f"config: expected the fields of {cls.__name__}, got unknown {unknown} and missing {missing}; "
             "use the version that wrote it"
         )
+    for name, hint in hints.items():
+        names = (*names, *((extra.registry, values[name]) for extra in split_hint(hint)[1] if isinstance(extra, OneOf)))
     try:
-        return cls(**{name: _restore(hints[name], value) for name, value in values.items()})
+        return cls(**{name: _restore(hints[name], value, names) for name, value in values.items()})
     except TypeError as error:
         raise ValueError(
             f"config: expected the fields of {cls.__name__}, got {error}; use the version that wrote it"
         ) from error
 
 
-def _restore(hint: Annotation, value: object) -> object:
+def _restore(hint: Annotation, value: object, names: Names) -> object:
     kind, extras = split_hint(hint)
-    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    records = [option for option in options if dataclasses.is_dataclass(option)]
-    records = next((list(extra.classes) for extra in extras if isinstance(extra, ConfigOf)), records)
-    if records and isinstance(value, dict):
-        # Among several classes, choose the one that shares most fields and has the fewest others.
-        fields = {record: field_hints(record).keys() for record in records}
-        nearest = min(records, key=lambda kind: (len(value.keys() - fields[kind]), len(fields[kind] - value.keys())))
-        return from_dict(nearest, value)  # type: ignore[arg-type]
-    for option in options:
+    for extra in extras:
+        if isinstance(extra, ConfigOf):
+            kind = next(registry[name].config for registry, name in names if registry is extra.registry)
+    for option in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
+        if dataclasses.is_dataclass(option) and isinstance(value, dict):
+            return from_dict(option, value, names)  # type: ignore[arg-type]
         if get_origin(option) is tuple and isinstance(value, list):
-            return tuple(_restore(get_args(option)[0], item) for item in value)
+            return tuple(_restore(get_args(option)[0], item, names) for item in value)
     return value
