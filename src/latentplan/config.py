@@ -117,7 +117,7 @@ class OneOf:
 class ConfigOf:
     """A config of any entry of a registry.
 
-    When a config is read from a file, a field `OneOf(registry)` of the same record, or of one around it, names the entry.
+    When a config is read from a file, a field `OneOf(registry)` of the same or of an outer record names the entry.
 
     Args:
         registry: name -> an entry whose `config` is a config class.
