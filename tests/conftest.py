@@ -10,11 +10,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes and dtypes in the signatures of the pure functions are checked at every call, in tests only.
 PURE = [f"latentplan.{name}" for name in ("transforms", "distributions", "losses", "models.rollout", "planners")]
 install_import_hook(PURE, "beartype.beartype")
+
+# The same examples in every run, as many as take seconds, and none kept on disk.
+settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=200)
+settings.load_profile("tests")
 
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers and the programs that tests start inherit it
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="latentplan-compiled-")

@@ -54,6 +54,14 @@ class Process(Counter):
         return np.array(["jax" in sys.modules, ignored], np.float64), {}
 
 
+class Wrong(Counter):
+    """Observes two numbers for the declared one, from control step 2 on."""
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return np.repeat(observation, 2 if self.count == 2 else 1), *rest
+
+
 class Many(Counter):
     """Several choices at once."""
 
@@ -160,6 +168,7 @@ for name, entry_point, options in [
     ("Nan-v0", Counter, {"kwargs": {"fault": "nan"}}),
     ("NoBuild-v0", Counter, {"kwargs": {"fault": "build"}}),
     ("Process-v0", Process, {}),
+    ("Wrong-v0", Wrong, {}),
     ("Many-v0", Many, {}),
     ("Shapes-v0", Shapes, {"kwargs": {"low": 0.0, "high": 4.0}}),
     ("Unbounded-v0", Shapes, {"kwargs": {"low": -np.inf, "high": np.inf}}),

@@ -1,6 +1,8 @@
 """Extensions: modules outside this package that add to its registries when they are imported."""
 
 import importlib
+import os
+import sys
 from collections.abc import Iterable
 
 IMPORTS = "imports"
@@ -8,6 +10,22 @@ IMPORTS = "imports"
 
 IMPORTED: list[str] = []
 """The modules that `import_extensions` has imported in this process."""
+
+
+def import_module(module: str) -> None:
+    """Imports a module, also one of the current directory, in worker processes, too.
+
+    The directory stays on the search path, at its end, so that it hides no installed package.
+
+    Args:
+        module: dotted name.
+
+    Raises:
+        ImportError: it cannot be imported.
+    """
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    importlib.import_module(module)
 
 
 def import_extensions(modules: Iterable[str]) -> None:
@@ -23,7 +41,7 @@ def import_extensions(modules: Iterable[str]) -> None:
     """
     for module in modules:
         try:
-            importlib.import_module(module)
+            import_module(module)
         except ImportError as error:
             raise ValueError(
                 f"import: expected a module that can be imported, got {module!r} ({error}); start in the folder that "

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from latentplan.driver.episodes import (
-    UNLIMITED_DECISIONS,
     Policy,
     agent_policy,
     compile_act,
+    cut_message,
     episode_return,
     evaluate,
     random_policy,
@@ -129,10 +129,25 @@ def test_an_environment_that_does_not_end_is_cut_at_the_limit():
     assert not endless.is_terminal.any() and ended.is_terminal[-1]
 
 
-def test_without_any_limit_an_episode_still_ends():
-    workers = FakeWorkers([None], max_decisions=None)
-    (episode,) = batches(run_episodes, workers, counting_policy(), [1], KEY)
-    assert len(episode.reward) == UNLIMITED_DECISIONS + 1 and episode.is_last[-1]
+def test_without_any_limit_an_episode_lasts_until_the_environment_ends_it():
+    workers = FakeWorkers([1234, 2], terminal=[0, 1], max_decisions=None)
+    random = Policy(lambda num_envs: 0, lambda carry, seen, *_: (np.zeros((len(seen["state"]), 3)), carry, {}))
+    long, short = batches(run_episodes, workers, random, [1, 2], KEY)
+    assert (len(long.reward), len(short.reward)) == (1235, 3)
+    assert long.is_terminal[-1] and long.is_last.sum() == 1
+    assert episode_return(long) == 1234 * 1235 / 2
+
+
+@pytest.mark.parametrize(
+    ("length", "terminal", "limit", "told"),
+    [(6, [], 6, True), (6, [0], 6, False), (5, [], 6, False), (6, [], None, False)],
+)
+def test_an_episode_that_the_option_cuts_off_is_told(length, terminal, limit, told):
+    trajectories = run_episodes(FakeWorkers([length], terminal), counting_policy(), [1], KEY)
+    message = cut_message(trajectories, limit)
+    assert (
+        message.startswith("an episode was cut off after 6 decisions, as max_decisions says") if told else not message
+    )
 
 
 def test_on_decision_can_stop_a_phase_before_the_next_step():

@@ -52,7 +52,19 @@ def test_a_film_plays_back_what_was_written(tmp_path):
     assert os.listdir(tmp_path) == ["film.mp4"]
 
 
-@pytest.mark.parametrize(("channels", "shown"), [(3, [0, 1, 2]), (9, [6, 7, 8]), (1, [0] * 3), (4, [3] * 3)])
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [
+        (3, [0, 1, 2]),
+        (9, [6, 7, 8]),
+        (1, [0] * 3),
+        (2, [0] * 3),
+        (4, [0, 1, 2]),
+        (5, [2] * 3),
+        (7, [3] * 3),
+        (8, [4, 5, 6]),
+    ],
+)
 def test_the_newest_frame_is_shown_in_colour_or_grey(channels, shown):
     observation = np.broadcast_to(np.arange(channels, dtype=np.uint8), (2, 8, 8, channels))
     frame = newest_frame(observation)

@@ -13,7 +13,6 @@ from latentplan.replay.ring import (
     Replay,
     ReplayConfig,
     add_episode,
-    check_lengths,
     make_replay,
     replay_bytes,
 )
@@ -168,13 +167,6 @@ def test_sizes_are_checked():
             ReplayConfig(**{name: 0})
     with pytest.raises(ValueError, match=r"ReplayConfig.batch_length: expected at most capacity = 40 records, got 50"):
         ReplayConfig(capacity=40)
-
-
-def test_windows_longer_than_any_episode_are_refused():
-    check_lengths(ReplayConfig(batch_length=41), SPEC)
-    check_lengths(ReplayConfig(batch_length=42), SPEC._replace(max_decisions=None))
-    with pytest.raises(ValueError, match=r"ReplayConfig.batch_length: expected at most 41 .*40 decisions\), got 42"):
-        check_lengths(ReplayConfig(batch_length=42), SPEC)
 
 
 def test_the_bytes_are_those_of_the_arrays():

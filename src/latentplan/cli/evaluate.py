@@ -93,6 +93,8 @@ def _evaluate(options: Evaluation) -> None:
     plans = options.planner or (by_search if PLANNERS[own].needs_policy else own)
     with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         check_spec(run, workers.spec)
+        for note in workers.notes:
+            print(f"{experiment.env}: {note}")
         for act in dict.fromkeys(options.act or ("",)):
             name = {"": options.planner, "policy": by_policy, "planner": plans}[act]
             found[name] = _act(options, run, workers, name)
@@ -140,7 +142,14 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
 
     from latentplan.driver.drawings import newest_frame
     from latentplan.driver.encoder import write_video
-    from latentplan.driver.episodes import agent_policy, compile_act, episode_return, evaluate, rerender_episode
+    from latentplan.driver.episodes import (
+        agent_policy,
+        compile_act,
+        cut_message,
+        episode_return,
+        evaluate,
+        rerender_episode,
+    )
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
@@ -151,6 +160,8 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     policy = agent_policy(agent, params, compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
     trajectories = evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
+    if message := cut_message(trajectories, experiment.environment.max_decisions):
+        print(message)
     episodes = [one.batch for one in trajectories]
     returns = [episode_return(episode) for episode in episodes]
     for i, (episode, value) in enumerate(zip(episodes, returns, strict=True)):
@@ -165,7 +176,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
             pixels = replace(experiment.environment, obs="pixels")
             with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = rerender_episode(filmed, episodes[0], seeds[0])
-        file = Path(options.video)
+        file = Path(options.video).expanduser()
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file
         print(f"video of episode 0 in {write_video(str(file), newest_frame(frames), fps=15.0)}")
     return {"env_steps": progress.env_steps, "returns": [float(x) for x in returns]}

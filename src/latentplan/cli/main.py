@@ -3,7 +3,6 @@
 import argparse
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
@@ -54,8 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
     """Runs a subcommand.
 
-    Modules in the current directory can be imported, also by worker processes, which inherit the search path. Those
-    that `--import` names are imported first, so that what they register is a choice of the subcommand.
+    Modules that `--import` names are imported first, so that what they register is a choice of the subcommand. They
+    may lie in the current directory.
 
     Args:
         name: in `COMMANDS`.
@@ -65,8 +64,6 @@ def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
     Returns:
         Its exit status; 1 where a package that it needs is not installed, 2 where an extension cannot be imported.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last: it hides no installed package
     options = argparse.ArgumentParser(" ".join(program) or f"latentplan {name}", add_help=False, allow_abbrev=False)
     options.add_argument("--import", action="append", default=[], dest="modules")
     try:

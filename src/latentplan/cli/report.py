@@ -46,8 +46,9 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "report")) -> 
     try:
         if not options.logdirs:
             raise ValueError("logdirs: expected one or more folders of runs, got none; give runs/NAME")
-        out = options.out or options.logdirs[0] / "report"
-        page = write_report(options.logdirs, out)
+        logdirs = tuple(logdir.expanduser() for logdir in options.logdirs)
+        out = options.out.expanduser() if options.out else logdirs[0] / "report"
+        page = write_report(logdirs, out)
     except (ValueError, OSError) as error:
         print(explain(error), file=sys.stderr)
         return 2

@@ -59,12 +59,13 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "results")) ->
     """
     options = tyro.cli(Results, args=argv, prog=" ".join(program), description=__doc__)
     try:
-        add(options.logdirs, options.out)
-        write_tables(options.out)
+        out = options.out.expanduser()
+        add(tuple(logdir.expanduser() for logdir in options.logdirs), out)
+        write_tables(out)
     except (ValueError, OSError) as error:
         print(explain(error), file=sys.stderr)
         return 2
-    print(f"results in {options.out}")
+    print(f"results in {out}")
     return 0
 
 

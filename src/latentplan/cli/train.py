@@ -72,7 +72,7 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
         logdir = prepare_logdir(job.logdir)
         with lock(logdir), Display(experiment.run.env_steps, console) as display:
             record_segment(logdir, experiment, workers.spec, [*program, *argv])
-            announce(experiment, logdir, workers.spec, console)
+            announce(experiment, logdir, workers.spec, workers.notes, console)
             try:
                 loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:
@@ -168,7 +168,7 @@ def lock(logdir: Path):
     return held()
 
 
-def announce(experiment, logdir: Path, spec, console) -> None:
+def announce(experiment, logdir: Path, spec, notes: Sequence[str], console) -> None:
     """Prints what the run needs and will do."""
     from latentplan.replay.ring import replay_bytes
 
@@ -181,3 +181,7 @@ def announce(experiment, logdir: Path, spec, console) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    if spec.max_decisions is None:
+        notes = [*notes, "no time limit: episodes end where the environment ends them; --max-decisions sets one"]
+    for note in notes:
+        console.print(f"{experiment.env}: {note}", markup=False, highlight=False, soft_wrap=True)

@@ -6,7 +6,14 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from latentplan.driver.episodes import agent_policy, episode_return, precompile_act, random_policy, run_episodes
+from latentplan.driver.episodes import (
+    agent_policy,
+    cut_message,
+    episode_return,
+    precompile_act,
+    random_policy,
+    run_episodes,
+)
 from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.restarts import RestartingWorkers
@@ -95,6 +102,7 @@ class Collector:
         trajectories = self._workers.run(
             lambda workers: run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
         )
+        self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
         episodes = [one.batch for one in trajectories]
         metrics = {
             "collect/return": float(np.mean([episode_return(episode) for episode in episodes])),

@@ -20,15 +20,19 @@ def newest_frame(observation: np.ndarray) -> np.ndarray:
     """Extracts the newest frame of possibly stacked observations, for display.
 
     Args:
-        observation: [..., height, width, channels], of any dtype; 3 n channels are n colour frames, otherwise grey
-            ones. (Three stacked grey frames thus appear as one colour frame, in which moving parts are coloured.)
+        observation: [..., height, width, channels], of any dtype; 3 n channels are n colour frames, 4 n are n frames
+            of colours and opacity, and others are averaged into one grey frame. (Three or four stacked grey frames thus
+            appear as one colour frame, in which moving parts are coloured.)
 
     Returns:
         [..., height, width, 3], of the same dtype.
     """
-    if observation.shape[-1] % 3 == 0:
+    channels = observation.shape[-1]
+    if channels % 3 == 0:
         return observation[..., -3:]
-    return np.repeat(observation[..., -1:], 3, -1)
+    if channels % 4 == 0:
+        return observation[..., -4:-1]
+    return np.repeat(observation.mean(-1, keepdims=True, dtype=np.float32).astype(observation.dtype), 3, -1)
 
 
 def open_loop_image(open_loop: OpenLoop, *, context: int, row: int = 0, every: int = 5, scale: int = 2) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Running episodes: environments in lock-step, with one batched policy call per decision."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,6 @@ from latentplan.driver.compilation import compiled
 from latentplan.driver.timing import Stopwatch
 from latentplan.envs.workers import StepResult, Workers
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Params, Trajectory
-
-UNLIMITED_DECISIONS = 1000  # episode length in environments without a time limit
 
 
 class Policy(NamedTuple):
@@ -86,7 +85,9 @@ def run_episodes(
     on_decision: Callable[[], None] = lambda: None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Trajectory]:
-    """Runs one episode in every environment until all have ended.
+    """Runs one episode in every environment until all have ended, however long that takes.
+
+    The records are held in memory until then, as many per environment as the longest of the episodes has.
 
     Args:
         workers: the environments.
@@ -107,7 +108,7 @@ def run_episodes(
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
     carry, infos = policy.initial(num_envs), []
-    for decision in range(spec.max_decisions or UNLIMITED_DECISIONS):
+    for decision in itertools.count() if spec.max_decisions is None else range(spec.max_decisions):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
         with stopwatch("act"):
@@ -169,6 +170,17 @@ def evaluate(
         ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, stopwatch=stopwatch)
         trajectories += ran[: len(wanted)]
     return trajectories
+
+
+def cut_message(trajectories: Sequence[Trajectory], max_decisions: int | None) -> str:
+    """A line for the user if `EnvConfig.max_decisions` has cut an episode off; else the empty string."""
+    ends = ((len(one.batch.reward) - 1, bool(one.batch.is_terminal[-1])) for one in trajectories)
+    if max_decisions is None or (max_decisions, False) not in ends:
+        return ""
+    return (
+        f"an episode was cut off after {max_decisions} decisions, as max_decisions says; it counts as truncated, not "
+        "as terminated"
+    )
 
 
 def episode_return(episode: Batch) -> float:

@@ -9,7 +9,7 @@ from latentplan.driver import pictures
 from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.drawings import newest_frame
 from latentplan.driver.encoder import try_write_video
-from latentplan.driver.episodes import agent_policy, episode_return, evaluate, precompile_act
+from latentplan.driver.episodes import agent_policy, cut_message, episode_return, evaluate, precompile_act
 from latentplan.driver.job import Job
 from latentplan.driver.logging import Row
 from latentplan.driver.reporting import Reporter
@@ -55,6 +55,7 @@ class Evaluator:
         key, *keys = evaluation_keys(key, len(self._job.agent.diagnostics))
         trajectories = self._trajectories(state, key, stopwatch)
         values = _return_metrics(trajectories)
+        self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
         with stopwatch("diagnose"):
             found = self._diagnosis.measure(state.train_state.params, self._evidence(trajectories), keys)
             values |= metrics_of(found)

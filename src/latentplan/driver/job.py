@@ -10,7 +10,7 @@ from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import RunConfig, stages_of
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import Workers
-from latentplan.replay.ring import Replay, ReplayConfig, check_lengths, make_replay
+from latentplan.replay.ring import Replay, ReplayConfig, make_replay
 from latentplan.types import Agent, EnvSpec
 
 
@@ -45,10 +45,9 @@ def check_job(job: Job) -> None:
         job: the run.
 
     Raises:
-        ValueError: windows are longer than any episode, the replay does not fit into memory, the schedule names an
-            unknown update, the agent does not support such windows, or it returns no priorities for prioritised replay.
+        ValueError: the replay does not fit into memory, the schedule names an unknown update, the agent does not
+            support such windows, or it returns no priorities for prioritised replay.
     """
-    check_lengths(job.replay, job.spec)
     check_memory(job.replay, job.spec)
     stages_of(job.run, job.agent.updates)
     update_metrics(job.agent, make_replay(job.replay, job.spec))

@@ -71,7 +71,7 @@ def write_imagined_trajectory(
 
 def entry_files(entries: Collection[str], stem: str) -> dict[str, str]:
     """File stem per entry: the stem itself for a single entry, otherwise with the entry's name appended."""
-    return {entry: stem if len(entries) == 1 else f"{stem}_{entry}" for entry in entries}
+    return {entry: stem if len(entries) == 1 else f"{stem}_{entry.replace('/', '.')}" for entry in entries}
 
 
 def _write_plot(path: Path, plot: np.ndarray | None) -> None:

@@ -28,10 +28,17 @@ class Reporter:
         """See the class."""
         self._report = report
         self.stop = threading.Event()
+        self._said: set[str] = set()
 
     def say(self, message: str) -> None:
         """Reports a line of text."""
         self._report("message", {"message": message})
+
+    def say_once(self, message: str) -> None:
+        """Reports a line of text unless it was reported before; nothing if it is empty."""
+        if message and message not in self._said:
+            self._said.add(message)
+            self.say(message)
 
     def progress(self, doing: str, progress: Progress) -> None:
         """Reports progress by one decision or update.

@@ -32,7 +32,7 @@ def env_seeds(seed: int, stream: str, first: int, count: int) -> list[int]:
         count: number of seeds.
 
     Returns:
-        `count` integers from 0 to 2^32 - 1.
+        `count` integers from 0 to 2^31 - 1: many environments keep a seed in 32 bits with a sign.
     """
     root = (seed, STREAMS.index(stream))
-    return [int(np.random.SeedSequence((*root, first + i)).generate_state(1)[0]) for i in range(count)]
+    return [int(np.random.SeedSequence((*root, first + i)).generate_state(1)[0]) % 2**31 for i in range(count)]

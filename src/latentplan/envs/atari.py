@@ -16,7 +16,7 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 
 from latentplan.config import Config, NonNegativeInt, Share
-from latentplan.envs.gymnasium import import_module
+from latentplan.envs.gymnasium import RESERVED, import_registering, make
 from latentplan.envs.suite import DebugRun, Suite, UnknownTask
 from latentplan.envs.wrappers import Reset, Stepped
 
@@ -29,6 +29,15 @@ ACTION_REPEAT = 4
 
 FRAME_LIMIT = 108_000
 """Maximum episode length in frames: 30 minutes of play at 60 frames per second."""
+
+_RESERVED = RESERVED | {
+    "obs_type": "obs",
+    "frameskip": "action_repeat",
+    "repeat_action_probability": "atari.sticky_actions",
+    "full_action_space": "atari.all_actions",
+    "max_num_frames_per_episode": "max_decisions",
+    **dict.fromkeys(("game", "continuous", "continuous_action_threshold", "sound_obs"), "the protocol"),
+}
 
 _NOOP = 0  # index of the no-op action, in games that have one
 
@@ -71,23 +80,25 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
     Raises:
         UnknownTask: there is no such game.
-        ValueError: ale-py is not installed, or the module before the colon cannot be imported.
+        ValueError: ale-py is not installed, the module before the colon cannot be imported, or the emulator does not
+            take an argument.
     """
     module, _, env_id = name.rpartition(":")
-    import_module(name, module)
+    import_registering(name, module)
     _register(name)
     if env_id not in gymnasium.registry:
         raise UnknownTask(env_id)
     pixels, played = config.obs == "pixels", config.atari
-    env = gymnasium.make(
+    env = make(
         env_id,
+        config.kwargs,
+        _RESERVED,
         obs_type="rgb" if pixels else "ram",
         frameskip=1,
         repeat_action_probability=played.sticky_actions,
         full_action_space=played.all_actions,
         max_num_frames_per_episode=0,  # it would count no-ops, too
         render_mode="rgb_array" if pixels else None,
-        disable_env_checker=True,
     )
     env = TimeLimit(NoopStart(env, played.noops), FRAME_LIMIT)
     return MaxOfTwoFrames(env) if pixels else env
@@ -153,6 +164,7 @@ SUITE = Suite(
     names=names,
     load=load,
     action_repeat=_action_repeat,
+    takes_kwargs=True,
     short_tasks=False,
     debug=DebugRun(action_repeat=None, env_steps=12_000),
 )

@@ -3,6 +3,7 @@
 dm_control and mujoco are imported when a task is loaded, after the OpenGL back end has been chosen.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -11,9 +12,10 @@ from gymnasium.spaces import Box
 from gymnasium.wrappers import TransformAction
 
 from latentplan.envs import gl
+from latentplan.envs.actions import UNBOUNDED
+from latentplan.envs.env_kwargs import check_arguments, keywords
 from latentplan.envs.rendering import render_fast
 from latentplan.envs.suite import DebugRun, Suite, UnknownTask
-from latentplan.envs.wrappers import UNBOUNDED
 
 if TYPE_CHECKING:
     from latentplan.envs.env import EnvConfig
@@ -81,7 +83,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
     Raises:
         UnknownTask: there is no such task.
-        ValueError: the model has no such camera.
+        ValueError: the model has no such camera, or neither the task nor its Environment takes an argument.
         GLUnavailable: pixels are requested, but OpenGL does not work.
     """
     pixels = config.obs == "pixels"
@@ -91,7 +93,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
     from dm_control import suite  # type: ignore[import-untyped]
     from shimmy.dm_control_compatibility import DmControlCompatibilityV0  # type: ignore[import-untyped]
 
-    raw = suite.load(domain, task, task_kwargs={"random": 0})
+    raw = _load(name, suite._DOMAINS[domain].SUITE[task], config.kwargs)
     num_cameras = raw.physics.model.ncam
     if not -1 <= config.camera < num_cameras:
         raise ValueError(
@@ -131,7 +133,26 @@ class OneCamera(gymnasium.Wrapper):
 
     def render(self) -> Any:
         """A frame, uint8 [image_size, image_size, 3]."""
-        return self._camera.render().copy()  # the camera reuses its buffer
+        return self._camera.render()
+
+
+def _load(name: str, make: Callable[..., Any], kwargs: dict[str, Any]) -> Any:
+    """Calls a task's function with a user's arguments, its own or those of dm_control's Environment."""
+    from dm_control.rl.control import Environment  # type: ignore[import-untyped]
+
+    own = set(keywords(make))
+    reserved = {"random": "the episode's seed", "environment_kwargs": "latentplan"} | dict.fromkeys(
+        ("physics", "task"), "env"
+    )
+    check_arguments(name, kwargs, [*keywords(make), *(x for x in keywords(Environment) if x not in own)], reserved)
+    others = {key: value for key, value in kwargs.items() if key not in own}
+    task = {key: value for key, value in kwargs.items() if key in own} | {"random": 0}
+    try:
+        return make(**task, **({"environment_kwargs": others} if others else {}))
+    except TypeError as error:  # some tasks set some of them
+        fixed = {key: "the task" for key in others if f"multiple values for keyword argument {key!r}" in str(error)}
+        check_arguments(name, others, others, fixed)
+        raise
 
 
 def _bounded(env: gymnasium.Env) -> gymnasium.Env:
@@ -165,6 +186,7 @@ SUITE = Suite(
     action_repeat=action_repeat,
     step_limit=step_limit,
     camera=camera,
+    takes_kwargs=True,
     needs_opengl=True,
     may_terminate=False,
     protocols_choose_repeat=True,

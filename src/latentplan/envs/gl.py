@@ -10,7 +10,7 @@ import sys
 
 BACKENDS = ("egl", "osmesa", "glfw")
 NO_RENDERING = ("off", "disable", "disabled", "false", "0")
-GLFW_ALIASES = ("glfw", "on", "enable", "enabled", "true", "1", "")
+GLFW_ALIASES = ("glfw", "on", "enable", "enabled", "true", "1")
 
 INSTALL = {
     "egl": "apt-get install libegl1 libopengl0 libgl1-mesa-dri",
@@ -62,10 +62,10 @@ def choose_backend(*, rendering: bool = True) -> str:
     os.environ.setdefault("LP_NUM_THREADS", "0")
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
-        if "MUJOCO_GL" not in os.environ:
+        if not os.environ.get("MUJOCO_GL"):  # an empty one counts as unset
             usable = rendering or not missing_libraries("egl")
             os.environ["MUJOCO_GL"] = "egl" if usable else "disabled"
-    return _canonical(os.environ.get("MUJOCO_GL", "glfw"))
+    return _canonical(os.environ.get("MUJOCO_GL") or "glfw")
 
 
 def check_backend(backend: str | None = None, *, timeout_s: float = 60.0) -> None:

@@ -1,17 +1,21 @@
 """Environments of gymnasium's registry: Pendulum-v1, or my_module:MyEnv-v0, which imports the module first."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
 from latentplan.envs import gl
-from latentplan.envs.images import has_images
+from latentplan.envs.env_kwargs import check_arguments, keywords
+from latentplan.envs.images import WHAT_IS_AN_IMAGE, has_images
 from latentplan.envs.rendering import render_fast
 from latentplan.envs.suite import Suite, UnknownTask
+from latentplan.extensions import import_module
 
 if TYPE_CHECKING:
     from latentplan.envs.env import EnvConfig
+
+RESERVED = {"render_mode": "obs", "disable_env_checker": "latentplan"}
+"""Argument of `gymnasium.make` that is no user's -> what decides it."""
 
 
 def has(name: str) -> bool:
@@ -34,19 +38,19 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
 
     Raises:
         UnknownTask: the id is not registered.
-        ValueError: the module cannot be imported, or pixels are requested and the environment neither observes nor
-            renders any.
+        ValueError: the module cannot be imported, the environment does not take an argument, or pixels are requested
+            and it neither observes nor renders any.
         GLUnavailable: it is rendered by MuJoCo, and OpenGL does not work.
     """
     pixels = config.obs == "pixels"
     gl.choose_backend(rendering=pixels)
     module, _, env_id = name.rpartition(":")
-    import_module(name, module)
+    import_registering(name, module)
     if env_id not in gymnasium.registry:
         raise UnknownTask(env_id)
     if not pixels:
-        return gymnasium.make(env_id, disable_env_checker=True)
-    env = _make_rendering(env_id)
+        return make(env_id, config.kwargs, RESERVED)
+    env = _make_rendering(env_id, config.kwargs)
     if hasattr(env.unwrapped, "mujoco_renderer"):
         gl.check_backend()
         if config.render_quality == "fast":
@@ -54,8 +58,8 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
     return env
 
 
-def import_module(name: str, module: str) -> None:
-    """Imports the module in "module:Id", which registers the id.
+def import_registering(name: str, module: str) -> None:
+    """Imports the module in "module:Id", which registers the id; it may lie in the current directory.
 
     Args:
         name: of the environment, for the error message.
@@ -67,7 +71,7 @@ def import_module(name: str, module: str) -> None:
     if not module:
         return
     try:
-        importlib.import_module(module)
+        import_module(module)
     except ImportError as error:
         raise ValueError(
             f"env: {name!r} needs the module {module!r}, which cannot be imported ({error}). "
@@ -75,36 +79,60 @@ def import_module(name: str, module: str) -> None:
         ) from error
 
 
-def _make_rendering(env_id: str) -> gymnasium.Env:
+def make(env_id: str, kwargs: dict[str, Any], reserved: dict[str, str], **ours: Any) -> gymnasium.Env:
+    """Calls `gymnasium.make`, and names a user's argument that the environment does not take.
+
+    Args:
+        env_id: a registered id.
+        kwargs: the user's arguments.
+        reserved: argument's name -> what decides it instead.
+        **ours: further arguments.
+
+    Raises:
+        ValueError: an argument is reserved, or the environment does not take it.
+    """
+    check_arguments(env_id, kwargs, kwargs, reserved)
+    try:
+        return gymnasium.make(env_id, disable_env_checker=True, **ours, **kwargs)
+    except TypeError as error:
+        refused = {key: value for key, value in kwargs.items() if f"unexpected keyword argument {key!r}" in str(error)}
+        check_arguments(env_id, refused, keywords(_creator(env_id)), reserved)
+        raise
+
+
+def _make_rendering(env_id: str, kwargs: dict[str, Any]) -> gymnasium.Env:
     """Builds the environment in render mode "rgb_array", or without a render mode if it observes images."""
     modes = _render_modes(env_id)
     renders = modes is None or "rgb_array" in modes
     try:
         options: dict[str, Any] = {"render_mode": "rgb_array"} if renders else {}
-        env = gymnasium.make(env_id, disable_env_checker=True, **options)
+        env = make(env_id, kwargs, RESERVED, **options)
     except TypeError as error:
         if not renders or "render_mode" not in str(error):
             raise
-        renders, env = False, gymnasium.make(env_id, disable_env_checker=True)
+        renders, env = False, make(env_id, kwargs, RESERVED)
     if not renders and not has_images(env.observation_space):
         raise ValueError(
-            f"obs: {env_id} has no render mode 'rgb_array' and observes no image (uint8 from 0 to 255, [height, "
-            f"width] or [height, width, 1 or 3]) but {env.observation_space}, so it has no pixels. "
-            "Use obs=state, or add the mode."
+            f"obs: {env_id} has no render mode 'rgb_array' and observes no image ({WHAT_IS_AN_IMAGE}) but "
+            f"{env.observation_space}, so it has no pixels. Use obs=state, or add the mode to metadata['render_modes'] "
+            "and return frames from render."
         )
     return env
 
 
 def _render_modes(env_id: str) -> list[str] | None:
     """The render modes that an environment class declares; None if its entry point is not a class."""
-    entry_point: Any = gymnasium.registry[env_id].entry_point
-    if isinstance(entry_point, str):
-        try:
-            entry_point = gymnasium.envs.registration.load_env_creator(entry_point)
-        except (ImportError, AttributeError):
-            return None  # gymnasium.make raises the reason
-    metadata = getattr(entry_point, "metadata", None)
+    try:
+        metadata = getattr(_creator(env_id), "metadata", None)
+    except (ImportError, AttributeError):
+        return None  # gymnasium.make raises the reason
     return None if metadata is None else list(metadata.get("render_modes", []))
+
+
+def _creator(env_id: str) -> Any:
+    """An environment's class, or the function that creates it."""
+    entry_point: Any = gymnasium.registry[env_id].entry_point
+    return gymnasium.envs.registration.load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
 
 
 SUITE = Suite(
@@ -113,4 +141,5 @@ SUITE = Suite(
     has=has,
     names=names,
     load=load,
+    takes_kwargs=True,
 )

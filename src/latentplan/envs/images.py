@@ -1,34 +1,41 @@
-"""Resizing, colour conversion and stacking of image observations."""
+"""Layout, resizing, colour conversion and stacking of image observations."""
 
 from functools import partial
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Space
+from gymnasium.spaces import Box, Dict, Space, Tuple
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 from PIL import Image
 
-IMAGE_CHANNELS = (1, 3)
+WHAT_IS_AN_IMAGE = "uint8 from 0 to 255, [height, width], [height, width, channels] or [channels, height, width]"
 
 
 def is_image(space: Space) -> bool:
-    """Whether a space is one of images: uint8 from 0 to 255, [height, width] or [height, width, 1 or 3]."""
+    """Whether a space is one of images, as in `WHAT_IS_AN_IMAGE`, with any number of channels."""
     return (
         isinstance(space, Box)
         and space.dtype == np.uint8
-        and (len(space.shape) == 2 or (len(space.shape) == 3 and space.shape[-1] in IMAGE_CHANNELS))
+        and len(space.shape) in (2, 3)
         and bool(np.all(space.low == 0) and np.all(space.high == 255))
     )
 
 
 def has_images(space: Space) -> bool:
-    """Whether observations are images, or dictionaries with at least one image."""
-    return is_image(space) or (isinstance(space, Dict) and any(map(is_image, space.spaces.values())))
+    """Whether observations are images, or dictionaries or tuples with an image somewhere inside."""
+    if isinstance(space, Dict):
+        return any(map(has_images, space.spaces.values()))
+    return any(map(has_images, space.spaces)) if isinstance(space, Tuple) else is_image(space)
+
+
+def channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether an image's shape is [channels, height, width]: the first axis is shorter than both others."""
+    return len(shape) == 3 and shape[0] < min(shape[1:])
 
 
 def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymnasium.Env:
-    """Resizes an environment's image observations and, if `grayscale`, converts them to one channel.
+    """Resizes an environment's image observations, channels last, and converts them to one channel if `grayscale`.
 
     Args:
         env: its observation space is a Dict; entries that are not images are unchanged.
@@ -36,11 +43,14 @@ def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymn
         grayscale: whether to convert to one channel; grey images have one in any case.
 
     Returns:
-        The environment with images uint8 [image_size, image_size, 1 or 3]; `env` itself if nothing changes.
+        The environment with images uint8 [image_size, image_size, channels]; `env` itself if nothing changes.
+
+    Raises:
+        ValueError: grayscale, for images with neither 1 nor 3 channels.
     """
     spaces = _spaces(env)
     pictures = {name: space for name, space in spaces.items() if is_image(space)}
-    shapes = {name: _fitted_shape(space.shape, image_size, grayscale) for name, space in pictures.items()}
+    shapes = {name: _fitted_shape(name, space.shape, image_size, grayscale) for name, space in pictures.items()}
     if all(spaces[name].shape == shape for name, shape in shapes.items()):
         return env
     fitted = {name: Box(0, 255, shape, np.uint8) for name, shape in shapes.items()}
@@ -48,11 +58,11 @@ def fit(env: gymnasium.Env, image_size: int, *, grayscale: bool = False) -> gymn
 
 
 def stack(env: gymnasium.Env, count: int) -> gymnasium.Env:
-    """Stacks the last `count` frames of each image as channels, newest last; a reset repeats the first frame."""
+    """Stacks the last `count` frames of each fitted image as channels, newest last; a reset repeats the first frame."""
     if count == 1:
         return env
     spaces = dict(_spaces(env))
-    images = [name for name, space in spaces.items() if is_image(space)]
+    images = [name for name, space in spaces.items() if len(space.shape) == 3]
     for name in images:
         *size, channels = spaces[name].shape
         spaces[name] = Box(0, 255, (*size, channels * count), np.uint8)
@@ -65,8 +75,14 @@ def _spaces(env: gymnasium.Env) -> dict[str, Any]:
     return dict(env.observation_space.spaces)
 
 
-def _fitted_shape(shape: tuple[int, ...], image_size: int, grayscale: bool) -> tuple[int, int, int]:
-    return image_size, image_size, 1 if grayscale or len(shape) == 2 else shape[-1]
+def _fitted_shape(name: str, shape: tuple[int, ...], image_size: int, grayscale: bool) -> tuple[int, int, int]:
+    channels = 1 if len(shape) == 2 else shape[0] if channels_first(shape) else shape[-1]
+    if grayscale and channels not in (1, 3):
+        raise ValueError(
+            f"grayscale: expected False, since the image {name!r} has {channels} channels, not the 3 of colours, "
+            "got True; leave it out"
+        )
+    return image_size, image_size, 1 if grayscale else channels
 
 
 def _fit_all(observation: dict[str, np.ndarray], *, shapes: dict[str, tuple[int, int, int]]) -> dict[str, np.ndarray]:
@@ -80,12 +96,20 @@ def _as_channels(frames: dict[str, np.ndarray], *, images: list[str]) -> dict[st
 
 
 def _fit(image: np.ndarray, *, shape: tuple[int, int, int]) -> np.ndarray:
-    """Resizes an image to `shape` as DreamerV3 does: bilinear with anti-aliasing.
+    """Resizes an image to `shape`, channels last, as DreamerV3 does: bilinear with anti-aliasing.
 
     Greyscale is the luma of ITU-R 601 (0.299 R + 0.587 G + 0.114 B), as in DreamerV3's embodied/envs/atari.py.
     """
+    if channels_first(image.shape):
+        image = np.ascontiguousarray(np.moveaxis(image, 0, -1))
+    image = image[..., None] if image.ndim == 2 else image
     if image.shape == shape:
         return image
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 and image.ndim == 3 else image)
-    picture = picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.array(picture.convert("L") if shape[-1] == 1 else picture).reshape(shape)
+    if image.shape[-1] != 3:  # Pillow has no such images: channel by channel
+        return np.stack([_resized(image[..., i], shape) for i in range(shape[-1])], -1)
+    return _resized(image, shape).reshape(shape)
+
+
+def _resized(pixels: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    picture = Image.fromarray(pixels).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.array(picture.convert("L") if shape[-1] == 1 else picture)

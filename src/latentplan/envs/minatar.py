@@ -6,13 +6,15 @@ set is the game's minimal one; as published, the previous action is repeated wit
 increases over time.
 """
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import TimeLimit
 
+from latentplan.envs.env_kwargs import check_arguments, keywords
 from latentplan.envs.suite import Suite, UnknownTask
 
 if TYPE_CHECKING:
@@ -39,11 +41,11 @@ COLOURS = np.array(
 class MinAtarPixels(gymnasium.Env):
     """A MinAtar game with observations uint8 [16, 16, 3] and Discrete actions."""
 
-    def __init__(self, game: str):
+    def __init__(self, game: str, **kwargs: Any):
         from minatar import Environment
 
-        self._game, self._make = game, Environment
-        self._board = self._make(game)
+        self._make = partial(Environment, game, **kwargs)
+        self._board = self._make()
         self._actions = self._board.minimal_action_set()
         self.action_space = Discrete(len(self._actions))
         self.observation_space = Box(0, 255, (SIZE, SIZE, 3), np.uint8)
@@ -51,7 +53,7 @@ class MinAtarPixels(gymnasium.Env):
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> tuple[np.ndarray, dict]:
         """Starts a new game."""
         super().reset(seed=seed)
-        self._board = self._make(self._game)  # a reused one would keep its last action
+        self._board = self._make()  # a reused one would keep its last action
         self._board.seed(int(self.np_random.integers(2**31)))
         self._board.reset()
         return self._picture(), {}
@@ -81,22 +83,24 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str, config: "EnvConfig") -> gymnasium.Env:
-    """Builds a game; `config` has no effect.
+    """Builds a game; of `config` only `env_kwargs` has an effect.
 
     Raises:
         UnknownTask: there is no such game.
-        ValueError: minatar is not installed.
+        ValueError: minatar is not installed, or its games do not take an argument.
     """
     game = name.removeprefix(OLD_MODULE)
     if game not in GAMES:
         raise UnknownTask(game)
     try:
-        return TimeLimit(MinAtarPixels(GAMES[game]), MAX_DECISIONS)
+        from minatar import Environment
     except ImportError as error:
         raise ValueError(
             f"env: {name} needs the package minatar, which cannot be imported ({error}). "
             "Install the extra: pip install 'latentplan[minatar]', or uv sync --extra minatar."
         ) from error
+    check_arguments(name, config.kwargs, keywords(Environment), {"env_name": "env"})
+    return TimeLimit(MinAtarPixels(GAMES[game], **config.kwargs), MAX_DECISIONS)
 
 
 def _step_limit(env: gymnasium.Env) -> int:
@@ -110,4 +114,5 @@ SUITE = Suite(
     names=names,
     load=load,
     step_limit=_step_limit,
+    takes_kwargs=True,
 )

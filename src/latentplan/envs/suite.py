@@ -57,6 +57,7 @@ class Suite:
             observe or render images. Raises UnknownTask, or ValueError for other user errors, such as a missing
             package.
         action_repeat: (name) -> default control steps per decision.
+        takes_kwargs: whether `load` passes `EnvConfig.kwargs` on to the task; otherwise they are refused.
         step_limit: (loaded environment) -> the time limit of an episode in control steps, or None.
         camera: (name) -> the presets' camera.
         needs_opengl: whether frames are rendered with OpenGL, which is then checked before processes start.
@@ -81,6 +82,7 @@ class Suite:
     action_repeat: Callable[[str], int] = _one
     step_limit: Callable[[gymnasium.Env], int | None] = registered_limit
     camera: Callable[[str], int] = _zero
+    takes_kwargs: bool = False
     needs_opengl: bool = False
     may_terminate: bool = True
     protocols_choose_repeat: bool = False

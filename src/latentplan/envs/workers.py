@@ -8,7 +8,7 @@ import multiprocessing
 import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import connection, resource_tracker
 from multiprocessing.process import BaseProcess
 from types import TracebackType
@@ -20,12 +20,17 @@ from numpy.typing import ArrayLike
 
 from latentplan import extensions
 from latentplan.envs import gl, suite_of
+from latentplan.envs.actions import check_actions
+from latentplan.envs.boundary import SpaceMismatch
 from latentplan.envs.suite import Suite
-from latentplan.envs.wrappers import check_actions
 
 if TYPE_CHECKING:
     from latentplan.envs.env import EnvConfig
     from latentplan.types import EnvSpec
+
+
+_MISTAKES = {"SpaceMismatch": SpaceMismatch, "ValueError": ValueError, "GLUnavailable": gl.GLUnavailable}
+"""Exceptions that the parent raises as they are: by an environment's declaration or by the user's settings."""
 
 
 class StepResult(NamedTuple):
@@ -76,10 +81,12 @@ class Workers:
 
     Attributes:
         spec: of the environment.
+        notes: what a user might not expect of how the environment is used, in sentences.
         num_envs: number of environments.
 
     Raises:
         ValueError, GLUnavailable: as for `make_env`.
+        SpaceMismatch: from `reset` and `step`, if an environment returned something other than it declares.
         WorkerDied: from any method, if a worker was killed, raised an exception, or timed out.
 
     Examples:
@@ -106,7 +113,7 @@ class Workers:
         self._processes: list[BaseProcess] = []
         try:
             self._start(config, suite)
-            self.spec = self._receive_spec()
+            self.spec, self.notes = self._receive_spec()
             self._starting = False
         except BaseException:
             self._kill()
@@ -116,13 +123,16 @@ class Workers:
         """Starts a new episode in every environment.
 
         Args:
-            seeds: one per environment, each from 0 to 2**32 - 1; the same seed gives the same episode.
+            seeds: one per environment, each from 0 to 2**31 - 1, since many environments keep them in 32 bits; the
+                same seed gives the same episode.
 
         Returns:
             The first observations by name [num_envs, ...].
         """
         if len(seeds) != self.num_envs:
             raise ValueError(f"seeds: expected {self.num_envs}, one per environment, got {len(seeds)}.")
+        if not all(0 <= seed < 2**31 for seed in seeds):
+            raise ValueError(f"seeds: expected numbers from 0 to 2**31 - 1, got {list(seeds)}.")
         self._send("reset", [int(seed) for seed in seeds])
         return _stacked(self._receive())
 
@@ -171,17 +181,12 @@ class Workers:
                 self._processes.append(process)
                 theirs.close()
 
-    def _receive_spec(self) -> "EnvSpec":
+    def _receive_spec(self) -> tuple["EnvSpec", tuple[str, ...]]:
         from latentplan.types import EnvSpec
 
         self._waiting = True
-        try:
-            return EnvSpec.from_fields(self._receive()[0])
-        except WorkerDied as error:
-            mistake = error.__cause__
-            if mistake is not None:  # the exception that make_env raised
-                raise mistake from error
-            raise
+        fields, notes = self._receive()[0]
+        return EnvSpec.from_fields(fields), notes
 
     def _send(self, command: str, payloads: Sequence[object]) -> None:
         if self._closed:
@@ -219,9 +224,9 @@ class Workers:
             return answer
         self._kill()
         summary, trace = answer
-        mistakes = {"ValueError": ValueError, "GLUnavailable": gl.GLUnavailable}
-        cause = mistakes[kind](summary) if kind in mistakes else None
-        raise WorkerDied(index, f"({self._name}) failed: {summary}", trace) from cause
+        if kind in _MISTAKES:
+            raise _MISTAKES[kind](summary)
+        raise WorkerDied(index, f"({self._name}) failed: {summary}", trace)
 
     def _died(self, index: int) -> WorkerDied:
         self._processes[index].join(5.0)
@@ -254,26 +259,25 @@ def _stacked(observations: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndar
 def _serve(name: str, config: "EnvConfig", suite: Suite, modules: Sequence[str], pipe: connection.Connection) -> None:
     """A worker's main function: builds the environment, then serves commands until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    from latentplan.envs.env import make_env, spec_fields
+    from latentplan.envs.env import env_notes, make_env, spec_fields
 
     with contextlib.suppress(EOFError, OSError):  # the parent closed the pipe or died
         try:
             if not suite.has(name):  # an id that an extension registers; other extensions are not loaded here
                 extensions.import_extensions(modules)
             env = make_env(name, config, suite)
-            fields = spec_fields(env)
+            described = spec_fields(env), env_notes(env)
         except Exception as error:
-            mistakes = [kind for kind in (ValueError, gl.GLUnavailable) if isinstance(error, kind)]
-            pipe.send((mistakes[0].__name__, (str(error), "")) if mistakes else _failure(error))
+            pipe.send(_failure(error, _MISTAKES))
             return
         with contextlib.closing(env):
-            pipe.send(("answer", fields))
+            pipe.send(("answer", described))
             while True:
                 command, payload = pipe.recv()
                 try:
                     answer = ("answer", _answer(env, command, payload))
                 except Exception as error:
-                    answer = _failure(error)
+                    answer = _failure(error, ("SpaceMismatch",))
                 pipe.send(answer)
 
 
@@ -284,7 +288,11 @@ def _answer(env: gymnasium.Env, command: str, payload: Any) -> object:
     return observation, reward, terminated or truncated, terminated
 
 
-def _failure(error: Exception) -> tuple[str, tuple[str, str]]:
+def _failure(error: Exception, mistakes: Iterable[str]) -> tuple[str, tuple[str, str]]:
+    """The answer for an exception: as one of `mistakes`, whose message says all, or else with its traceback."""
+    for kind in mistakes:
+        if isinstance(error, _MISTAKES[kind]):
+            return kind, (str(error), "")
     # As text: the exception's class may not exist, or not unpickle, in the parent.
     return "failure", (f"{type(error).__name__}: {error}", traceback.format_exc())
 

@@ -7,40 +7,51 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import ArrayLike
 
-ACTION_TOLERANCE = 1e-5
-"""Tolerance of actions outside [-1, 1], which are clipped as rounding errors."""
-
 Stepped = tuple[object, SupportsFloat, bool, bool, dict[str, object]]
 """What gymnasium's `step` gives: observation, reward, terminated, truncated, info."""
 Reset = tuple[object, dict[str, object]]
 """What gymnasium's `reset` gives: observation, info."""
 
-UNBOUNDED = 1e9
-"""Action bounds at or above this count as unbounded; MuJoCo uses 1e10 for actuators without a control range."""
-
 
 class ActionRepeat(gymnasium.Wrapper):
     """Repeats each action `action_repeat` times and sums the rewards; stops early at the end of the episode.
 
+    Args:
+        env: the environment, one control step per `step`.
+        action_repeat: control steps per decision.
+        control_step_limit: the environment's own time limit, in control steps; None without one.
+        max_decisions: truncates episodes after this many decisions; None: only the environment ends them.
+
     Attributes:
         action_repeat: control steps per decision.
-        max_decisions: the time limit of an episode in decisions; None without a limit.
+        max_decisions: the time limit of an episode in decisions, the lower one of both; None without a limit.
     """
 
-    def __init__(self, env: gymnasium.Env, action_repeat: int, control_step_limit: int | None):
+    def __init__(
+        self, env: gymnasium.Env, action_repeat: int, control_step_limit: int | None, max_decisions: int | None = None
+    ):
         super().__init__(env)
         self.action_repeat = action_repeat
-        self.max_decisions = None if control_step_limit is None else -(-control_step_limit // action_repeat)
+        own = None if control_step_limit is None else -(-control_step_limit // action_repeat)
+        self.max_decisions = min((x for x in (own, max_decisions) if x is not None), default=None)
+        self._cut_after, self._decisions = max_decisions, 0
+
+    def reset(self, **kwargs: Any) -> Reset:
+        """Starts a new episode."""
+        self._decisions = 0
+        return self.env.reset(**kwargs)
 
     def step(self, action: ArrayLike) -> Stepped:
         """One decision: up to `action_repeat` control steps."""
         total = 0.0
-        for _ in range(self.action_repeat):  # a copy each time, since an environment may modify it in place
-            observation, reward, terminated, truncated, info = self.env.step(np.array(action))
+        for _ in range(self.action_repeat):
+            observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, info
+        self._decisions += 1
+        cut = self._decisions == self._cut_after and not terminated
+        return observation, total, terminated, truncated or cut, info
 
 
 class CheckFinite(gymnasium.Wrapper):
@@ -60,7 +71,8 @@ class CheckFinite(gymnasium.Wrapper):
         """Steps and checks observation and reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._check_all(observation)
-        self._check("reward", np.asarray(reward))
+        with np.errstate(over="ignore"):
+            self._check("reward", np.float32(reward))
         return observation, reward, terminated, truncated, info
 
     def _check_all(self, observation: dict[str, np.ndarray]) -> None:
@@ -103,23 +115,3 @@ class FreezeAfterEnd(gymnasium.Wrapper):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._last = (observation, bool(terminated), bool(truncated))
         return observation, reward, bool(terminated), bool(truncated), info
-
-
-def check_actions(actions: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Validates actions and converts them to float32 in [-1, 1].
-
-    Args:
-        actions: [*shape].
-        shape: (A,) for one environment, (num_envs, A) for several.
-
-    Raises:
-        ValueError: wrong shape, non-finite numbers, or numbers outside [-1, 1].
-    """
-    array = np.asarray(actions, dtype=np.float32)
-    if array.shape != shape:
-        raise ValueError(f"actions: expected shape {shape}, got {array.shape}.")
-    if not np.all(np.isfinite(array)):
-        raise ValueError("actions: expected finite numbers, got NaN or infinity. Has the policy diverged?")
-    if np.any(np.abs(array) > 1.0 + ACTION_TOLERANCE):
-        raise ValueError(f"actions: expected numbers in [-1, 1], got {array.min():g} to {array.max():g}. Clip them.")
-    return np.clip(array, -1.0, 1.0)

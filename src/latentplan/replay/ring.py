@@ -216,18 +216,6 @@ def replay_bytes(config: ReplayConfig, spec: EnvSpec) -> int:
     return config.capacity * (record_bytes(spec) + (_PRIORITY_BYTES if config.priority_exponent else 0))
 
 
-def check_lengths(config: ReplayConfig, spec: EnvSpec) -> None:
-    """Raises if windows are longer than any episode.
-
-    Raises:
-        ConfigError: naming both lengths.
-    """
-    if spec.max_decisions is not None:
-        longest = spec.max_decisions + 1
-        episode = f"at most {longest} records, the longest episode (its time limit is {spec.max_decisions} decisions)"
-        config.require(config.batch_length <= longest, "batch_length", episode, "lower it")
-
-
 def _record(spec: EnvSpec) -> Batch:
     """One empty record in the layout of the memory."""
     flag = jnp.zeros((), bool)

@@ -25,6 +25,7 @@ def config(values: Fields) -> Fields:
     """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
     values = copy.deepcopy(values)
     values["imports"] = []
+    values["environment"] |= {"env_kwargs": [], "max_decisions": None}
     values["run"]["stages"] = []
     loss = values["agent_config"]["loss"]
     if "overshooting_distance" in loss:

@@ -54,7 +54,8 @@ def read_description(logdir: Path) -> Description:
         held = json.loads(file.read_text())
         if earlier.is_0_1_0(held):
             return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
-        config = {"imports": []} | held["config"]  # which the first runs of this layout do not hold
+        config = {"imports": []} | held["config"]  # which the first runs of this layout do not hold, nor these:
+        config["environment"] = {"env_kwargs": [], "max_decisions": None} | config["environment"]
         return Description(config, held["spec"], held["segments"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error

@@ -38,7 +38,7 @@ def load_run(logdir: str | Path) -> "Run":
     the config is read lazily. The extensions that the run imported are imported again. Folders of 0.1.0 are supported.
 
     Args:
-        logdir: the run's folder, with its config.json.
+        logdir: the run's folder, with its config.json; "~" is the home directory.
 
     Returns:
         Run.
@@ -53,10 +53,11 @@ def load_run(logdir: str | Path) -> "Run":
         >>> run.metrics["evaluation"]["return"][-1]  # doctest: +SKIP
         853.0
     """
-    description = read_description(Path(logdir))
+    logdir = Path(logdir).expanduser()
+    description = read_description(logdir)
     import_extensions(description.config["imports"])
     check_registered(description.config)
-    return Run(Path(logdir), description)
+    return Run(logdir, description)
 
 
 @dataclasses.dataclass(frozen=True)
