@@ -63,7 +63,7 @@ CONFIG = RunConfig(
 
 
 class FakeWorkers:
-    """Observes (seed mod 1000, decisions so far); rewards the action; ends after four decisions."""
+    """Observes (seed mod 1009, decisions so far); rewards the action; ends after four decisions."""
 
     spec = SPEC
 
@@ -73,7 +73,7 @@ class FakeWorkers:
         self.closed = False
 
     def reset(self, seeds):
-        self.seeds, self.count = np.array([s % 1000 for s in seeds], np.float32), 0
+        self.seeds, self.count = np.array([s % 1009 for s in seeds], np.float32), 0
         return self._observation()
 
     def step(self, actions):
@@ -424,9 +424,19 @@ def test_corrupt_episode_is_skipped_and_named(tmp_path):
     assert timeless(logdir)[-1]["env_steps"] == 72
 
 
-def test_windows_longer_than_an_episode_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"batch_length.*5.*6"):
-        train(job(tmp_path, replay=ReplayConfig(batch_length=6)))
+def test_windows_run_over_several_episodes(tmp_path):
+    replay = ReplayConfig(capacity=40, batch_size=3, batch_length=12)  # episodes have 5 records
+    progress = run(tmp_path / "long", replay=replay)
+    assert (progress.env_steps, progress.episodes) == (72, 6) and progress.updates > 0
+
+
+@pytest.mark.parametrize(("limit", "times"), [(4, 1), (None, 0)])
+def test_the_first_episode_that_is_cut_off_is_told(tmp_path, limit, times):
+    messages = []
+    report = lambda k, v: messages.append(v["message"]) if k == "message" else None  # noqa: E731
+    train(job(tmp_path)._replace(environment=EnvConfig(max_decisions=limit)), report)
+    line = "an episode was cut off after 4 decisions, as max_decisions says; it counts as truncated, not as terminated"
+    assert messages.count(line) == times
 
 
 def test_metrics_are_strict_json_with_time_apart(straight):

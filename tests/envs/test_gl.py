@@ -43,6 +43,22 @@ def test_a_display_leaves_the_choice_to_mujoco(linux, environment):
     assert "MUJOCO_GL" not in environment
 
 
+@pytest.mark.parametrize(("display", "chosen", "kept"), [("", "egl", "egl"), (":0", "glfw", "")])
+def test_an_empty_choice_is_none(linux, environment, display, chosen, kept):
+    environment.update(MUJOCO_GL="", DISPLAY=display)
+    assert gl.choose_backend() == chosen
+    assert environment["MUJOCO_GL"] == kept
+
+
+@pytest.mark.parametrize("value", ["vulkan", "disabled"])
+def test_a_choice_that_does_not_work_can_be_unset(linux, environment, value):
+    environment["MUJOCO_GL"] = value
+    with pytest.raises((ValueError, gl.GLUnavailable), match="[Uu]nset"):
+        gl.check_backend()
+    environment.pop("MUJOCO_GL")
+    assert gl.choose_backend() == "egl"
+
+
 def test_the_users_choice_stays(linux, environment):
     environment.update(MUJOCO_GL="osmesa", LP_NUM_THREADS="4")
     assert gl.choose_backend() == "osmesa"
