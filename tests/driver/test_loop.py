@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from latentplan.diagnostics.windows import first_window
-from latentplan.driver import provenance, restarts, run_folder
+from latentplan.driver import loop, provenance, run_folder
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.job import Job
@@ -69,7 +69,6 @@ class FakeWorkers:
 
     def __init__(self, num_envs=1):
         self.num_envs = num_envs
-        self.dies_at: int | None = None
         self.closed = False
 
     def reset(self, seeds):
@@ -78,8 +77,6 @@ class FakeWorkers:
 
     def step(self, actions):
         self.count += 1
-        if self.dies_at == self.count:
-            raise WorkerDied(0, "was killed by SIGKILL")
         last = np.full(self.num_envs, self.count == SPEC.max_decisions)
         return StepResult(self._observation(), np.asarray(actions)[:, 0], last, np.zeros(self.num_envs, bool))
 
@@ -351,25 +348,55 @@ def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path)
     assert progress.updates < 8
 
 
-def test_dead_worker_is_replaced_and_its_episode_repeated(straight, tmp_path, monkeypatch):
-    dying = FakeWorkers()
-    dying.dies_at = 3
-    monkeypatch.setattr(restarts, "Workers", lambda env, config, num_envs: FakeWorkers(num_envs))
-    messages = []
-    run(tmp_path / "died", lambda k, v: messages.append(v["message"]) if k == "message" else None, workers=dying)
-    assert timeless(tmp_path / "died") == timeless(straight[0])
-    assert any("worker 0 was killed" in m and "repeating" in m for m in messages)
+def failing(number: int, traceback: str = ""):
+    """A constructor of environments of which the first `number` fail at the third decision of their second episode."""
+    made = []
 
-
-def test_workers_that_keep_dying_end_the_run(tmp_path, monkeypatch):
-    def dying(env=None, config=None, num_envs=1):
+    def make(env=None, config=None, num_envs=1):
         workers = FakeWorkers(num_envs)
-        workers.dies_at = 2
+        made.append(workers)
+        if len(made) > number:
+            return workers
+        reset, step = workers.reset, workers.step
+
+        def reset_and_count(seeds):
+            workers.episodes = getattr(workers, "episodes", 0) + 1
+            return reset(seeds)
+
+        def step_or_fail(actions):
+            if workers.count == 2 and (workers.episodes == 2 or len(made) > 1):
+                raise WorkerDied(0, "(fake) failed: ConnectionError: lost", traceback)
+            return step(actions)
+
+        workers.reset, workers.step = reset_and_count, step_or_fail
         return workers
 
-    monkeypatch.setattr(restarts, "Workers", dying)
-    with pytest.raises(WorkerDied):
-        run(tmp_path / "dying", workers=dying())
+    return make, made
+
+
+@pytest.mark.parametrize("traceback", ["", "Traceback: lost"], ids=["killed", "raised"])
+def test_an_environment_that_fails_is_restarted_and_its_episode_repeated(whole, tmp_path, monkeypatch, traceback):
+    logdir, _, config = whole
+    make, made = failing(2, traceback)
+    monkeypatch.setattr(loop, "Workers", make)
+    messages = []
+    report = lambda k, v: messages.append(v["message"]) if k == "message" else None  # noqa: E731
+    run(tmp_path / "failed", report, config=config, workers=make())
+    assert timeless(tmp_path / "failed") == timeless(logdir) and len(made) == 3
+    repeated = [m for m in messages if "worker 0 (fake) failed: ConnectionError: lost; restarting" in m]
+    assert len(repeated) == 2 and "restart 2 of 2" in repeated[1] and "Traceback" not in repeated[1]
+
+
+def test_an_environment_that_keeps_failing_ends_the_run_and_nothing_collected_is_lost(straight, tmp_path, monkeypatch):
+    logdir, (make, made) = tmp_path / "failing", failing(99, "Traceback: lost")
+    monkeypatch.setattr(loop, "Workers", make)
+    config = dataclasses.replace(CONFIG, checkpoint_every=1000)
+    with pytest.raises(WorkerDied, match="Traceback: lost"):
+        run(logdir, config=config, workers=make())
+    assert len(made) == 1 + config.env_restarts and newest(logdir)[1].episodes == 1
+    monkeypatch.undo()
+    run(logdir, config=config)
+    assert timeless(logdir) == timeless(straight[0])
 
 
 def test_full_disk_stops_and_the_run_goes_on_when_there_is_room(straight, tmp_path, monkeypatch):
@@ -546,34 +573,24 @@ def quiet(kind, values):
 
 def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
     """A signal to the process group ends the environments' processes as well."""
-    monkeypatch.setattr(restarts, "Workers", lambda *args: pytest.fail("the environments were started again"))
     reporter = Reporter(quiet)
 
-    def phase(workers):
+    def phase():
         reporter.stop.set()
         raise WorkerDied(0, "was killed by SIGTERM")
 
-    with pytest.raises(Interrupted), RestartingWorkers(job(tmp_path), reporter) as workers:
-        workers.run(phase)
+    start = lambda: pytest.fail("the environments were started again")  # noqa: E731
+    with pytest.raises(Interrupted), RestartingWorkers(start, restarts=2) as workers:
+        workers.run(phase, on_failure=reporter.stop_if_asked, say=quiet)
 
 
 def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):
     pixels = job(tmp_path)._replace(spec=EnvSpec.single((16, 16, 3), "uint8", action_size=1))
     short = Batch({"image": np.zeros((2, 16, 16, 3), np.uint8)}, np.zeros((2, 1)), *np.zeros((4, 2)))
     reporter = Reporter(quiet)
-    evaluator = Evaluator(pixels, RestartingWorkers(pixels, reporter), reporter)
+    evaluator = Evaluator(pixels, RestartingWorkers(FakeWorkers, restarts=0), reporter)
     evaluator.write_pictures(short, {}, "first")
     assert [file.name for file in (tmp_path / "videos").iterdir()] == ["evaluation_first.mp4"]
-
-
-def test_what_an_environment_raises_ends_the_run_at_once(tmp_path, monkeypatch):
-    class Raising(FakeWorkers):
-        def step(self, actions):
-            raise WorkerDied(0, "(fake) failed: ValueError: bad joint", "Traceback: bad joint")
-
-    monkeypatch.setattr(restarts, "Workers", lambda *args: pytest.fail("the environments were started again"))
-    with pytest.raises(WorkerDied, match="bad joint"):
-        run(tmp_path / "raising", workers=Raising())
 
 
 def test_a_second_signal_ends_the_process_at_once(tmp_path):

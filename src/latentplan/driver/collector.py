@@ -61,12 +61,15 @@ class Collector:
 
         Args:
             state: of the run; not modified.
+
+        Raises:
+            WorkerDied: an environment failed. The same episodes can be collected again.
         """
         if self._ahead is None:
             progress = state.progress
             return self._run(progress, self._params(state), lambda: self._on_decision(progress))
-        collected, self._ahead = self._ahead.result(), None
-        return collected
+        ahead, self._ahead = self._ahead, None
+        return ahead.result()
 
     def start_ahead(self, state: RunState) -> None:
         """Starts the next episodes in a thread, unless already started or none remain.
@@ -99,9 +102,8 @@ class Collector:
         policy = random_policy(self._job.spec) if random else agent_policy(self._job.agent, params, self._act)
         key = stream_key(run.seed, "random" if random else "explore", progress.episodes)
         seeds = env_seeds(run.seed, "env_collect", progress.episodes, run.num_envs)
-        trajectories = self._workers.run(
-            lambda workers: run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
-        )
+        workers = self._workers.current()
+        trajectories = run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
         self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
         episodes = [one.batch for one in trajectories]
         metrics = {

@@ -72,9 +72,8 @@ class Evaluator:
             self._reporter.stop_if_asked()
             self._reporter.progress("acting", progress)
 
-        return self._workers.run(
-            lambda workers: evaluate(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
-        )
+        workers = self._workers.current()
+        return evaluate(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
 
     def _evidence(self, trajectories: Sequence[Trajectory]) -> Evidence:
         run = self._job.run

@@ -4,8 +4,11 @@ A run's state is a few counters (`schedule.Progress`) and the train state. Rando
 (`rng`), so a resumed run repeats, bit for bit on CPU, what it did after its last checkpoint.
 """
 
+import functools
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeVar
 
 import jax
 
@@ -21,8 +24,10 @@ from latentplan.driver.run_folder import RunFolder
 from latentplan.driver.run_state import copied
 from latentplan.driver.schedule import Progress, checkpoint_due, next_phase
 from latentplan.driver.signals import stop_on_signals
+from latentplan.envs.workers import Workers
 from latentplan.replay.ring import replay_bytes
 
+T = TypeVar("T")
 _ALLOWANCE = 2**30  # bytes, for temporary memory besides learning: acting, videos, compilation
 
 
@@ -38,6 +43,7 @@ def train(job: Job, report: Report = lambda kind, values: None) -> Progress:
 
     Raises:
         Interrupted: after SIGINT or SIGTERM; everything is saved.
+        WorkerDied: an environment keeps failing; everything is saved.
         NonFinite: an update produced NaN or infinity.
         ValueError: the job's settings are incompatible with each other or the machine; see `check_job`.
     """
@@ -58,7 +64,9 @@ class _Run:
     def __init__(self, job: Job, reporter: Reporter, closing: ExitStack) -> None:
         self.job, self.reporter = job, reporter
         self.folder = closing.enter_context(RunFolder(job, reporter.say))
-        workers = closing.enter_context(RestartingWorkers(job, reporter))
+        start = functools.partial(Workers, job.env, job.environment, job.run.num_envs)
+        workers = RestartingWorkers(start, restarts=job.run.env_restarts, workers=job.workers)
+        self.workers = closing.enter_context(workers)
         self.collector = closing.enter_context(Collector(job, workers, reporter))
         self.learner = Learner(job, self.folder.replay, reporter)
         self.evaluator = Evaluator(job, workers, reporter)
@@ -102,7 +110,7 @@ class _Run:
     def collect(self) -> None:
         """Collects one episode in every environment, writes it to disk and adds it to replay."""
         state, started = self.state, time.monotonic()
-        collected = self.collector.collect(state)
+        collected = self._repeated_on_failure(lambda: self.collector.collect(state))
         stored = time.monotonic()
         self.folder.add_episodes(state, collected.episodes)
         if self.job.run.overlap:
@@ -126,9 +134,19 @@ class _Run:
         """Runs episodes without exploration noise; logs returns and diagnostics, writes pictures."""
         self.collector.settle()
         started = time.monotonic()
-        values = self.evaluator.evaluate(self.state)
+        values = self._repeated_on_failure(lambda: self.evaluator.evaluate(self.state))
         self.state.progress = self.state.progress._replace(evaluated_at=self.state.progress.env_steps)
         self._log("evaluated", values | {"time/evaluate": time.monotonic() - started})
+
+    def _repeated_on_failure(self, phase: Callable[[], T]) -> T:
+        """Runs a phase; environments that fail are restarted, after everything has been saved."""
+
+        def save() -> None:
+            self.reporter.stop_if_asked()  # a signal to the process group ends the environments, too
+            self.collector.settle()
+            self.folder.save(self.state)
+
+        return self.workers.run(phase, on_failure=save, say=self.reporter.say)
 
     def _log(self, phase: str, values: Row) -> None:
         self.folder.log(self.state, values)

@@ -1,62 +1,66 @@
-"""Environments that are restarted when a worker process dies."""
+"""A run's environments: started on first use, and again after a failure."""
 
+import itertools
 from collections.abc import Callable
 from typing import Self, TypeVar
 
-from latentplan.driver.job import Job
-from latentplan.driver.reporting import Reporter
 from latentplan.envs.workers import WorkerDied, Workers
-
-RESTARTS = 3  # maximum per phase
 
 T = TypeVar("T")
 
 
 class RestartingWorkers:
-    """A run's environments, started on first use and restarted after a worker's death.
+    """Environments that are restarted when a worker process dies or its environment raises an exception.
 
     Args:
-        job: the run.
-        reporter: notified of restarts; nothing is restarted after a stop request.
+        start: starts the environments.
+        restarts: maximum number of restarts per phase.
+        workers: the environments, if already started.
     """
 
-    def __init__(self, job: Job, reporter: Reporter) -> None:
+    def __init__(self, start: Callable[[], Workers], *, restarts: int, workers: Workers | None = None) -> None:
         """See the class."""
-        self._make = lambda: Workers(job.env, job.environment, job.run.num_envs)
-        self._workers = job.workers
-        self._reporter = reporter
+        self._start, self._restarts, self._workers = start, restarts, workers
 
-    def run(self, phase: Callable[[Workers], T]) -> T:
-        """Runs a phase; if a worker dies, repeats the whole phase with new workers.
+    def current(self) -> Workers:
+        """The environments; starts them if there are none."""
+        if self._workers is None:
+            self._workers = self._start()
+        return self._workers
+
+    def run(self, phase: Callable[[], T], *, on_failure: Callable[[], None], say: Callable[[str], None]) -> T:
+        """Runs a phase; if an environment fails, repeats the whole phase with new environments.
 
         Args:
-            phase: called with the workers. It must reset them with the same seeds each time, so that a repetition
-                yields the same episodes.
+            phase: uses `current()`. It must reset the environments with the same seeds each time and change nothing
+                until it succeeds, so that a repetition yields the same episodes.
+            on_failure: called after every failure, before anything is restarted; saves the run, and may raise.
+            say: called with a message about each restart.
 
         Returns:
             The result of the phase.
 
         Raises:
-            WorkerDied: the environment raised an exception, which it would raise again, or workers keep dying.
-            Interrupted: a stop was requested; a signal to the process group also ends workers.
+            WorkerDied: the last failure, with the worker's traceback, when no restarts are left.
         """
-        attempt = 0
-        while True:
+        for restarted in itertools.count():
             try:
-                self._workers = self._workers or self._make()
-                return phase(self._workers)
+                return phase()
             except WorkerDied as error:
-                self._workers = None
-                self._reporter.stop_if_asked()
-                if attempt == RESTARTS or error.traceback:
+                self._workers = None  # a failure closes all of them
+                on_failure()
+                if restarted == self._restarts:
                     raise
-                attempt += 1
-                self._reporter.say(f"{error}; restarting the environments and repeating the episode")
+                say(
+                    f"{error.summary}; restarting the environments and repeating the episode "
+                    f"(restart {restarted + 1} of {self._restarts})"
+                )
+        raise AssertionError
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes the workers."""
+        """Closes the environments."""
         if self._workers is not None:
             self._workers.close()

@@ -69,6 +69,9 @@ class RunConfig(Config):
     """Episodes per evaluation, without exploration noise."""
     checkpoint_every: PositiveInt = 5_000
     """Checkpoint interval in env_steps. A killed run repeats what came after its last checkpoint."""
+    env_restarts: NonNegativeInt = 2
+    """Times that environments which raise an exception, hang or die are restarted and the episode is repeated, before
+    the run is saved and stops."""
     keep_checkpoints: PositiveInt = 2
     """Number of newest checkpoints to keep."""
     open_loop_context: PositiveInt = 5

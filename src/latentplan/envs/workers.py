@@ -54,13 +54,15 @@ class WorkerDied(RuntimeError):
 
     Attributes:
         index: of the environment, from 0.
+        summary: what happened, in one line.
         traceback: the worker's own traceback, "" without one.
     """
 
     def __init__(self, index: int, reason: str, traceback: str = ""):
         self.index = index
+        self.summary = f"environment worker {index} {reason}"
         self.traceback = traceback
-        super().__init__(f"environment worker {index} {reason}" + (f"\n\n{traceback}" if traceback else ""))
+        super().__init__(self.summary + (f"\n\n{traceback}" if traceback else ""))
 
 
 class Workers:
