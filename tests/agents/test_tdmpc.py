@@ -51,7 +51,7 @@ def q_values(params, z, a):
 @pytest.fixture(scope="module")
 def setup():
     model = make_decoder_free(CONFIG.model, SPEC)
-    params = noisy(model.world.init(jax.random.key(0)))
+    params = noisy(model.init(jax.random.key(0)))
     target = noisy({name: params[name] for name in ("encoder", "q")}, seed=5)
     networks = {name: part for name, part in params.items() if name != "policy"}
     loss = jax.jit(make_model_loss(CONFIG, model))
@@ -132,7 +132,7 @@ def test_the_horizon_grows_and_the_floor_of_the_std_falls():
     planner_config = MPPIConfig(horizon=3, num_iterations=2, num_candidates=64, num_elites=8, min_std=0.05)
     config = replace(CONFIG, planner=planner_config)
     model = make_decoder_free(config.model, SPEC)
-    params = noisy(model.world.init(jax.random.key(0)), seed=3)
+    params = noisy(model.init(jax.random.key(0)), seed=3)
     plan = jax.jit(make_scheduled_planner(config, model, SPEC))
     latent = jnp.zeros(6)
     outputs = [
@@ -201,7 +201,7 @@ def test_the_papers_figures_from_pixels():
     model = make_decoder_free(
         config.model, EnvSpec.single((84, 84, 9), "uint8", action_size=1, action_repeat=8, max_decisions=125)
     )
-    shapes = jax.tree.map(jnp.shape, jax.eval_shape(model.world.init, jax.random.key(0))["encoder"])
+    shapes = jax.tree.map(jnp.shape, jax.eval_shape(model.init, jax.random.key(0))["encoder"])
     kernels = [shapes[f"_Conv_{i}"]["kernel"] for i in range(4)]
     assert kernels == [(7, 7, 9, 32), (5, 5, 32, 32), (3, 3, 32, 32), (3, 3, 32, 32)]
     assert shapes["Dense_0"]["kernel"] == (3 * 3 * 32, 50) and len(shapes) == 5

@@ -100,7 +100,7 @@ def soft_cross_entropy(logits, target):
 @pytest.fixture(scope="module")
 def setup():
     model = make_decoder_free(SURE.model, SPEC)
-    params = noisy(model.world.init(jax.random.key(0)))
+    params = noisy(model.init(jax.random.key(0)))
     target_q = noisy(params["q"], seed=7)
     batch = jax.tree.map(jnp.asarray, make_batch())
     rest = {name: part for name, part in params.items() if name != "policy"}
@@ -166,7 +166,7 @@ def test_the_policys_loss_is_numpys(setup):
 def test_gradients_of_the_policys_entropy_are_those_of_its_spread_alone():
     """d entropy / d log_std is 1 per dimension, whatever was drawn; the mean does not change it."""
     model = make_decoder_free(SURE.model, SPEC)
-    params = noisy(model.world.init(jax.random.key(0)))
+    params = noisy(model.init(jax.random.key(0)))
     rest = {name: jax.tree.map(jnp.zeros_like, part) for name, part in params.items() if name != "policy"}
     latents, valid = jnp.ones((1, 5, 8)) / 4, jnp.zeros((0, 5), bool)
 
@@ -209,7 +209,7 @@ def of_images(height, width):
 
 def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
     model = make_decoder_free(DEEP, of_images(16, 16))
-    params = noisy(model.world.init(jax.random.key(0)))
+    params = noisy(model.init(jax.random.key(0)))
     images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
     flat = model.world.preprocess({"image": images}, jax.random.key(1))
     encoder = params["encoder"]
@@ -265,7 +265,7 @@ def test_the_papers_figures():
 def test_sizes_are_what_they_are_called(size):
     config = presets.make_preset("paper", "walker_walk", "state", agent="tdmpc2", size=size).agent_config
     model = make_decoder_free(config.model, EnvSpec.single((24,), action_size=6))
-    millions = sum(x.size for x in jax.tree.leaves(jax.eval_shape(model.world.init, jax.random.key(0)))) / 1e6
+    millions = sum(x.size for x in jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))) / 1e6
     assert float(size[:-1]) == pytest.approx(millions, rel=0.25)
 
 

@@ -103,6 +103,6 @@ def test_told(model):
     assert sum(counted.values()) == pytest.approx(expected, rel=1e-3)
     told = make_decoder_free(model, spec)
     planner = make_decoder_free_planner(config.planner, told, spec, 0.99)
-    shapes = jax.eval_shape(lambda key: (told.world.init(key), told.world.initial(()), key), jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: (told.init(key), told.world.initial(()), key), jax.random.key(0))
     counted = operations_decoder_free.of_plan(model, config.planner, action_size=6)
     assert counted == pytest.approx(traced_operations(planner, *shapes), rel=1e-3)

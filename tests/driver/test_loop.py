@@ -348,6 +348,28 @@ def test_nan_stops_names_the_metric_and_keeps_the_last_good_checkpoint(tmp_path)
     assert progress.updates < 8
 
 
+def test_a_run_that_starts_from_given_parameters_resumes_without_them(straight, tmp_path):
+    def init(key, params=None):
+        return fake_agent().init(key) if params is None else TrainState(params, (), jnp.int32(0))
+
+    agent, logdir = fake_agent()._replace(init=init), tmp_path / "started"
+    given, seen = jnp.float32(3.0), []
+
+    def kill(kind, values):
+        seen.append(kind)
+        if len(seen) == 3:
+            raise Killed
+
+    logdir.mkdir()
+    with pytest.raises(Killed):
+        train(job(logdir, agent=agent)._replace(start=given), kill)
+    assert Checkpoints(logdir / "checkpoints").steps()
+    run(logdir, agent=agent)
+    (tmp_path / "whole").mkdir()
+    train(job(tmp_path / "whole", agent=agent)._replace(start=given))
+    assert timeless(logdir) == timeless(tmp_path / "whole") != timeless(straight[0])
+
+
 def failing(number: int, traceback: str = ""):
     """A constructor of environments of which the first `number` fail at the third decision of their second episode."""
     made = []

@@ -10,7 +10,9 @@ import sys
 import zipfile
 from pathlib import Path
 
+import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -19,10 +21,13 @@ from latentplan.agents import AGENTS
 from latentplan.cli.evaluate import check_spec
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.logging import read_metrics
+from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress
 from latentplan.presets import make_preset
 from latentplan.runs.folder import record_segment
+from latentplan.runs.start import start_from
 from latentplan.runs.summary import summarise
+from latentplan.types import TrainState
 
 KEPT = zipfile.ZipFile(Path(__file__).parent / "0.1.0.zip")
 """Runs of 0.1.0, state vectors of cartpole_balance, 4 episodes and 51 updates; their `videos` and events left out."""
@@ -149,8 +154,42 @@ def test_parameters_of_any_kept_checkpoint(of_now):
     for step in (7, 9, None):
         expected = run.agent.init(jax.random.key(step or 9)).params
         jax.tree.map(np.testing.assert_array_equal, run.params(step), expected)
-    with pytest.raises(ValueError, match="checkpoint: expected number 8 that can be read in .*, got 7, 9"):
+    kept = r"got 7 \(0 env_steps\), 9 \(0 env_steps\)"
+    with pytest.raises(ValueError, match=f"checkpoint: expected number 8 that can be read in .*, {kept}"):
         run.params(8)
+
+
+@pytest.mark.parametrize("name", ["planet", "dreamer_v3", "tdmpc2"])
+def test_a_new_run_starts_from_another_runs_parameters_or_only_from_its_world_model(name, of_0_1_0):
+    run = lp.load_run(of_0_1_0 / name)
+    fresh, other = jax.jit(run.agent.init)(stream_key(5, "init")).params, run.params()
+    start = start_from(run, run.agent, 5)
+    chex.assert_trees_all_equal(start.params, other)
+    assert f"from {run.logdir} at " in start.message and start.message.endswith("afresh: optimisers, replay")
+    start = start_from(run, run.agent, 5, parts="world_model")
+    learned = {"planet": set(), "dreamer_v3": {"actor", "critic"}, "tdmpc2": {"q", "policy"}}[name]
+    assert start.params.keys() - learned == jax.eval_shape(run.model.init, jax.random.key(0)).keys()
+    for part, params in start.params.items():
+        chex.assert_trees_all_equal(params, fresh[part] if part in learned else other[part])
+        assert (part in start.message.split("afresh: ")[1].split(", ")) == (part in learned)
+
+
+def test_targets_start_from_the_parameters_that_were_taken(of_0_1_0):
+    run = lp.load_run(of_0_1_0 / "tdmpc2")
+    params = run.params()
+    chex.assert_trees_all_equal(run.agent.init(jax.random.key(0), params).opt_state.target_q, params["q"])
+
+
+def test_parameters_of_other_shapes_or_of_another_agent_are_refused(of_0_1_0):
+    run = lp.load_run(of_0_1_0 / "planet")
+    model = dataclasses.replace(run.config.agent_config.model, deter=run.config.agent_config.model.deter + 1)
+    wider = lp.make_agent(dataclasses.replace(run.config.agent_config, model=model), run.spec)
+    with pytest.raises(ValueError, match=r"from_run: expected \w+\['.*float32\[.*, got float32\[.*model settings"):
+        start_from(run, wider, 0)
+    other = lp.load_run(of_0_1_0 / "tdmpc2")
+    foreign = run.agent._replace(init=lambda key, params=None: TrainState({"other": jnp.zeros(3)}, (), 0))
+    with pytest.raises(ValueError, match="from_run: expected a run with some of the parts other, got"):
+        start_from(other, foreign, 0)
 
 
 def test_config_and_spec_come_back_equal(of_now):

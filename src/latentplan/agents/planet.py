@@ -143,8 +143,8 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
     optimizer = make_optimizer(config.optimizer)
     loss = make_loss(config, model)
 
-    def init(key: Key) -> TrainState:
-        params = model.init(key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = model.init(key) if params is None else params
         return TrainState(params, optimizer.init(params), jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:

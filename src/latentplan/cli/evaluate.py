@@ -30,6 +30,8 @@ class Evaluation(Config):
 
     logdir: str
     """Folder of the run; may also be given first, without the option's name."""
+    checkpoint: NonNegativeInt | None = None
+    """Number of the checkpoint to evaluate, one of the folders in the run's checkpoints/. None: the newest."""
     episodes: PositiveInt = 10
     """Episodes to run."""
     num_envs: PositiveInt = 1
@@ -154,7 +156,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     from latentplan.envs.workers import Workers
 
     experiment, agent = run.config, acting_by(run, name)
-    params, progress = run.restore()
+    params, progress = run.restore(options.checkpoint)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
     policy = agent_policy(agent, params, compile_act(agent, "eval"))

@@ -11,7 +11,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from latentplan.cli.extensions import Imports
 from latentplan.config import Annotation, Config, ConfigError, OneOf, field_hints, split_hint
 from latentplan.extensions import IMPORTS
-from latentplan.presets.experiment import FLAT
+from latentplan.presets.experiment import FLAT, Alias
 
 Made = TypeVar("Made")
 
@@ -113,5 +113,6 @@ def _for_tyro(hint: Annotation) -> Annotation:
     for extra in extras:
         if isinstance(extra, OneOf):
             kind = Literal[extra.names]
-    flat = (tyro.conf.arg(name=""),) if FLAT in extras else ()
-    return Annotated[(kind, *extras, *flat)] if extras else hint
+    more = [tyro.conf.arg(name="")] if FLAT in extras else []
+    more += [tyro.conf.arg(aliases=[f"--{extra}"]) for extra in extras if isinstance(extra, Alias)]
+    return Annotated[(kind, *extras, *more)] if extras else hint

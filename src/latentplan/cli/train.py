@@ -46,10 +46,13 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     from latentplan.cli.display import Display
     from latentplan.cli.options import naming_options
     from latentplan.driver import compilation, loop
+    from latentplan.driver.checkpoint import Checkpoints
     from latentplan.driver.job import Job, check_job
     from latentplan.driver.logging import prepare_logdir
     from latentplan.envs.workers import Workers
+    from latentplan.runs import load_run
     from latentplan.runs.folder import record_segment
+    from latentplan.runs.start import start_from
 
     compilation.configure()
     experiment = parse(argv, program, console)
@@ -68,11 +71,17 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
             logdir=Path(experiment.folder()),
             workers=workers,
         )
+        start = None
+        if experiment.from_run and not Checkpoints(job.logdir / "checkpoints").steps():  # else it is resumed
+            start = start_from(load_run(experiment.from_run), agent, job.run.seed, parts=experiment.from_parts)
+            job = job._replace(start=start.params)
         check_job(job)  # before the folder is made
         logdir = prepare_logdir(job.logdir)
         with lock(logdir), Display(experiment.run.env_steps, console) as display:
             record_segment(logdir, experiment, workers.spec, [*program, *argv])
             announce(experiment, logdir, workers.spec, workers.notes, console)
+            if start is not None:
+                console.print(start.message, highlight=False, soft_wrap=True)
             try:
                 loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:

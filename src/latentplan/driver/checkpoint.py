@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -40,16 +40,16 @@ class Checkpoints:
 
     Args:
         directory: of the checkpoints; created by the first `save`.
-        keep: number of checkpoints to keep.
+        keep: number of checkpoints to keep, or "all".
 
     Raises:
         ValueError: `keep` is less than 1.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int = 2) -> None:
+    def __init__(self, directory: str | os.PathLike, keep: int | Literal["all"] = 2) -> None:
         """See the class."""
-        if keep < 1:
-            raise ValueError(f"keep: expected at least 1 checkpoint, got {keep}; set it to 1 or more")
+        if keep != "all" and keep < 1:
+            raise ValueError(f"keep: expected at least 1 checkpoint, or all, got {keep}; set it to 1 or more")
         self._directory = Path(directory).absolute()  # orbax refuses relative paths
         self._keep = keep
 
@@ -150,7 +150,8 @@ class Checkpoints:
 
     def _prune(self, newest: int) -> None:
         paths = self._paths()
-        kept = [paths[step] for step in sorted(paths) if step <= newest][-self._keep :]
+        kept = [paths[step] for step in sorted(paths) if step <= newest]
+        kept = kept if self._keep == "all" else kept[-self._keep :]
         for path in [*paths.values(), *self._directory.glob(_REPLACED + "*")]:
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)

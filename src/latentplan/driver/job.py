@@ -11,7 +11,7 @@ from latentplan.driver.schedule import RunConfig, stages_of
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import Workers
 from latentplan.replay.ring import Replay, ReplayConfig, make_replay
-from latentplan.types import Agent, EnvSpec
+from latentplan.types import Agent, EnvSpec, Params
 
 
 class Job(NamedTuple):
@@ -26,6 +26,7 @@ class Job(NamedTuple):
         replay: the replay memory's settings.
         logdir: a directory for this run only; it must exist when training starts.
         workers: the environments, if already started. The loop closes them in any case.
+        start: parameters to start from, instead of random ones; ignored when the run is resumed.
     """
 
     agent: Agent
@@ -36,6 +37,7 @@ class Job(NamedTuple):
     replay: ReplayConfig
     logdir: Path
     workers: Workers | None = None
+    start: Params | None = None
 
 
 def check_job(job: Job) -> None:

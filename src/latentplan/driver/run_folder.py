@@ -65,7 +65,8 @@ class RunFolder:
         """
         for metadata in list(self._checkpoints.metadata().values())[-1:]:
             check_version(metadata.get("version", "0.1.0"), self._job.logdir)  # 0.1.0 did not record it
-        fresh = fresh_state(self._job.agent, self.replay, self._job.run.seed, overlap=self._job.run.overlap)
+        job = self._job
+        fresh = fresh_state(job.agent, self.replay, job.run.seed, overlap=job.run.overlap, start=job.start)
         found = self._checkpoints.restore(fresh, self._say)
         if found is None:
             return self._begin(fresh)
@@ -155,7 +156,10 @@ class RunFolder:
         if list((self._job.logdir / "episodes").glob("*.npz")):
             self._say("there is no checkpoint yet: the run starts again and collects the same episodes")
         self._metrics.rewind(0)
-        return self._state(fresh, Progress())
+        state = self._state(fresh, Progress())
+        if self._job.start is not None:  # the run that they come from may go on, or be deleted
+            self.save(state)
+        return state
 
     def _state(self, tree: dict[str, Any], progress: Progress) -> RunState:
         return RunState(

@@ -40,7 +40,9 @@ class RunState:
         return self.progress.seconds + time.monotonic() - self.counted_at
 
 
-def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> dict[str, Any]:
+def fresh_state(
+    agent: Agent, replay: Replay, seed: int, *, overlap: bool, start: Params | None = None
+) -> dict[str, Any]:
     """The initial content of a checkpoint's tree.
 
     Args:
@@ -48,6 +50,7 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
         replay: the replay memory; used for shapes only.
         seed: of the run.
         overlap: `RunConfig.overlap`.
+        start: parameters to start from; None for random ones.
 
     Returns:
         {"train_state": TrainState, "sums": running sums of metrics, "acting": with overlap, the parameters for
@@ -56,7 +59,7 @@ def fresh_state(agent: Agent, replay: Replay, seed: int, *, overlap: bool) -> di
     Raises:
         ValueError: prioritised replay is used, but the agent returns no priorities.
     """
-    train_state = jax.jit(agent.init)(stream_key(seed, "init"))
+    train_state = jax.jit(agent.init)(stream_key(seed, "init"), *([] if start is None else [start]))
     priorities = jax.jit(lambda: replay.priorities(replay.init()))()  # jit allocates only the priorities
     sums = {
         update: {name: jnp.zeros((), x.dtype) for name, x in metrics.items() if name != "priority"}

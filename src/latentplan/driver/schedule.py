@@ -72,8 +72,8 @@ class RunConfig(Config):
     env_restarts: NonNegativeInt = 2
     """Times that environments which raise an exception, hang or die are restarted and the episode is repeated, before
     the run is saved and stops."""
-    keep_checkpoints: PositiveInt = 2
-    """Number of newest checkpoints to keep."""
+    keep_checkpoints: PositiveInt | Literal["all"] = 2
+    """Number of newest checkpoints to keep, or all."""
     open_loop_context: PositiveInt = 5
     """Observed steps of an open-loop prediction, in decisions; the rest is imagined."""
     open_loop_length: PositiveInt = 50

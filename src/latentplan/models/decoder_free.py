@@ -100,8 +100,9 @@ class DecoderFreeModel(NamedTuple):
     K is the number of outputs per predicted scalar, M the number of Q-functions.
 
     Attributes:
-        world: the same model behind the `WorldModel` interface. Its beliefs are `Latent`; its `divergence` is the
-            consistency error, the mean squared difference of latent states; its `decode` is None.
+        init: (key) -> params of all networks.
+        world: encoder, dynamics and heads behind the `WorldModel` interface. Its beliefs are `Latent`; its `divergence`
+            is the consistency error, the mean squared difference of latent states; its `decode` is None.
         next: (params, latent [..., L], action [..., A]) -> latent [..., L].
         reward: (params, latent [..., L], action [..., A]) -> [..., K].
         q: (q_params, latent [..., L], action [..., A], key=None) -> [M, ..., K], with dropout if a key is given.
@@ -110,6 +111,7 @@ class DecoderFreeModel(NamedTuple):
         scalar: the output representation [..., K] of scalars.
     """
 
+    init: Callable[[Key], Params]
     world: WorldModel
     next: Callable[[Params, Array, Array], Array]
     reward: Callable[[Params, Array, Array], Array]
@@ -137,7 +139,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
     Examples:
         >>> spec = EnvSpec.single((5,), action_size=1, action_repeat=8, max_decisions=125)
         >>> model = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8, num_q=3), spec)
-        >>> params = model.world.init(jax.random.key(0))
+        >>> params = model.init(jax.random.key(0))
         >>> latent = model.world.encode(params, {"state": jnp.zeros((2, 5))})
         >>> model.q(params["q"], latent, jnp.zeros((2, 1))).shape
         (3, 2, 101)
@@ -146,6 +148,10 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         raise ValueError("agent: TD-MPC needs continuous actions, but this environment's are discrete; use planet")
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
     networks = _make_networks(config, spec, scalar.size)
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, len(networks))
+        return {name: network.init(key) for (name, network), key in zip(networks.items(), keys, strict=True)}
 
     def next_latent(params: Params, latent: Array, action: Array) -> Array:
         return networks["dynamics"].apply(params["dynamics"], _joined(latent, action))
@@ -165,8 +171,8 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         outputs = reward(params, belief.before, belief.action)
         return Gaussian(scalar.mean(outputs)[..., None], jnp.float32(1.0))
 
-    world = _make_world(config, spec, networks, next_latent, expected_reward)
-    return DecoderFreeModel(world, next_latent, reward, q, policy, scalar)
+    world = _make_world(config, spec, networks, init, next_latent, expected_reward)
+    return DecoderFreeModel(init, world, next_latent, reward, q, policy, scalar)
 
 
 def _make_networks(config: DecoderFreeConfig, spec: EnvSpec, num_outputs: int) -> dict[str, Network]:
@@ -197,15 +203,12 @@ def _make_world(
     config: DecoderFreeConfig,
     spec: EnvSpec,
     networks: dict[str, Network],
+    init: Callable[[Key], Params],
     next_latent: Callable[[Params, Array, Array], Array],
     reward: Callable[[Params, Latent], Gaussian],
 ) -> WorldModel:
     """Wraps the networks as a world model over `Latent` beliefs."""
     spaces, lowest = spec.observations, 0.0 if config.norm == "none" else -0.5  # pixels start at lowest
-
-    def init(key: Key) -> Params:
-        keys = jax.random.split(key, len(networks))
-        return {name: network.init(key) for (name, network), key in zip(networks.items(), keys, strict=True)}
 
     def initial(batch_shape: tuple[int, ...]) -> Latent:
         latent = jnp.zeros((*batch_shape, config.latent))
@@ -232,7 +235,7 @@ def _make_world(
         return networks["terminal"].apply(params["terminal"], belief.now)[..., 0]
 
     return WorldModel(
-        init=init,
+        init=lambda key: {name: part for name, part in init(key).items() if name not in ("q", "policy")},
         initial=initial,
         preprocess=preprocess,
         postprocess=lambda flat: {name: _postprocess(flat[name], space, lowest) for name, space in spaces.items()},

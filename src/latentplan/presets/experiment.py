@@ -1,7 +1,7 @@
 """The config of an experiment: environment, agent, schedule and replay."""
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from latentplan.agents import AGENTS, AgentConfig
 from latentplan.agents.planet import PlaNetConfig
@@ -15,6 +15,10 @@ from latentplan.replay.ring import ReplayConfig
 
 FLAT = "flat"
 """Annotates a config whose fields are settings of the experiment: on the command line its name is no part of theirs."""
+
+
+class Alias(str):
+    """Annotates a field with a further name of its option on the command line, for names that Python reserves."""
 
 
 def _presets() -> list[str]:
@@ -53,6 +57,10 @@ class Experiment(Config):
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
     """A module to import first, which registers planners, agents, dynamics or environments of your own; repeat the
     option for several. It is stored in config.json and imported again wherever the run is read."""
+    from_run: Annotated[str, Alias("from")] = ""
+    """Folder of another run, whose newest parameters this run starts from. Empty: random parameters."""
+    from_parts: Literal["all", "world_model"] = "all"
+    """What to take from that run: all parts of the agent, or only its world model."""
     environment: Annotated[EnvConfig, FLAT] = field(default_factory=EnvConfig)
     """Environment settings."""
     run: Annotated[RunConfig, FLAT] = field(default_factory=RunConfig)

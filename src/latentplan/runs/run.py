@@ -154,7 +154,7 @@ class Run:
         template = jax.eval_shape(self.agent.init, jax.random.key(0)).params
         found = self._checkpoints().restore(template, warnings.warn, part=_PARAMS, step=step)
         if found is None:
-            kept = ", ".join(map(str, self._checkpoints().steps())) or "none"
+            kept = ", ".join(f"{n} ({held.env_steps} env_steps)" for n, held in self.checkpoints.items()) or "none"
             raise ValueError(
                 f"checkpoint: expected {'one' if step is None else f'number {step}'} that can be read in "
                 f"{self.logdir / 'checkpoints'}, got {kept}"

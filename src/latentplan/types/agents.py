@@ -50,7 +50,8 @@ class Agent(NamedTuple):
     """An agent as pure functions; the only interface that the driver uses.
 
     Attributes:
-        init: (key) -> TrainState.
+        init: (key, params=None) -> TrainState; with random parameters, or with the given ones, of the same structure:
+            optimisers and target networks then start from these.
         initial: (num_envs) -> Carry.
         act: (params, carry, observations by name [num_envs, *shape], is_first [num_envs], key, *, mode) ->
             (action [num_envs, A], Carry, info); mode is "explore" or "eval". Info's arrays are [num_envs, ...]; where

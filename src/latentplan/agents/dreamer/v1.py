@@ -92,8 +92,8 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
     actor_loss = make_actor_loss(config, model, actor, critic)
     behaviour = make_behaviour(model, actor_loss, make_critic_loss(critic), config.behaviour.starts)
 
-    def init(key: Key) -> TrainState:
-        params = init_params(model, actor, critic, key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = init_params(model, actor, critic, key) if params is None else params
         return TrainState(params, init_states(optimizers, params), jnp.int32(0))
 
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:

@@ -128,8 +128,8 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
     actor_loss = make_actor_loss(config, model, actor, critic, discrete=spec.discrete)
     behaviour = make_behaviour(model, actor_loss, make_critic_loss(critic), config.behaviour.starts)
 
-    def init(key: Key) -> TrainState:
-        params = init_params(model, actor, critic, key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = init_params(model, actor, critic, key) if params is None else params
         learning = LearnerState(init_states(optimizers, params), jax.tree.map(jnp.copy, params["critic"]))
         return TrainState(params, learning, jnp.int32(0))
 

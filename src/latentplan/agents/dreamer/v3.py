@@ -179,8 +179,8 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     )
     loss = make_loss(config, model, actor, critic, discrete=spec.discrete)
 
-    def init(key: Key) -> TrainState:
-        params = init_params(model, actor, critic, key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = init_params(model, actor, critic, key) if params is None else params
         slow = jax.tree.map(jnp.copy, params["critic"])
         zeros = Range(jnp.float32(0.0), jnp.float32(0.0))
         return TrainState(params, LearnerState(optimizer.init(params), slow, zeros), jnp.int32(0))

@@ -154,8 +154,8 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     optimizers = ModelAndPolicy(optimizer, optimizer)
     model_loss, policy_loss = make_model_loss(config, model), make_policy_loss(config, model)
 
-    def init(key: Key) -> TrainState:
-        params = model.world.init(key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = model.init(key) if params is None else params
         networks, policy = split(params)
         target = jax.tree.map(jnp.copy, _targets(params))
         learning = LearnerState(optimizer.init(networks), optimizer.init(policy), target)

@@ -142,8 +142,8 @@ def make_tdmpc2(config: TDMPC2Config, spec: EnvSpec) -> Agent:
     model_loss = make_model_loss(config, model, discount)
     policy_loss = make_policy_loss(config, model)
 
-    def init(key: Key) -> TrainState:
-        params = model.world.init(key)
+    def init(key: Key, params: Params | None = None) -> TrainState:
+        params = model.init(key) if params is None else params
         networks, policy = split(params)
         states = optimizers.model.init(networks), optimizers.policy.init(policy)
         learning = LearnerState(*states, jax.tree.map(jnp.copy, params["q"]), jnp.float32(1.0))
