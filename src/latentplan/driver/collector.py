@@ -4,6 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, Self
 
+import jax.numpy as jnp
 import numpy as np
 
 from latentplan.driver.episodes import (
@@ -100,10 +101,11 @@ class Collector:
         run, stopwatch = self._job.run, Stopwatch()
         random = in_seed_phase(run, progress, self._job.replay.batch_length)
         policy = random_policy(self._job.spec) if random else agent_policy(self._job.agent, params, self._act)
-        key = stream_key(run.seed, "random" if random else "explore", progress.episodes)
+        stream = "random" if random else "explore"
+        keys = jnp.stack([stream_key(run.seed, stream, progress.episodes + i) for i in range(run.num_envs)])
         seeds = env_seeds(run.seed, "env_collect", progress.episodes, run.num_envs)
         workers = self._workers.current()
-        trajectories = run_episodes(workers, policy, seeds, key, on_decision=on_decision, stopwatch=stopwatch)
+        trajectories = run_episodes(workers, policy, seeds, keys, on_decision=on_decision, stopwatch=stopwatch)
         self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
         episodes = [one.batch for one in trajectories]
         metrics = {

@@ -1,4 +1,4 @@
-"""Running episodes: environments in lock-step, with one batched policy call per decision."""
+"""Running episodes: environments in lock-step, with one policy call per decision for all of them."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,8 @@ class Policy(NamedTuple):
 
     Attributes:
         initial: (num_envs) -> carry.
-        act: (carry, observation, is_first, key, decision) -> (action [num_envs, A], carry, info).
+        act: (carry, observation, is_first, keys [num_envs], decision) -> (action [num_envs, A], carry, info). A row
+            depends on its own key only, so an episode does not depend on how many run side by side.
     """
 
     initial: Callable[[int], Any]
@@ -29,25 +30,39 @@ class Policy(NamedTuple):
 def random_policy(spec: EnvSpec) -> Policy:
     """Uniform actions in [-1, 1], or uniform discrete ones, as in PlaNet's seed episodes."""
 
-    def act(carry: None, observation: dict[str, np.ndarray], is_first: np.ndarray, key: Key, decision: int):
-        shape = (len(is_first), spec.action_size)
+    def draw(key: Key, decision: int) -> Array:
+        key, size = jax.random.fold_in(key, decision), spec.action_size
         if spec.discrete:
-            choices = jax.random.randint(jax.random.fold_in(key, decision), shape[:1], 0, spec.action_size)
-            return jax.nn.one_hot(choices, spec.action_size), carry, {}
-        return jax.random.uniform(jax.random.fold_in(key, decision), shape, minval=-1.0), carry, {}
+            return jax.nn.one_hot(jax.random.randint(key, (), 0, size), size)
+        return jax.random.uniform(key, (size,), minval=-1.0)
+
+    def act(carry: None, observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, decision: int):
+        return jax.vmap(draw, (0, None))(keys, decision), carry, {}
 
     return Policy(lambda num_envs: None, act)
 
 
 def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
-    """`agent.act` jitted for a mode, with the decision's key derived inside: one dispatch per decision.
+    """`agent.act` jitted for a mode, with a key per environment, into which each decision folds its index.
 
-    Infos are returned in mode "eval" only.
+    Args:
+        agent: the agent.
+        mode: "explore" or "eval". Infos are returned in mode "eval" only.
+
+    Returns:
+        (params, carry, observation, is_first, keys [num_envs], decision) -> (action, carry, info).
     """
 
-    def act(params: Params, carry: Any, observation: dict[str, Array], is_first: Array, key: Key, decision: Array):
-        inputs = params, carry, observation, is_first, jax.random.fold_in(key, decision)
-        action, carry, info = agent.act(*inputs, mode=mode)
+    def act(params: Params, carry: Any, observation: dict[str, Array], is_first: Array, keys: Key, decision: Array):
+        def row(inputs: Any, key: Key):
+            alone = jax.tree.map(lambda x: x[None], inputs)
+            return jax.tree.map(lambda x: x[0], agent.act(params, *alone, jax.random.fold_in(key, decision), mode=mode))
+
+        inputs = carry, observation, is_first
+        if len(is_first) == 1:
+            action, carry, info = agent.act(params, *inputs, jax.random.fold_in(keys[0], decision), mode=mode)
+        else:
+            action, carry, info = jax.vmap(row)(inputs, keys)
         return action, carry, info if mode == "eval" else {}
 
     return compiled(act)
@@ -66,21 +81,46 @@ def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, m
     Returns:
         The compiled program, for `agent_policy`.
     """
-    observation = {name: np.zeros((num_envs, *space.shape), space.dtype) for name, space in spec.observations.items()}
-    carry, is_first, key = agent.initial(num_envs), np.ones(num_envs, bool), jax.random.key(0)
-    return compile_act(agent, mode).lower(params, carry, observation, is_first, key, jnp.int32(0)).compile()
+    rows = _groups(num_envs)[0].stop
+    observation = {name: np.zeros((rows, *space.shape), space.dtype) for name, space in spec.observations.items()}
+    carry, is_first, keys = agent.initial(rows), np.ones(rows, bool), jax.random.split(jax.random.key(0), rows)
+    return compile_act(agent, mode).lower(params, carry, observation, is_first, keys, jnp.int32(0)).compile()
 
 
 def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
     """The agent as a policy with fixed parameters; `act` is from `compile_act`."""
-    return Policy(agent.initial, lambda *args: act(params, *args))
+
+    def initial(num_envs: int) -> list[Any]:
+        return [agent.initial(group.stop - group.start) for group in _groups(num_envs)]
+
+    def act_in_groups(carry: list[Any], observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, at: Array):
+        ran = []
+        for before, group in zip(carry, _groups(len(is_first)), strict=True):
+            whole = group.stop - group.start == len(is_first)
+            rows = {name: x[group] for name, x in observation.items()}
+            ran.append(act(params, before, rows, is_first[group], keys if whole else keys[group], at))
+        actions, carry, infos = zip(*ran, strict=True)
+        if len(ran) == 1:
+            return actions[0], list(carry), infos[0]
+        return jnp.concatenate(actions), list(carry), jax.tree.map(lambda *x: jnp.concatenate(x), *infos)
+
+    return Policy(initial, act_in_groups)
+
+
+def _groups(num_envs: int) -> list[slice]:
+    """The environments that are acted for in one call: all, or one by one on CPU, where a batch is not faster.
+
+    There, every environment is acted for by the same program, with the same rounding, however many there are.
+    """
+    alone = jax.default_backend() == "cpu"
+    return [slice(i, i + 1) for i in range(num_envs)] if alone else [slice(0, num_envs)]
 
 
 def run_episodes(
     workers: Workers,
     policy: Policy,
     seeds: Sequence[int],
-    key: Key,
+    keys: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
     stopwatch: Stopwatch | None = None,
@@ -93,7 +133,7 @@ def run_episodes(
         workers: the environments.
         policy: the acting policy.
         seeds: one per environment.
-        key: of the whole phase; each decision folds in its index.
+        keys: [num_envs], one per episode; each decision folds in its index.
         on_decision: called before every decision; may raise to stop.
         stopwatch: accumulates seconds of "act" (until the action is on the host) and "step" (physics and rendering).
 
@@ -112,7 +152,7 @@ def run_episodes(
         on_decision()
         is_first = np.full(num_envs, decision == 0)
         with stopwatch("act"):
-            action, carry, info = policy.act(carry, steps[-1].observation, is_first, key, jnp.int32(decision))
+            action, carry, info = policy.act(carry, steps[-1].observation, is_first, keys, jnp.int32(decision))
             actions.append(np.asarray(action))
             infos.append(info)
         with stopwatch("step"):
@@ -155,20 +195,23 @@ def evaluate(
         workers: the environments.
         policy: the acting policy, without exploration noise.
         seeds: one per episode.
-        key: for the planner.
+        key: for the planner; every episode folds in its index.
         on_decision: called before every decision; may raise to stop.
         stopwatch: as in `run_episodes`.
 
     Returns:
-        One Trajectory per seed.
+        One Trajectory per seed, the same for any number of environments.
     """
     trajectories: list[Trajectory] = []
     while len(trajectories) < len(seeds):
-        wanted = list(seeds[len(trajectories) : len(trajectories) + workers.num_envs])
-        filled = wanted + wanted[-1:] * (workers.num_envs - len(wanted))
-        round_key = jax.random.fold_in(key, len(trajectories))
-        ran = run_episodes(workers, policy, filled, round_key, on_decision=on_decision, stopwatch=stopwatch)
-        trajectories += ran[: len(wanted)]
+        # In the last round, environments without an episode of their own repeat the last one.
+        first = len(trajectories)
+        episodes = np.minimum(np.arange(first, first + workers.num_envs), len(seeds) - 1)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, episodes)
+        ran = run_episodes(
+            workers, policy, [seeds[i] for i in episodes], keys, on_decision=on_decision, stopwatch=stopwatch
+        )
+        trajectories += ran[: len(seeds) - first]
     return trajectories
 
 
