@@ -25,12 +25,21 @@ MAY_IMPORT = {
     "files": set(),
     "extensions": set(),
     "replay": {"types", "config", "files"},
+    "data": {"types", "replay"},
     "envs": {"types", "config", "extensions"},
-    "driver": {"types", "config", "files", "replay", "envs"},  # the driver sees an agent only through the Agent record
+    "driver": {
+        "types",
+        "config",
+        "files",
+        "replay",
+        "data",
+        "envs",
+    },  # the driver sees an agent only through the Agent record
     "presets": BASE
     | {"config", "extensions", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver"},
     "runs": BASE
-    | {"config", "extensions", "losses", "nets", "models", "planners", "agents", "replay", "envs", "driver", "presets"},
+    | {"config", "extensions", "losses", "nets", "models", "planners", "agents", "replay", "data", "envs", "driver"}
+    | {"presets"},
     "cli": BASE
     | {
         "config",
@@ -40,6 +49,7 @@ MAY_IMPORT = {
         "planners",
         "agents",
         "replay",
+        "data",
         "envs",
         "driver",
         "presets",
@@ -57,8 +67,9 @@ ONLY_IN = {
     "rich": {"cli"},
     **dict.fromkeys(
         ("gymnasium", "dm_control", "mujoco", "shimmy", "imageio_ffmpeg"),
-        {"envs", "driver", "runs", "cli", "experiments"},
+        {"envs", "data", "driver", "runs", "cli", "experiments"},
     ),
+    **dict.fromkeys(("minari", "h5py"), {"data"}),
     **dict.fromkeys(
         ("flashbax", "orbax", "tensorboardX"),
         {"replay", "driver", "cli"},

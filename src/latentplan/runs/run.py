@@ -22,6 +22,7 @@ from latentplan.presets import Experiment
 from latentplan.replay.episodes import CorruptEpisode, read_episode
 from latentplan.runs import earlier
 from latentplan.runs.folder import Description, Segment, check_registered, read_description
+from latentplan.runs.policy import StatefulPolicy, export_policy
 from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
 Part = TypeVar("Part")
@@ -161,6 +162,30 @@ class Run:
             )
         params, metadata = found
         return params, Progress(**metadata["progress"])
+
+    def policy(self, step: int | None = None, *, seed: int = 0) -> StatefulPolicy:
+        """The trained agent as `policy(observation, is_first) -> action`, for one environment.
+
+        Args:
+            step: the number of a checkpoint; None for the newest.
+            seed: of the random numbers of planning.
+
+        Returns:
+            StatefulPolicy, compiled.
+        """
+        return StatefulPolicy(self.agent, self.spec, self.params(step), seed=seed)
+
+    def export_policy(self, file: str | Path, step: int | None = None) -> int:
+        """Writes the trained agent as a program that runs with JAX alone; see `runs.policy.export_policy`.
+
+        Args:
+            file: to write.
+            step: the number of a checkpoint; None for the newest.
+
+        Returns:
+            The size of the file in bytes.
+        """
+        return export_policy(file, self.agent, self.params(step), self.spec)
 
     def rows(self) -> list[Row]:
         """The lines of metrics.jsonl, unchanged; empty if the file does not exist yet."""

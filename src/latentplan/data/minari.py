@@ -1,0 +1,155 @@
+"""Minari data sets (the Farama Foundation's standard, version 0.5): read as episodes, and written from them."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, flatten, flatten_space
+
+from latentplan.data.arrays import Steps, cut_episodes
+from latentplan.types import ArraySpec, Batch, EnvSpec
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder holds a Minari data set."""
+    return (folder / "data" / "metadata.json").is_file()
+
+
+def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
+    """Reads a data set's episodes.
+
+    Boxes are scaled to [-1, 1] by their bounds; dictionaries keep their entries' names; other spaces are flattened.
+
+    Args:
+        dataset: its name, or its folder.
+
+    Yields:
+        (where it comes from, episode).
+
+    Raises:
+        ValueError: there is no such data set here, or it has actions of another kind.
+    """
+    import minari
+
+    try:
+        held = minari.MinariDataset(dataset / "data") if isinstance(dataset, Path) else minari.load_dataset(dataset)
+    except Exception as error:  # FileNotFoundError, ValueError, and what its parsers raise
+        raise ValueError(
+            f"data: expected a file, a folder, a pattern, or the name of a local Minari data set, got {dataset} ({error}); "
+            "`minari list local` shows the names"
+        ) from error
+    for episode in held.iterate_episodes():
+        where = f"{dataset}, episode {episode.id}"
+        steps = Steps(
+            observation=_observations(held.observation_space, episode.observations),
+            action=_actions(held.action_space, np.asarray(episode.actions), where),
+            reward=np.asarray(episode.rewards, np.float32),
+            terminal=np.asarray(episode.terminations, bool),
+            last=np.zeros(len(episode.rewards), bool),
+            next_observation=None,
+            shifted=False,
+        )
+        for batch in cut_episodes(steps):
+            yield where, batch
+
+
+def write(name: str, episodes: Iterable[Batch], spec: EnvSpec, *, env: str = "", description: str = "") -> int:
+    """Writes episodes as a Minari data set, which `minari.load_dataset(name)` reads back.
+
+    Images are stored as they are, not as JPEG. Actions are in [-1, 1], or whole numbers; each lasts `action_repeat`
+    control steps.
+
+    Args:
+        name: "NAME-v0" or "NAMESPACE/NAME-v0".
+        episodes: n + 1 records each.
+        spec: of their environment.
+        env: the environment's name, where gymnasium can make it.
+        description: of the data set.
+
+    Returns:
+        The number of episodes written.
+
+    Raises:
+        ValueError: the name is taken or not of that form, or there is no episode.
+    """
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    if name in minari.list_local_datasets():
+        raise ValueError(
+            f"minari: expected a new name, got {name}, which exists; delete it with `minari delete {name}`"
+        )
+    buffers = [
+        EpisodeBuffer(
+            id=index,
+            observations=_stored(episode.observation),
+            actions=episode.action[1:].argmax(1) if spec.discrete else episode.action[1:],
+            rewards=list(episode.reward[1:]),
+            terminations=list(episode.is_terminal[1:]),
+            truncations=list(episode.is_last[1:] & ~episode.is_terminal[1:]),
+        )
+        for index, episode in enumerate(episodes)
+    ]
+    if not buffers:
+        raise ValueError("minari: expected at least one episode, got none; let the run collect one")
+    choices = Discrete(spec.action_size) if spec.discrete else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of each description that is left out, such as an e-mail address
+        minari.create_dataset_from_buffers(
+            name,
+            buffers,
+            env=env if env in gymnasium.registry else None,
+            observation_space=_observation_space(spec),
+            action_space=choices or Box(-1.0, 1.0, (spec.action_size,), np.float32),
+            description=description or None,
+            jpeg_encoding=False,
+        )
+    return len(buffers)
+
+
+def _observations(space: gymnasium.Space, values: Any) -> dict[str, np.ndarray]:
+    if isinstance(space, Dict):
+        return {name: _observation(inner, values[name]) for name, inner in space.spaces.items()}
+    array = _observation(space, values)
+    return {"image" if array.dtype == np.uint8 else "state": array}
+
+
+def _observation(space: gymnasium.Space, values: Any) -> np.ndarray:
+    """uint8 [n + 1, height, width, channels], or float32 [n + 1, size]."""
+    if isinstance(space, Box) and space.dtype == np.uint8 and len(space.shape) == 3:
+        return np.asarray(values)
+    if isinstance(space, Box):
+        return np.asarray(values, np.float32).reshape(len(values), -1)
+    flat = np.stack([flatten(space, value) for value in values])
+    return flat.astype(np.float32).reshape(-1, *flatten_space(space).shape)
+
+
+def _actions(space: gymnasium.Space, actions: np.ndarray, where: str) -> np.ndarray:
+    """Whole numbers from 0, or float32 in [-1, 1]."""
+    if isinstance(space, Discrete):
+        return actions.astype(np.int64) - int(space.start)
+    if not isinstance(space, Box):
+        raise ValueError(f"{where}: action: expected a Box or a Discrete space, got {space}")
+    if not np.isfinite([space.low, space.high]).all():
+        return actions.astype(np.float32)
+    low, high = (x.astype(np.float64) for x in (space.low, space.high))
+    scaled = 2 * (actions - low) / np.where(high > low, high - low, 1.0) - 1
+    return np.where(high > low, scaled, 0.0).astype(np.float32)
+
+
+def _stored(observation: dict[str, np.ndarray]) -> Any:
+    return next(iter(observation.values())) if len(observation) == 1 else observation
+
+
+def _observation_space(spec: EnvSpec) -> gymnasium.Space:
+    boxes = {name: _box(space) for name, space in spec.observations.items()}
+    return next(iter(boxes.values())) if len(boxes) == 1 else Dict(boxes)
+
+
+def _box(space: ArraySpec) -> Box:
+    if space.dtype == "uint8":
+        return Box(0, 255, space.shape, np.uint8)
+    return Box(-np.inf, np.inf, space.shape, np.dtype(space.dtype).type)

@@ -1,0 +1,199 @@
+"""Reading recorded data, whatever form it has, into episodes and a spec."""
+
+import glob
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from latentplan.data import minari
+from latentplan.data.arrays import Arrays, cut_episodes, is_steps, read_steps
+from latentplan.replay.episodes import read_episode
+from latentplan.types import ArraySpec, Batch, EnvSpec
+
+_HDF5 = (".h5", ".hdf5")
+_SLACK = 1e-4  # by which rounding may carry an action out of [-1, 1]
+
+
+class Recorded(NamedTuple):
+    """Recorded episodes and the spaces of their observations and actions.
+
+    Attributes:
+        spec: of the environment in which they were recorded, as far as the data tells.
+        episodes: NumPy arrays with a leading axis of n + 1 records each.
+    """
+
+    spec: EnvSpec
+    episodes: list[Batch]
+
+    @property
+    def records(self) -> int:
+        """The number of records of all episodes."""
+        return sum(len(episode.reward) for episode in self.episodes)
+
+
+def read_data(path: str, spec: EnvSpec | None = None) -> Recorded:
+    """Reads recorded episodes.
+
+    Args:
+        path: the folder of a run or of its episodes; a .npz or HDF5 file, a folder of them, or a pattern such as
+            "data/*.npz"; the folder or the name of a Minari data set ("mine/walker-v0").
+        spec: of the environment that the episodes must fit; None: what the data tells.
+
+    Returns:
+        Recorded.
+
+    Raises:
+        ValueError: there is no data, a field is missing, or episodes do not fit together or the spec. The message names
+            the file.
+        ModuleNotFoundError: HDF5 files need h5py, Minari data sets minari; both come with the extra `data`.
+    """
+    named = list(_episodes(path))
+    if not named:
+        raise ValueError(f"data: expected at least one episode with a decision in {path}, got none; check the path")
+    choices = _num_choices(episode for _, episode in named)
+    episodes = [(where, _with_actions(where, episode, choices)) for where, episode in named]
+    found = spec or _spec(episodes[0][1], choices)
+    for where, episode in episodes:
+        _check(where, episode, found)
+    return Recorded(found, [episode for _, episode in episodes])
+
+
+def split_held_out(episodes: Sequence[Batch], share: float) -> tuple[list[Batch], list[Batch]]:
+    """Splits episodes into those to learn from and those held out: evenly spread, at least one if there are two.
+
+    Args:
+        episodes: all of them.
+        share: of the episodes that are held out, in [0, 1).
+
+    Returns:
+        (training, held out).
+    """
+    number = max(1, round(share * len(episodes))) if share and len(episodes) > 1 else 0
+    places = {int(place) for place in np.linspace(0, len(episodes), number, endpoint=False)}
+    kept = [episode for i, episode in enumerate(episodes) if i not in places]
+    return kept, [episodes[i] for i in sorted(places)]
+
+
+def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
+    """(where it comes from, episode), with the actions as they were recorded."""
+    place = Path(path).expanduser()
+    folder = place / "episodes" if (place / "config.json").is_file() else place
+    if minari.is_dataset(place):
+        yield from minari.read(place)
+    elif folder.is_dir():
+        files = sorted(file for file in folder.iterdir() if file.suffix in (".npz", *_HDF5))
+        for file in files:
+            yield from _file(file)
+    elif place.is_file():
+        yield from _file(place)
+    elif files := sorted(map(Path, glob.glob(str(place)))):
+        for file in files:
+            yield from _file(file)
+    else:
+        yield from minari.read(path)
+
+
+def _file(file: Path) -> Iterator[tuple[str, Batch]]:
+    if file.suffix in _HDF5:
+        groups: Iterable[tuple[str, Arrays]] = _hdf5(file)
+    elif _is_ours(file):
+        yield str(file), read_episode(file)
+        return
+    else:
+        groups = [(str(file), _numpy(file))]
+    for where, arrays in groups:
+        for number, episode in enumerate(cut_episodes(read_steps(arrays, where))):
+            yield f"{where}, episode {number}", episode
+
+
+def _is_ours(file: Path) -> bool:
+    with np.load(file, allow_pickle=False) as held:
+        return {"is_first", "is_last", "is_terminal", "action", "reward"} <= set(held.files) and any(
+            name == "observation" or name.startswith("observation/") for name in held.files
+        )
+
+
+def _numpy(file: Path) -> Arrays:
+    try:
+        with np.load(file, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+    except Exception as error:  # NumPy and zipfile raise almost anything
+        raise ValueError(f"{file}: expected arrays of numbers, as numpy.savez writes them, got {error}") from error
+
+
+def _hdf5(file: Path) -> Iterator[tuple[str, Arrays]]:
+    """The groups of a file that hold steps, in their natural order; often the file itself is the only one."""
+    import h5py
+
+    def visit(group: h5py.Group) -> Iterator[tuple[str, Arrays]]:
+        if is_steps(group):
+            arrays: dict[str, np.ndarray] = {}
+            group.visititems(lambda name, x: arrays.update({name: x[()]}) if isinstance(x, h5py.Dataset) else None)
+            yield f"{file}{group.name.rstrip('/')}", arrays
+            return
+        for name in sorted(group, key=_natural):
+            if isinstance(group[name], h5py.Group):
+                yield from visit(group[name])
+
+    with h5py.File(file, "r") as held:
+        found = False
+        for item in visit(held):
+            found = True
+            yield item
+        if not found:
+            raise ValueError(f"{file}: expected an array action or actions, got {', '.join(held)}; rename one of them")
+
+
+def _natural(name: str) -> tuple[str, int]:
+    """Orders demo_2 before demo_10."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or -1)
+
+
+def _num_choices(episodes: Iterable[Batch]) -> int:
+    """The number of choices of discrete actions, recorded as whole numbers; 0 for continuous ones."""
+    highest = [int(episode.action.max()) for episode in episodes if episode.action.dtype.kind in "iu"]
+    return max(highest) + 1 if highest else 0
+
+
+def _with_actions(where: str, episode: Batch, num_choices: int) -> Batch:
+    """The episode with float32 actions [n + 1, A]: choices one-hot, others in [-1, 1]."""
+    action = episode.action
+    if num_choices:
+        if action.dtype.kind not in "iu" or action.size != len(action) or action.min() < 0:
+            raise ValueError(
+                f"{where}: action: expected a whole number from 0 per step, got {action.dtype} {list(action.shape[1:])}"
+            )
+        one_hot = np.eye(num_choices, dtype=np.float32)[action.reshape(-1)]
+        one_hot[0] = 0.0
+        return episode._replace(action=one_hot)
+    flat = action.reshape(len(action), -1).astype(np.float32)
+    if np.abs(flat).max(initial=0) > 1 + _SLACK:
+        raise ValueError(
+            f"{where}: action: expected numbers in [-1, 1], got {flat.min():.4g} to {flat.max():.4g}; "
+            "scale them by the bounds of the environment's actions"
+        )
+    return episode._replace(action=np.clip(flat, -1, 1))
+
+
+def _spec(episode: Batch, num_choices: int) -> EnvSpec:
+    observations = {name: ArraySpec(x.shape[1:], x.dtype.name) for name, x in episode.observation.items()}
+    actions = {"action": ArraySpec(episode.action.shape[1:], "float32", num_choices)}
+    return EnvSpec(observations, actions)
+
+
+def _check(where: str, episode: Batch, spec: EnvSpec) -> None:
+    expected = {name: (tuple(space.shape), space.dtype) for name, space in spec.observations.items()}
+    got = {name: (x.shape[1:], x.dtype.name) for name, x in episode.observation.items()}
+    if got != expected:
+        raise ValueError(f"{where}: observation: expected {_shown(expected)}, got {_shown(got)}")
+    if episode.action.shape[1:] != (spec.action_size,):
+        raise ValueError(
+            f"{where}: action: expected {spec.action_size} numbers per step, got {list(episode.action.shape[1:])}"
+        )
+
+
+def _shown(spaces: dict[str, tuple[tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{name} {dtype} {list(shape)}" for name, (shape, dtype) in spaces.items())

@@ -1,0 +1,209 @@
+"""Recorded data in other people's forms: NumPy and HDF5 files, Minari data sets, our own folders."""
+
+import h5py
+import numpy as np
+import pytest
+
+from latentplan.data import minari as ours
+from latentplan.data import read_data, split_held_out
+from latentplan.replay.episodes import write_episode
+from latentplan.types import ArraySpec, Batch, EnvSpec
+
+
+def recorded(seed: int, decisions: int = 4) -> dict[str, np.ndarray]:
+    """One episode: n + 1 observations, n actions and rewards."""
+    rng = np.random.default_rng(seed)
+    return {
+        "observations": rng.normal(size=(decisions + 1, 3)),
+        "actions": rng.uniform(-1, 1, (decisions, 2)),
+        "rewards": rng.normal(size=decisions),
+        "terminals": np.arange(decisions) == decisions - 1,
+    }
+
+
+def check(episode: Batch, raw: dict[str, np.ndarray], *, terminal: bool = True) -> None:
+    np.testing.assert_allclose(episode.observation["state"], raw["observations"], rtol=1e-6)
+    np.testing.assert_allclose(episode.action[1:], raw["actions"], rtol=1e-6)
+    np.testing.assert_allclose(episode.reward[1:], raw["rewards"], rtol=1e-6)
+    assert not episode.action[0].any() and episode.reward[0] == 0
+    last = len(raw["rewards"])
+    assert np.flatnonzero(episode.is_first).tolist() == [0] and np.flatnonzero(episode.is_last).tolist() == [last]
+    assert np.flatnonzero(episode.is_terminal).tolist() == [last] * terminal
+    assert [x.dtype for x in (episode.observation["state"], episode.action, episode.reward)] == [np.float32] * 3
+
+
+def flat(*episodes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """D4RL's form: transitions, one after the other, without an episode's last observation."""
+    parts = [{**x, "observations": x["observations"][:-1]} for x in episodes]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def test_a_folder_of_numpy_files_with_an_episode_each(tmp_path):
+    raw = [recorded(i, 4 + i) for i in range(3)]
+    for i, arrays in enumerate(raw):
+        np.savez(tmp_path / f"part{i}.npz", **arrays)
+    for path in (str(tmp_path), str(tmp_path / "part*.npz")):
+        found = read_data(path)
+        assert found.spec == EnvSpec({"state": ArraySpec((3,))}, {"action": ArraySpec((2,))})
+        assert found.records == 5 + 6 + 7
+        for episode, arrays in zip(found.episodes, raw, strict=True):
+            check(episode, arrays)
+
+
+def test_transitions_with_the_next_observations_keep_every_decision(tmp_path):
+    raw = [recorded(0), recorded(1, 5)]
+    following = np.concatenate([x["observations"][1:] for x in raw])
+    with h5py.File(tmp_path / "d4rl.hdf5", "w") as file:
+        for name, x in (flat(*raw) | {"next_observations": following}).items():
+            file[name] = x
+    for episode, arrays in zip(read_data(str(tmp_path / "d4rl.hdf5")).episodes, raw, strict=True):
+        check(episode, arrays)
+
+
+def test_transitions_without_the_next_observations_lose_an_episodes_last_decision(tmp_path):
+    raw = [recorded(0), recorded(1, 5)]
+    arrays = flat(*raw)
+    timeouts = arrays.pop("terminals")
+    np.savez(tmp_path / "steps.npz", **arrays, timeouts=timeouts)
+    for episode, one in zip(read_data(str(tmp_path / "steps.npz")).episodes, raw, strict=True):
+        check(episode, {name: x[:-1] for name, x in one.items()}, terminal=False)
+
+
+def test_episodes_as_groups_of_a_file_in_their_order_and_observations_by_name(tmp_path):
+    """Robomimic's form."""
+    with h5py.File(tmp_path / "demos.h5", "w") as file:
+        for i in (10, 2):
+            raw = recorded(i)
+            group = file.create_group(f"data/demo_{i}")
+            group["actions"], group["rewards"], group["dones"] = raw["actions"], raw["rewards"], raw["terminals"]
+            group["obs/joints"], group["obs/camera"] = raw["observations"], np.full((5, 3, 8, 8), i, np.uint8)
+    found = read_data(str(tmp_path / "demos.h5"))
+    assert found.spec.observations == {"camera": ArraySpec((8, 8, 3), "uint8"), "joints": ArraySpec((3,))}
+    assert [int(episode.observation["camera"][0, 0, 0, 0]) for episode in found.episodes] == [2, 10]
+
+
+def test_files_of_other_dreamers_hold_what_led_to_an_observation(tmp_path):
+    raw = recorded(3)
+    shifted = {
+        "image": np.zeros((5, 8, 8, 3), np.uint8),
+        "action": np.concatenate([np.zeros((1, 2)), raw["actions"]]),
+        "reward": np.concatenate([[0.0], raw["rewards"]]),
+        "is_first": np.arange(5) == 0,
+        "is_last": np.arange(5) == 4,
+        "is_terminal": np.zeros(5, bool),
+    }
+    np.savez(tmp_path / "one.npz", **shifted)
+    np.savez(tmp_path / "two.npz", **{name: np.concatenate([x, x]) for name, x in shifted.items()})
+    for episode in read_data(str(tmp_path)).episodes:
+        np.testing.assert_allclose(episode.action[1:], raw["actions"], rtol=1e-6)
+        np.testing.assert_allclose(episode.reward[1:], raw["rewards"], rtol=1e-6)
+        assert episode.observation["image"].shape == (5, 8, 8, 3) and not episode.is_terminal.any()
+
+
+def test_whole_numbers_are_choices(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded(0) | {"actions": np.array([0, 2, 1, 1])})
+    found = read_data(str(tmp_path))
+    assert found.spec.discrete and found.spec.action_size == 3
+    np.testing.assert_array_equal(found.episodes[0].action, [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]])
+
+
+def test_our_own_episodes_come_back(tmp_path):
+    np.savez(tmp_path / "theirs.npz", **recorded(0))
+    (episode,) = read_data(str(tmp_path)).episodes
+    write_episode(tmp_path / "run" / "episodes", 0, episode)
+    (tmp_path / "run" / "config.json").write_text("{}")
+    for path in ("run", "run/episodes", "run/episodes/000000.npz"):
+        (again,) = read_data(str(tmp_path / path)).episodes
+        np.testing.assert_array_equal(again.action, episode.action)
+        np.testing.assert_array_equal(again.is_terminal, episode.is_terminal)
+
+
+@pytest.fixture
+def minari_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_what_is_written_as_a_minari_data_set_is_read_back_by_minari_and_by_us(minari_home, tmp_path, discrete):
+    import minari
+
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        images = {"observations/camera": rng.integers(0, 256, (5, 8, 8, 3), np.uint8)}
+        raw = recorded(i)
+        raw["observations/joints"] = raw.pop("observations")
+        actions = {"actions": np.arange(4) % 3} if discrete else {}
+        np.savez(tmp_path / f"{i}.npz", **raw | images | actions)
+    found = read_data(str(tmp_path))
+    assert ours.write("lab/reach-v0", found.episodes, found.spec, description="a test") == 3
+    loaded = minari.load_dataset("lab/reach-v0")
+    assert loaded.total_episodes == 3 and loaded.total_steps == 12
+    one = next(loaded.iterate_episodes())
+    np.testing.assert_array_equal(one.observations["camera"], found.episodes[0].observation["camera"])
+    assert one.terminations.tolist() == [False, False, False, True] and not one.truncations.any()
+    again = read_data("lab/reach-v0")
+    assert again.spec == found.spec
+    for episode, other in zip(again.episodes, found.episodes, strict=True):
+        np.testing.assert_array_equal(episode.observation["joints"], other.observation["joints"])
+        np.testing.assert_allclose(episode.action, other.action, atol=1e-6)
+        np.testing.assert_array_equal(episode.reward, other.reward)
+    assert len(read_data(str(tmp_path / "minari" / "lab" / "reach-v0")).episodes) == 3
+    with pytest.raises(ValueError, match="minari: expected a new name, got lab/reach-v0"):
+        ours.write("lab/reach-v0", found.episodes, found.spec)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"actions": None}, r"a\.npz: expected an array action or actions, got observations, rewards, terminals"),
+        ({"rewards": None}, r"a\.npz: expected an array reward or rewards"),
+        ({"observations": None}, r"a\.npz: expected an array observation or observations or obs"),
+        ({"rewards": np.zeros(3)}, r"reward: expected one number for each of 4 actions, got \[3\]"),
+        ({"rewards": np.zeros((4, 2))}, r"reward: expected one number for each of 4 actions, got \[4, 2\]"),
+        ({"observations": np.zeros((9, 3))}, "observation state: expected 4 or 5 of them for 4 actions, got 9"),
+        ({"observations": np.full((5, 3), np.nan)}, "state: expected finite numbers, got NaN"),
+        ({"actions": np.full((4, 2), np.inf)}, "action: expected finite numbers"),
+        ({"actions": np.full((4, 2), 2.0)}, r"action: expected numbers in \[-1, 1\], got 0 to 2; scale them"),
+        ({"observations": np.array([["a"]] * 5)}, "expected numbers, got <U1"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_told_with_the_file(tmp_path, change, message):
+    arrays = {name: x for name, x in (recorded(0) | change).items() if x is not None}
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(ValueError, match=message):
+        read_data(str(tmp_path))
+
+
+def test_episodes_that_do_not_fit_together_are_refused(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded(0))
+    np.savez(tmp_path / "b.npz", **recorded(0) | {"observations": np.zeros((5, 4))})
+    with pytest.raises(ValueError, match=r"b\.npz.*expected state float32 \[3\], got state float32 \[4\]"):
+        read_data(str(tmp_path))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    """Pickled objects are never loaded."""
+
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    bomb = np.empty(4, object)
+    bomb[0] = Bomb()
+    np.savez(tmp_path / "a.npz", **recorded(0) | {"rewards": bomb})
+    with pytest.raises(ValueError, match=r"a\.npz: expected arrays of numbers"):
+        read_data(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_nothing_there_is_told(tmp_path, minari_home):
+    with pytest.raises(ValueError, match="data: expected at least one episode"):
+        read_data(str(tmp_path))
+    with pytest.raises(ValueError, match="data: expected a file, a folder, a pattern, or the name of a local Minari"):
+        read_data(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(("number", "share", "held"), [(10, 0.1, 1), (40, 0.1, 4), (2, 0.1, 1), (1, 0.5, 0), (9, 0, 0)])
+def test_held_out_episodes_are_whole_and_spread(number, share, held):
+    kept, out = split_held_out(list(range(number)), share)
+    assert len(out) == held and sorted(kept + out) == list(range(number))
