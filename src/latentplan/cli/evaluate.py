@@ -30,6 +30,9 @@ class Evaluation(Config):
 
     logdir: str
     """Folder of the run; may also be given first, without the option's name."""
+    env: str = ""
+    """Environment to evaluate in, with the run's observations and actions. Empty: that of the run. A run that learned
+    from recorded data has none."""
     checkpoint: NonNegativeInt | None = None
     """Number of the checkpoint to evaluate, one of the folders in the run's checkpoints/. None: the newest."""
     episodes: PositiveInt = 10
@@ -93,7 +96,8 @@ def _evaluate(options: Evaluation) -> None:
     own = planner_name(experiment.agent_config.planner)
     by_policy, by_search = (next(x for x in PLANNERS if PLANNERS[x].needs_policy == needs) for needs in (True, False))
     plans = options.planner or (by_search if PLANNERS[own].needs_policy else own)
-    with Workers(experiment.env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
+    env = options.env or experiment.env
+    with Workers(env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         check_spec(run, workers.spec)
         for note in workers.notes:
             print(f"{experiment.env}: {note}")
@@ -155,10 +159,10 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
-    experiment, agent = run.config, acting_by(run, name)
+    experiment, agent, env = run.config, acting_by(run, name), options.env or run.config.env
     params, progress = run.restore(options.checkpoint)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
-    print(f"{experiment.env} after {counters}" + f", acting by {name}" * bool(name))
+    print(f"{env} after {counters}" + f", acting by {name}" * bool(name))
     policy = agent_policy(agent, params, compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
     trajectories = evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
@@ -176,7 +180,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
         frames = next((episodes[0].observation[image] for image in workers.spec.images), None)
         if frames is None:
             pixels = replace(experiment.environment, obs="pixels")
-            with Workers(experiment.env, pixels, 1) as filmed:  # same seed, same actions: the same episode
+            with Workers(env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video).expanduser()
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file

@@ -92,8 +92,9 @@ def _together(runs: "list[RunData]", out: Path) -> Iterator[str]:
     for (env, obs), of_task in tasks.items():
         groups, name = figures.named(of_task), f"{env}-{obs}".replace(":", ".").replace("/", ".")
         yield f"<h2>{html.escape(env)}, {obs}</h2>"
-        yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
-        yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
+        if all(figures.has(run, "return") for run in of_task):
+            yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
+            yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")
         predicted = {group: x for group, x in groups.items() if all(figures.has(run, figures.PREDICTION) for run in x)}
         if predicted:
             yield "<h3>Prediction errors of the model</h3>"
@@ -107,7 +108,8 @@ def _alone(run: "RunData", logdir: Path, out: Path) -> Iterator[str]:
     name = run["name"]
     yield f"<h2>{html.escape(name)}</h2>"
     yield _facts(run)
-    yield _picture(figures.collected_returns(run), out / f"{name}-episodes.png")
+    if run["collected"]:
+        yield _picture(figures.collected_returns(run), out / f"{name}-episodes.png")
     if run["learned"]:
         yield "<h3>Losses, means of each learning phase</h3>"
         yield _picture(figures.losses(run), out / f"{name}-losses.png")
@@ -135,11 +137,14 @@ def _alone(run: "RunData", logdir: Path, out: Path) -> Iterator[str]:
 
 def _facts(run: "RunData") -> str:
     last = run["evaluations"][-1]
+    found = f"loss {last['loss']:.4g} on held-out episodes"
+    if "return" in last:
+        found = over_episodes(last["return"], last["return_std"], last["episodes"])
     facts = {
         "command": run["command"],
         "commit": ", ".join(run["commits"]),
         "hardware": run["hardware"],
-        "last evaluation": f"{over_episodes(last['return'], last['return_std'], last['episodes'])} at "
+        "last evaluation": f"{found} at "
         f"{last['env_steps']:,} env_steps, {last['updates']:,} updates, {last['minutes']:.0f} minutes, "
         f"{run['segments']} segment(s)",
     }

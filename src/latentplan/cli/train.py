@@ -4,10 +4,14 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from latentplan.cli.words import explain
+
+DATA_UPDATES = 10_000
+"""Gradient steps on recorded data, unless asked for more or fewer."""
 
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "train")) -> int:
@@ -45,10 +49,12 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     from latentplan.agents import make_agent
     from latentplan.cli.display import Display
     from latentplan.cli.options import naming_options
+    from latentplan.data import read_data, split_held_out
     from latentplan.driver import compilation, loop
     from latentplan.driver.checkpoint import Checkpoints
     from latentplan.driver.job import Job, check_job
     from latentplan.driver.logging import prepare_logdir
+    from latentplan.envs.recorded import RECORDED
     from latentplan.envs.workers import Workers
     from latentplan.runs import load_run
     from latentplan.runs.folder import record_segment
@@ -56,20 +62,27 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
 
     compilation.configure()
     experiment = parse(argv, program, console)
-    with (
-        naming_options(experiment),
-        Workers(experiment.env, experiment.environment, experiment.run.num_envs) as workers,
-    ):
-        agent = make_agent(experiment.agent_config, workers.spec)
+    with naming_options(experiment), ExitStack() as closing:
+        workers = None
+        if experiment.env != RECORDED:
+            workers = closing.enter_context(Workers(experiment.env, experiment.environment, experiment.run.num_envs))
+        spec, recorded = workers.spec if workers else None, None
+        if experiment.data:
+            recorded = read_data(experiment.data, spec)
+            spec = recorded.spec
+        if spec is None:
+            raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
+        agent = make_agent(experiment.agent_config, spec)
         job = Job(
             agent=agent,
-            spec=workers.spec,
+            spec=spec,
             env=experiment.env,
             environment=experiment.environment,
             run=experiment.run,
             replay=experiment.replay,
             logdir=Path(experiment.folder()),
             workers=workers,
+            data=split_held_out(recorded.episodes, experiment.data_held_out) if recorded else None,
         )
         start = None
         if experiment.from_run and not Checkpoints(job.logdir / "checkpoints").steps():  # else it is resumed
@@ -77,9 +90,13 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
             job = job._replace(start=start.params)
         check_job(job)  # before the folder is made
         logdir = prepare_logdir(job.logdir)
-        with lock(logdir), Display(experiment.run.env_steps, console) as display:
-            record_segment(logdir, experiment, workers.spec, [*program, *argv])
-            announce(experiment, logdir, workers.spec, workers.notes, console)
+        length = (job.run.env_steps, "env_steps") if job.run.env_steps else (job.run.data_updates, "updates")
+        with lock(logdir), Display(length[0], console, length[1]) as display:
+            record_segment(logdir, experiment, spec, [*program, *argv])
+            announce(experiment, logdir, spec, workers.notes if workers else (), console)
+            if job.data is not None:
+                sizes = f"{len(job.data.training)} episodes to learn from, {len(job.data.held_out)} held out"
+                console.print(f"data {experiment.data}: {sizes}", highlight=False, soft_wrap=True)
             if start is not None:
                 console.print(start.message, highlight=False, soft_wrap=True)
             try:
@@ -87,30 +104,38 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
             except loop.Interrupted:
                 console.print("interrupted and saved; the same command resumes the run")
                 return 130
-    console.print(f"done: {experiment.run.env_steps} env_steps; results in {logdir}", highlight=False, soft_wrap=True)
+    console.print(f"done: {length[0]} {length[1]}; results in {logdir}", highlight=False, soft_wrap=True)
     return 0
 
 
 def parse(argv: list[str], program: Sequence[str], console):
     """The experiment of a command line: its preset, overridden by its flags."""
     from latentplan.cli import options
+    from latentplan.data import read_data
+    from latentplan.envs.recorded import RECORDED
     from latentplan.presets import Experiment, make_preset, protocols, resolve_preset
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--env", default="walker_walk")
+    early.add_argument("--env", default="")
     early.add_argument("--preset", default="auto")
-    early.add_argument("--obs", default="pixels")
+    early.add_argument("--obs", default="")
+    early.add_argument("--data", default="")
     early.add_argument("--agent", default="")
     early.add_argument("--planner", default="")
     early.add_argument("--size", default="")
     known, _ = early.parse_known_args(argv)
+    recorded = read_data(known.data) if known.data else None
+    env = known.env or (RECORDED if recorded else Experiment.env)
+    obs = known.obs or ("state" if recorded and not recorded.spec.images else "pixels")
     preset, why = resolve_preset(known.preset)
     agent = known.agent or protocols().get(preset, Experiment.agent)
     with options.naming_options(Experiment):
-        default = make_preset(preset, known.env, known.obs, known.planner, agent, known.size)
+        default = make_preset(preset, env, obs, known.planner, agent, known.size)
     console.print(why, highlight=False, soft_wrap=True)  # of a preset that exists
     default = dataclasses.replace(default, preset=known.preset)
-    shown = f"--env {known.env} --obs {known.obs} --agent {agent}"
+    if recorded:
+        default = on_recorded(default, recorded.records)
+    shown = f"--env {env} --obs {obs} --agent {agent}"
     about = f"{__doc__}\n\nDefaults shown are for {shown}; add your --env, --obs and --agent to see theirs."
     try:
         experiment = options.parse(default, argv, about, program)
@@ -119,6 +144,13 @@ def parse(argv: list[str], program: Sequence[str], console):
             complain(line)
         raise
     return dataclasses.replace(experiment, preset=preset)
+
+
+def on_recorded(default, records: int):
+    """A preset's experiment for recorded data: nothing is collected unless asked for, and replay has room for all."""
+    run = dataclasses.replace(default.run, env_steps=0, data_updates=DATA_UPDATES)
+    capacity = max(default.replay.capacity, records)
+    return dataclasses.replace(default, run=run, replay=dataclasses.replace(default.replay, capacity=capacity))
 
 
 def others_settings(argv: list[str], agent: str, planner: str) -> list[str]:

@@ -96,12 +96,10 @@ def cut_episodes(steps: Steps) -> Iterator[Batch]:
     Yields:
         One episode at a time; episodes without a single decision are left out.
     """
-    ends = np.flatnonzero(steps.last)
-    ends = ends if len(ends) and ends[-1] == len(steps.action) - 1 else [*ends, len(steps.action) - 1]
     begin = 0
-    for end in ends:
-        episode = _one(steps, begin, int(end) + 1)
-        begin = int(end) + 1
+    for end in sorted({*(int(place) + 1 for place in np.flatnonzero(steps.last)), len(steps.action)}):
+        episode = _one(steps, begin, end)
+        begin = end
         if len(episode.reward) > 1:
             yield episode
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, flatten, flatten_space
+from gymnasium.spaces import Box, Dict, Discrete, flatten
 
 from latentplan.data.arrays import Steps, cut_episodes
 from latentplan.types import ArraySpec, Batch, EnvSpec
@@ -38,8 +38,8 @@ def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
         held = minari.MinariDataset(dataset / "data") if isinstance(dataset, Path) else minari.load_dataset(dataset)
     except Exception as error:  # FileNotFoundError, ValueError, and what its parsers raise
         raise ValueError(
-            f"data: expected a file, a folder, a pattern, or the name of a local Minari data set, got {dataset} ({error}); "
-            "`minari list local` shows the names"
+            f"data: expected a file, a folder, a pattern, or the name of a local Minari data set, got {dataset} "
+            f"({error}); `minari list local` shows the names"
         ) from error
     for episode in held.iterate_episodes():
         where = f"{dataset}, episode {episode.id}"
@@ -123,8 +123,8 @@ def _observation(space: gymnasium.Space, values: Any) -> np.ndarray:
         return np.asarray(values)
     if isinstance(space, Box):
         return np.asarray(values, np.float32).reshape(len(values), -1)
-    flat = np.stack([flatten(space, value) for value in values])
-    return flat.astype(np.float32).reshape(-1, *flatten_space(space).shape)
+    flat = np.stack([np.asarray(flatten(space, value), np.float32) for value in values])
+    return flat.reshape(len(flat), -1)
 
 
 def _actions(space: gymnasium.Space, actions: np.ndarray, where: str) -> np.ndarray:
@@ -145,7 +145,7 @@ def _stored(observation: dict[str, np.ndarray]) -> Any:
 
 
 def _observation_space(spec: EnvSpec) -> gymnasium.Space:
-    boxes = {name: _box(space) for name, space in spec.observations.items()}
+    boxes: dict[str, gymnasium.Space] = {name: _box(space) for name, space in spec.observations.items()}
     return next(iter(boxes.values())) if len(boxes) == 1 else Dict(boxes)
 
 

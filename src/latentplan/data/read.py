@@ -60,7 +60,19 @@ def read_data(path: str, spec: EnvSpec | None = None) -> Recorded:
     return Recorded(found, [episode for _, episode in episodes])
 
 
-def split_held_out(episodes: Sequence[Batch], share: float) -> tuple[list[Batch], list[Batch]]:
+class Split(NamedTuple):
+    """Episodes to learn from, and others that are only predicted.
+
+    Attributes:
+        training: those to learn from.
+        held_out: the others; may be empty.
+    """
+
+    training: list[Batch]
+    held_out: list[Batch]
+
+
+def split_held_out(episodes: Sequence[Batch], share: float) -> Split:
     """Splits episodes into those to learn from and those held out: evenly spread, at least one if there are two.
 
     Args:
@@ -68,12 +80,12 @@ def split_held_out(episodes: Sequence[Batch], share: float) -> tuple[list[Batch]
         share: of the episodes that are held out, in [0, 1).
 
     Returns:
-        (training, held out).
+        Split.
     """
     number = max(1, round(share * len(episodes))) if share and len(episodes) > 1 else 0
     places = {int(place) for place in np.linspace(0, len(episodes), number, endpoint=False)}
     kept = [episode for i, episode in enumerate(episodes) if i not in places]
-    return kept, [episodes[i] for i in sorted(places)]
+    return Split(kept, [episodes[i] for i in sorted(places)])
 
 
 def _episodes(path: str) -> Iterator[tuple[str, Batch]]:

@@ -54,11 +54,11 @@ def compile_act(agent: Agent, mode: str) -> jax.stages.Wrapped:
     """
 
     def act(params: Params, carry: Any, observation: dict[str, Array], is_first: Array, keys: Key, decision: Array):
-        def row(inputs: Any, key: Key):
+        def row(inputs: Any, key: Key) -> tuple[Array, Any, dict[str, Array]]:
             alone = jax.tree.map(lambda x: x[None], inputs)
             return jax.tree.map(lambda x: x[0], agent.act(params, *alone, jax.random.fold_in(key, decision), mode=mode))
 
-        inputs = carry, observation, is_first
+        inputs: Any = carry, observation, is_first
         if len(is_first) == 1:
             action, carry, info = agent.act(params, *inputs, jax.random.fold_in(keys[0], decision), mode=mode)
         else:
@@ -93,16 +93,18 @@ def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
     def initial(num_envs: int) -> list[Any]:
         return [agent.initial(group.stop - group.start) for group in _groups(num_envs)]
 
-    def act_in_groups(carry: list[Any], observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, at: Array):
+    def act_in_groups(
+        carries: list[Any], observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, at: Array
+    ):
         ran = []
-        for before, group in zip(carry, _groups(len(is_first)), strict=True):
+        for before, group in zip(carries, _groups(len(is_first)), strict=True):
             whole = group.stop - group.start == len(is_first)
             rows = {name: x[group] for name, x in observation.items()}
             ran.append(act(params, before, rows, is_first[group], keys if whole else keys[group], at))
-        actions, carry, infos = zip(*ran, strict=True)
+        actions, after, infos = zip(*ran, strict=True)
         if len(ran) == 1:
-            return actions[0], list(carry), infos[0]
-        return jnp.concatenate(actions), list(carry), jax.tree.map(lambda *x: jnp.concatenate(x), *infos)
+            return actions[0], list(after), infos[0]
+        return jnp.concatenate(actions), list(after), jax.tree.map(lambda *x: jnp.concatenate(x), *infos)
 
     return Policy(initial, act_in_groups)
 

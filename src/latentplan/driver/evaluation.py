@@ -17,6 +17,7 @@ from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.rng import env_seeds, stream_key
 from latentplan.driver.run_state import RunState
 from latentplan.driver.timing import Stopwatch
+from latentplan.envs.recorded import RECORDED
 from latentplan.types import Batch, Evidence, Key, Measurement, Params, Trajectory
 
 FPS = 15.0  # of the videos, in decisions per second
@@ -44,6 +45,8 @@ class Evaluator:
     def evaluate(self, state: RunState) -> Row:
         """Runs the episodes of one evaluation and writes its pictures.
 
+        Without an environment, the diagnostics are of the recorded episodes that are held out.
+
         Args:
             state: of the run; not modified.
 
@@ -53,9 +56,15 @@ class Evaluator:
         stopwatch = Stopwatch()
         key = stream_key(self._job.run.seed, "evaluate", state.progress.episodes)
         key, *keys = evaluation_keys(key, len(self._job.agent.diagnostics))
-        trajectories = self._trajectories(state, key, stopwatch)
-        values = _return_metrics(trajectories)
-        self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
+        if self._job.env == RECORDED:
+            held_out = self._job.data.held_out if self._job.data is not None else []
+            trajectories, values = [Trajectory(one, {}) for one in held_out[: self._job.run.eval_episodes]], Row()
+        else:
+            trajectories = self._trajectories(state, key, stopwatch)
+            values = _return_metrics(trajectories)
+            self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
+        if not trajectories:
+            return values
         with stopwatch("diagnose"):
             found = self._diagnosis.measure(state.train_state.params, self._evidence(trajectories), keys)
             values |= metrics_of(found)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 
+from latentplan.data import Split
 from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import RunConfig, stages_of
@@ -20,12 +21,13 @@ class Job(NamedTuple):
     Attributes:
         agent: the agent to train.
         spec: of the environment, for which the agent was built.
-        env: the environment's name.
+        env: the environment's name; `RECORDED` if there is none, only recorded data.
         environment: its settings.
         run: the schedule.
         replay: the replay memory's settings.
         logdir: a directory for this run only; it must exist when training starts.
         workers: the environments, if already started. The loop closes them in any case.
+        data: recorded episodes, to learn from and held out; None without any.
         start: parameters to start from, instead of random ones; ignored when the run is resumed.
     """
 
@@ -37,6 +39,7 @@ class Job(NamedTuple):
     replay: ReplayConfig
     logdir: Path
     workers: Workers | None = None
+    data: Split | None = None
     start: Params | None = None
 
 
@@ -50,6 +53,12 @@ def check_job(job: Job) -> None:
         ValueError: the replay does not fit into memory, the schedule names an unknown update, the agent does not
             support such windows, or it returns no priorities for prioritised replay.
     """
+    if job.data is not None:
+        records = sum(len(episode.reward) for episode in job.data.training)
+        room = f"at least {records}, the records of the data to learn from"
+        job.replay.require(records <= job.replay.capacity, "capacity", room, "raise it, or give fewer episodes")
+        window = job.replay.batch_length
+        job.replay.require(window <= records, "batch_length", f"at most the {records} records of the data", "lower it")
     check_memory(job.replay, job.spec)
     stages_of(job.run, job.agent.updates)
     update_metrics(job.agent, make_replay(job.replay, job.spec))

@@ -15,6 +15,7 @@ import jax
 from latentplan.driver import memory
 from latentplan.driver.collector import Collector
 from latentplan.driver.evaluation import Evaluator
+from latentplan.driver.held_out import HeldOut
 from latentplan.driver.job import Job, check_job
 from latentplan.driver.learner import Learner
 from latentplan.driver.logging import Row
@@ -24,6 +25,7 @@ from latentplan.driver.run_folder import RunFolder
 from latentplan.driver.run_state import copied
 from latentplan.driver.schedule import Progress, checkpoint_due, next_phase
 from latentplan.driver.signals import stop_on_signals
+from latentplan.envs.recorded import RECORDED
 from latentplan.envs.workers import Workers
 from latentplan.replay.ring import replay_bytes
 
@@ -70,14 +72,16 @@ class _Run:
         self.collector = closing.enter_context(Collector(job, workers, reporter))
         self.learner = Learner(job, self.folder.replay, reporter)
         self.evaluator = Evaluator(job, workers, reporter)
+        self.held_out = HeldOut(job) if job.data is not None and job.data.held_out else None
         self.state = self.folder.resume()
 
     def compile(self) -> None:
         """Compiles everything before timing starts; reports the time taken and the memory needed."""
         self.reporter.say("compiling")
         started = time.monotonic()
-        self.collector.compile(self.state.train_state.params)
-        self.evaluator.compile(self.state.train_state.params)
+        if self.job.env != RECORDED:
+            self.collector.compile(self.state.train_state.params)
+            self.evaluator.compile(self.state.train_state.params)
         work = self.learner.compile(self.state)
         replay = replay_bytes(self.job.replay, self.job.spec)
         resident = memory.resident_bytes() if jax.default_backend() == "cpu" else None
@@ -133,10 +137,14 @@ class _Run:
     def evaluate(self) -> None:
         """Runs episodes without exploration noise; logs returns and diagnostics, writes pictures."""
         self.collector.settle()
-        started = time.monotonic()
-        values = self._repeated_on_failure(lambda: self.evaluator.evaluate(self.state))
-        self.state.progress = self.state.progress._replace(evaluated_at=self.state.progress.env_steps)
+        state, started = self.state, time.monotonic()
+        held_out = {} if self.held_out is None else self.held_out.measure(state.train_state, state.progress.updates)
+        values = held_out | self._repeated_on_failure(lambda: self.evaluator.evaluate(state))
+        at, step = state.progress.env_steps, state.progress.schedule_steps
+        state.progress = state.progress._replace(evaluated_at=at, evaluated_step=step)
         self._log("evaluated", values | {"time/evaluate": time.monotonic() - started})
+        if not state.progress.episodes:  # while it collects, checkpoints follow env_steps
+            self.folder.save(state)
 
     def _repeated_on_failure(self, phase: Callable[[], T]) -> T:
         """Runs a phase; environments that fail are restarted, after everything has been saved."""

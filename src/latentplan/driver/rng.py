@@ -5,7 +5,7 @@ import numpy as np
 
 from latentplan.types import Key
 
-STREAMS = ("init", "explore", "learn", "evaluate", "random", "env_collect", "env_evaluate")
+STREAMS = ("init", "explore", "learn", "evaluate", "random", "env_collect", "env_evaluate", "held_out")
 
 
 def stream_key(seed: int, stream: str, step: int = 0) -> Key:

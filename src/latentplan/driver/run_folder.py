@@ -71,6 +71,7 @@ class RunFolder:
         if found is None:
             return self._begin(fresh)
         tree, metadata = found
+        self._check_data(metadata.get("data"))
         state = self._state(tree, Progress(**metadata["progress"]))
         progress = self.saved = state.progress
         self._metrics.rewind(progress.metrics_bytes, self._say)
@@ -100,7 +101,7 @@ class RunFolder:
         state.counted_at = now
         tree = {"train_state": state.train_state, "sums": state.sums, "acting": state.acting_params}
         tree["priorities"] = self.replay.priorities(state.replay_state)
-        metadata = {"progress": state.progress._asdict(), "version": package_version()}
+        metadata = {"progress": state.progress._asdict(), "version": package_version(), "data": self._data_size()}
         self._checkpoints.save(_step(state.progress), tree, metadata)
         self.saved = state.progress
 
@@ -161,10 +162,30 @@ class RunFolder:
             self.save(state)
         return state
 
+    def _data_size(self) -> list[int] | None:
+        """Episodes and records of the recorded data to learn from."""
+        data = self._job.data
+        return None if data is None else [len(data.training), sum(len(episode.reward) for episode in data.training)]
+
+    def _check_data(self, before: list[int] | None) -> None:
+        """Raises if the recorded data is not that with which the run was begun."""
+        if before != self._data_size():
+            expected, got = (
+                "none" if size is None else f"{size[0]} episodes with {size[1]} records"
+                for size in (before, self._data_size())
+            )
+            raise ValueError(
+                f"data: expected the data of the run's beginning, {expected} to learn from, got {got}; "
+                "give the same, or another logdir"
+            )
+
     def _state(self, tree: dict[str, Any], progress: Progress) -> RunState:
+        replay_state = jax.jit(self.replay.init)()
+        for episode in self._job.data.training if self._job.data is not None else ():
+            replay_state = add_episode(self.replay, self._add, replay_state, episode)
         return RunState(
             train_state=tree["train_state"],
-            replay_state=jax.jit(self.replay.init)(),
+            replay_state=replay_state,
             sums=tree["sums"],
             acting_params=tree["acting"],
             progress=progress,

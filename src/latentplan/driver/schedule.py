@@ -45,8 +45,14 @@ class RunConfig(Config):
 
     seed: NonNegativeInt = 0
     """Seed of all random numbers of the run."""
-    env_steps: PositiveInt = 1_000_000
-    """Length of the run in simulator control steps (decisions times action repeat). May be increased when resuming."""
+    env_steps: NonNegativeInt = 1_000_000
+    """Length of the run in simulator control steps (decisions times action repeat). May be increased when resuming. 0
+    collects nothing, which needs `data_updates`."""
+    data_updates: NonNegativeInt = 0
+    """Gradient steps (schedule steps) on recorded data before anything is collected; the data takes the place of the
+    seed episodes. May be increased when resuming."""
+    data_eval_every: PositiveInt = 1000
+    """Of these, the steps between two evaluations."""
     num_envs: PositiveInt = 1
     """Number of parallel environments, each in its own process; episodes are collected this many at a time."""
     seed_episodes: PositiveInt = 5
@@ -83,6 +89,8 @@ class RunConfig(Config):
         """Checks constraints between fields."""
         short = f"less than open_loop_length = {self.open_loop_length}"
         self.require(self.open_loop_context < self.open_loop_length, "open_loop_context", short, "lower it")
+        learns = self.env_steps or self.data_updates
+        self.require(learns, "env_steps", "at least 1 without recorded data", "or give data and data_updates")
 
 
 class Progress(NamedTuple):
@@ -96,6 +104,7 @@ class Progress(NamedTuple):
         stage_updates: update's name -> gradient steps taken.
         records: records collected; an episode of n decisions has n + 1.
         evaluated_at: env_steps at the last evaluation; -1 before the first.
+        evaluated_step: schedule steps at the last evaluation.
         summed_updates: update's name -> updates whose metrics are summed but not yet logged.
         metrics_bytes: size of metrics.jsonl.
         seconds: total wall-clock time of the run, over all its segments.
@@ -108,6 +117,7 @@ class Progress(NamedTuple):
     stage_updates: Mapping[str, int] = {}
     records: int = 0
     evaluated_at: int = -1
+    evaluated_step: int = 0
     summed_updates: Mapping[str, int] = {}
     metrics_bytes: int = 0
     seconds: float = 0.0
@@ -123,9 +133,19 @@ class Progress(NamedTuple):
 
 
 def in_seed_phase(config: RunConfig, progress: Progress, window: int) -> bool:
-    """Whether to act randomly: for `seed_episodes` and `seed_decisions`, and until replay holds a window."""
+    """Whether to act randomly: for `seed_episodes` and `seed_decisions`, and until replay holds a window.
+
+    Not with recorded data, which replay holds from the start.
+    """
+    if config.data_updates:
+        return False
     enough = progress.episodes >= config.seed_episodes and progress.decisions >= config.seed_decisions
     return not enough or progress.records < window
+
+
+def on_data_alone(config: RunConfig, progress: Progress) -> bool:
+    """Whether the run still learns from recorded data, before it collects anything."""
+    return progress.evaluated_step < config.data_updates
 
 
 def stages_of(config: RunConfig, updates: Iterable[str]) -> tuple[Stage, ...]:
@@ -180,20 +200,25 @@ def steps_due(config: RunConfig, progress: Progress, window: int) -> int:
     For an agent with one update and no `RunConfig.stages`, a schedule step is a gradient step.
 
     Per episode, all seed episodes count as one collection (PlaNet algorithm 1, lines 3 to 8); per decision, the
-    decisions of the seed episodes count, too (as in TD-MPC2, which makes up for them before continuing).
+    decisions of the seed episodes count, too (as in TD-MPC2, which makes up for them before continuing). Steps on
+    recorded data come first, up to the next evaluation.
     """
     if in_seed_phase(config, progress, window):
         return 0
+    if on_data_alone(config, progress):
+        evaluations = progress.evaluated_step // config.data_eval_every
+        return min(config.data_updates, (evaluations + 1) * config.data_eval_every)
     if config.updates_per_decision:
-        return int(config.updates_per_decision * progress.decisions)
-    return (progress.episodes - config.seed_episodes + config.num_envs) * config.updates_per_episode
+        return config.data_updates + int(config.updates_per_decision * progress.decisions)
+    seeds = 0 if config.data_updates else config.seed_episodes - config.num_envs
+    return config.data_updates + (progress.episodes - seeds) * config.updates_per_episode
 
 
 def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["learn", "evaluate", "collect", "stop"]:
     """The next phase: learn while updates are due, else evaluate if due, else collect, until `env_steps` are collected.
 
     Evaluations are due after the first learning phase, whenever a multiple of `eval_every` has been passed, and at the
-    end.
+    end; on recorded data, whenever a multiple of `data_eval_every` has been passed.
 
     Args:
         config: the schedule.
@@ -205,6 +230,8 @@ def next_phase(config: RunConfig, progress: Progress, window: int) -> Literal["l
     """
     if progress.schedule_steps < steps_due(config, progress, window):
         return "learn"
+    if on_data_alone(config, progress):
+        return "evaluate"
     done = progress.env_steps >= config.env_steps
     passed = progress.evaluated_at < 0 or _passed(config.eval_every, progress.evaluated_at, progress.env_steps)
     if (passed and not in_seed_phase(config, progress, window)) or (

@@ -6,7 +6,7 @@ must not import JAX.
 
 import difflib
 
-from latentplan.envs import atari, dm_control, gymnasium, minatar
+from latentplan.envs import atari, dm_control, gymnasium, minatar, recorded
 from latentplan.envs.suite import Suite
 
 __all__ = ["SUITES", "suite_name", "suite_of", "unknown_environment"]
@@ -16,6 +16,7 @@ SUITES: dict[str, Suite] = {
     "minatar": minatar.SUITE,
     "gymnasium": gymnasium.SUITE,
     "dm_control": dm_control.SUITE,
+    "recorded": recorded.SUITE,
 }
 """Name -> suite. An environment belongs to the first suite whose name pattern it matches."""
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from latentplan.agents import AGENTS, AgentConfig
 from latentplan.agents.planet import PlaNetConfig
-from latentplan.config import Config, ConfigOf, OneOf
+from latentplan.config import Config, ConfigOf, OneOf, Share
 from latentplan.driver.schedule import RunConfig
 from latentplan.envs import suite_of
 from latentplan.envs.env import EnvConfig
@@ -57,6 +57,11 @@ class Experiment(Config):
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
     """A module to import first, which registers planners, agents, dynamics or environments of your own; repeat the
     option for several. It is stored in config.json and imported again wherever the run is read."""
+    data: str = ""
+    """Recorded episodes to learn from: a folder, file or pattern of .npz or HDF5 files, another run's folder, or the
+    name of a Minari data set. Without an environment, only this data is learned from. Empty: none."""
+    data_held_out: Share = 0.1
+    """Share of these episodes that are not learned from, but predicted at every evaluation."""
     from_run: Annotated[str, Alias("from")] = ""
     """Folder of another run, whose newest parameters this run starts from. Empty: random parameters."""
     from_parts: Literal["all", "world_model"] = "all"

@@ -24,9 +24,9 @@ def is_0_1_0(held: Fields) -> bool:
 def config(values: Fields) -> Fields:
     """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
     values = copy.deepcopy(values)
-    values |= {"imports": [], "from_run": "", "from_parts": "all"}
+    values |= {"imports": [], "data": "", "data_held_out": 0.1, "from_run": "", "from_parts": "all"}
     values["environment"] |= {"env_kwargs": [], "max_decisions": None}
-    values["run"] |= {"stages": [], "env_restarts": 3}
+    values["run"] |= {"stages": [], "env_restarts": 3, "data_updates": 0, "data_eval_every": 1000}
     loss = values["agent_config"]["loss"]
     if "overshooting_distance" in loss:
         loss["overshooting_average"] = "eq7"

@@ -113,7 +113,7 @@ def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command:
 def _check_same(logdir: Path, before: Description, config: Fields, spec: Fields) -> None:
     """Raises if a run was started with another config or environment."""
     changed = differences(before.config, config, ignore=("logdir", "imports"))
-    changed = [line for line in changed if not line.startswith("run.env_steps:")]
+    changed = [line for line in changed if not line.startswith(("run.env_steps:", "run.data_updates:"))]
     chosen = [line for line in changed if line.startswith(("env:", "agent:"))]
     changed = chosen or changed  # the rest follows from these
     changed = changed or [f"spec.{line}" for line in differences(before.spec or {}, spec)]

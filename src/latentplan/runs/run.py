@@ -27,9 +27,9 @@ from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
 Part = TypeVar("Part")
 _PARAMS = "['train_state'].params"
-_KINDS = ("collect", "learn", "evaluation")
+_KINDS = ("collect", "learn", "evaluation", "held_out")
 _COUNTERS = ("env_steps", "episodes", "updates")
-_WITH = {"evaluation": ("planning", "prediction", "open_loop")}
+_WITH = dict.fromkeys(("evaluation", "held_out"), ("planning", "prediction", "open_loop"))
 
 
 def load_run(logdir: str | Path) -> "Run":
@@ -194,12 +194,12 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, dict[str, np.ndarray]]:
-        """Metrics as tables of columns: "collect", "learn" and "evaluation".
+        """Metrics as tables of columns: "collect", "learn", "evaluation" and "held_out".
 
         A table has the counters env_steps, episodes and updates, `minutes` of the run, and its metrics by their names
-        without the table's: `metrics["evaluation"]["return"]` [n]. Evaluations come with the diagnostics
-        ("planning/...", "prediction/...", "open_loop/..."). Vectors of one length are [n, length], of several an array
-        of lists; a number that a row lacks is NaN.
+        without the table's: `metrics["evaluation"]["return"]` [n]. Evaluations, and losses on held-out data, come with
+        the diagnostics ("planning/...", "prediction/...", "open_loop/..."). Vectors of one length are [n, length], of
+        several an array of lists; a number that a row lacks is NaN.
         """
         rows = self.rows()
         return {kind: _columns(curve(rows, kind)) for kind in _KINDS}

@@ -48,15 +48,16 @@ def summarise(run: Run) -> RunData:
         run: from `load_run`.
 
     Returns:
-        Provenance (command, commit, hardware, versions, seed, config) and the curves `evaluations`, `collected` and
-        `learned`: one dictionary per line of metrics.jsonl, names without their group, `minutes` of wall-clock time
-        from the run's start, all segments together. Where ways of acting were compared, `acting` holds their returns.
+        Provenance (command, commit, hardware, versions, seed, config) and the curves `evaluations` (for a run without
+        an environment: losses on held-out data), `collected` and `learned`: one dictionary per line of metrics.jsonl,
+        names without their group, `minutes` of wall-clock time from the run's start, all segments together. Where ways
+        of acting were compared, `acting` holds their returns.
 
     Raises:
         ValueError: the run has no evaluation yet.
     """
     rows = run.rows()
-    evaluations = curve(rows, "evaluation")
+    evaluations = curve(rows, "evaluation") or curve(rows, "held_out")  # of recorded data alone
     if not evaluations:
         file = run.logdir / METRICS_FILE
         raise ValueError(f"{file}: expected at least one evaluation, got none; let the run go on")
