@@ -1,7 +1,7 @@
 """Console output of a run: a progress bar on a terminal, one line per event otherwise."""
 
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
@@ -21,7 +21,7 @@ class Display:
         unit: of the total: "env_steps", or "updates" for a run that collects nothing.
     """
 
-    def __init__(self, total: int, console: Console, unit: Literal["env_steps", "updates"] = "env_steps"):
+    def __init__(self, total: int, console: Console, unit: str = "env_steps"):
         self._total, self._console, self._unit = total, console, unit
         self._bar = Progress(
             TextColumn("{task.description:>10}"),

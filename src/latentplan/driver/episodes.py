@@ -94,13 +94,13 @@ def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
         return [agent.initial(group.stop - group.start) for group in _groups(num_envs)]
 
     def act_in_groups(
-        carries: list[Any], observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, at: Array
-    ):
+        carries: list[Any], observation: dict[str, np.ndarray], is_first: np.ndarray, keys: Key, decision: Array
+    ) -> tuple[Array, list[Any], dict[str, Array]]:
         ran = []
         for before, group in zip(carries, _groups(len(is_first)), strict=True):
             whole = group.stop - group.start == len(is_first)
             rows = {name: x[group] for name, x in observation.items()}
-            ran.append(act(params, before, rows, is_first[group], keys if whole else keys[group], at))
+            ran.append(act(params, before, rows, is_first[group], keys if whole else keys[group], decision))
         actions, after, infos = zip(*ran, strict=True)
         if len(ran) == 1:
             return actions[0], list(after), infos[0]
