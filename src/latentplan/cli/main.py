@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "train an agent: latentplan train --env walker_walk",
     "evaluate": "run a trained agent and say its return: latentplan evaluate runs/NAME",
     "report": "show runs as one HTML page: latentplan report runs/NAME",
+    "export": "write an agent as a program, or episodes as a data set: latentplan export runs/NAME --policy FILE",
     "results": "keep runs as data, with tables and curves: latentplan results runs/NAME --out results",
     "doctor": "say what works on this machine: latentplan doctor",
 }
@@ -21,6 +22,8 @@ COMMANDS = {
 EXTRAS = {
     **dict.fromkeys(("tyro", "rich", "matplotlib", "pygame", "tensorboardX"), "cli"),
     "imageio_ffmpeg": "video",
+    **dict.fromkeys(("h5py", "minari"), "data"),
+    "flatbuffers": "export",
     **dict.fromkeys(("pandas", "rliable"), "results"),
 }
 """Package -> the extra that brings it."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,7 +96,9 @@ def export_policy(file: str | Path, agent: Agent, params: Params, spec: EnvSpec)
 
     The program is a function (state, observation by name, is_first) -> (action [A], state); a state of zeros starts it:
 
-        program = jax.export.deserialize(bytearray(open("policy.jax", "rb").read()))
+        from jax import export
+
+        program = export.deserialize(bytearray(open("policy.jax", "rb").read()))
         (state, observation, is_first), _ = jax.tree.unflatten(program.in_tree, program.in_avals)
         state = jax.tree.map(lambda x: jax.numpy.zeros(x.shape, x.dtype), state)
         action, state = program.call(state, {"state": vector}, True)
@@ -108,7 +111,12 @@ def export_policy(file: str | Path, agent: Agent, params: Params, spec: EnvSpec)
 
     Returns:
         The size of the file in bytes.
+
+    Raises:
+        ModuleNotFoundError: flatbuffers is missing; it comes with the extra `export`.
     """
+    import flatbuffers  # noqa: F401  # which serialize needs
+
     step = make_step(agent)
     start = _start(agent, 0)
     leaves, structure = jax.tree.flatten(start)
