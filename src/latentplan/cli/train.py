@@ -6,9 +6,12 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from latentplan.cli.words import explain
+
+if TYPE_CHECKING:
+    from latentplan.driver.job import Job
 
 DATA_UPDATES = 10_000
 """Gradient steps on recorded data, unless asked for more or fewer."""
@@ -46,19 +49,14 @@ def complain(line: str) -> None:
 
 
 def _run(argv: list[str], program: Sequence[str], console) -> int:
-    from latentplan.agents import make_agent
     from latentplan.cli.display import Display
     from latentplan.cli.options import naming_options
-    from latentplan.data import read_data, split_held_out
     from latentplan.driver import compilation, loop
-    from latentplan.driver.checkpoint import Checkpoints
-    from latentplan.driver.job import Job, check_job
+    from latentplan.driver.job import check_job
     from latentplan.driver.logging import prepare_logdir
     from latentplan.envs.recorded import RECORDED
     from latentplan.envs.workers import Workers
-    from latentplan.runs import load_run
     from latentplan.runs.folder import record_segment
-    from latentplan.runs.start import start_from
 
     compilation.configure()
     experiment = parse(argv, program, console)
@@ -66,39 +64,13 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
         workers = None
         if experiment.env != RECORDED:
             workers = closing.enter_context(Workers(experiment.env, experiment.environment, experiment.run.num_envs))
-        spec, recorded = workers.spec if workers else None, None
-        if experiment.data:
-            recorded = read_data(experiment.data, spec)
-            spec = recorded.spec
-        if spec is None:
-            raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
-        agent = make_agent(experiment.agent_config, spec)
-        job = Job(
-            agent=agent,
-            spec=spec,
-            env=experiment.env,
-            environment=experiment.environment,
-            run=experiment.run,
-            replay=experiment.replay,
-            logdir=Path(experiment.folder()),
-            workers=workers,
-            data=split_held_out(recorded.episodes, experiment.data_held_out) if recorded else None,
-        )
-        start = None
-        if experiment.from_run and not Checkpoints(job.logdir / "checkpoints").steps():  # else it is resumed
-            start = start_from(load_run(experiment.from_run), agent, job.run.seed, parts=experiment.from_parts)
-            job = job._replace(start=start.params)
+        job, notes = make_job(experiment, workers)
         check_job(job)  # before the folder is made
         logdir = prepare_logdir(job.logdir)
         length = (job.run.env_steps, "env_steps") if job.run.env_steps else (job.run.data_updates, "updates")
         with lock(logdir), Display(length[0], console, length[1]) as display:
-            record_segment(logdir, experiment, spec, [*program, *argv])
-            announce(experiment, logdir, spec, workers.notes if workers else (), console)
-            if job.data is not None:
-                sizes = f"{len(job.data.training)} episodes to learn from, {len(job.data.held_out)} held out"
-                console.print(f"data {experiment.data}: {sizes}", highlight=False, soft_wrap=True)
-            if start is not None:
-                console.print(start.message, highlight=False, soft_wrap=True)
+            record_segment(logdir, experiment, job.spec, [*program, *argv])
+            announce(experiment, logdir, job.spec, notes, console)
             try:
                 loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:
@@ -106,6 +78,54 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
                 return 130
     console.print(f"done: {length[0]} {length[1]}; results in {logdir}", highlight=False, soft_wrap=True)
     return 0
+
+
+def make_job(experiment, workers) -> "tuple[Job, list[str]]":
+    """An experiment's job: its agent, its data, and the parameters to start from.
+
+    Args:
+        experiment: from `parse`.
+        workers: its environments; None without any.
+
+    Returns:
+        (job, notes): notes say how the environment is seen, and what was taken from where.
+
+    Raises:
+        ValueError: data, environment, agent and the run to start from do not fit together.
+    """
+    from latentplan.agents import make_agent
+    from latentplan.data import read_data, split_held_out
+    from latentplan.driver.checkpoint import Checkpoints
+    from latentplan.driver.job import Job
+    from latentplan.runs import load_run
+    from latentplan.runs.start import start_from
+
+    spec, notes = (workers.spec, [*workers.notes]) if workers else (None, [])
+    data = start = None
+    if experiment.data:
+        recorded = read_data(experiment.data, spec)
+        spec, data = recorded.spec, split_held_out(recorded.episodes, experiment.data_held_out)
+        sizes = f"{len(data.training)} episodes to learn from, {len(data.held_out)} held out"
+        notes.append(f"data {experiment.data}: {sizes}")
+    if spec is None:
+        raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
+    agent, logdir = make_agent(experiment.agent_config, spec), Path(experiment.folder())
+    if experiment.from_run and not Checkpoints(logdir / "checkpoints").steps():  # else it is resumed
+        start = start_from(load_run(experiment.from_run), agent, experiment.run.seed, parts=experiment.from_parts)
+        notes.append(start.message)
+    job = Job(
+        agent=agent,
+        spec=spec,
+        env=experiment.env,
+        environment=experiment.environment,
+        run=experiment.run,
+        replay=experiment.replay,
+        logdir=logdir,
+        workers=workers,
+        data=data,
+        start=None if start is None else start.params,
+    )
+    return job, notes
 
 
 def parse(argv: list[str], program: Sequence[str], console):
@@ -222,7 +242,7 @@ def announce(experiment, logdir: Path, spec, notes: Sequence[str], console) -> N
         highlight=False,
         soft_wrap=True,
     )
-    if spec.max_decisions is None:
+    if spec.max_decisions is None and not experiment.data:
         notes = [*notes, "no time limit: episodes end where the environment ends them; --max-decisions sets one"]
     for note in notes:
         console.print(f"{experiment.env}: {note}", markup=False, highlight=False, soft_wrap=True)
