@@ -68,6 +68,22 @@ class Many(Counter):
     action_space = MultiDiscrete([2, 3])
 
 
+class Odd(Many):
+    """Observes an image of four channels, which come first; rewards the choices 1 and `goal`."""
+
+    observation_space = Box(0, 255, (4, 20, 10), np.uint8)
+
+    def __init__(self, goal):
+        super().__init__()
+        self.goal = goal
+
+    def reset(self, *, seed=None, options=None):
+        return np.full((4, 20, 10), 90, np.uint8), super().reset(seed=seed)[1]
+
+    def step(self, action):
+        return self.reset()[0], float(np.array_equal(action, [1, self.goal])), False, False, {}
+
+
 class Shapes(Counter):
     """Actions of any shape and bounds, observations in a dictionary."""
 
@@ -170,6 +186,7 @@ for name, entry_point, options in [
     ("Process-v0", Process, {}),
     ("Wrong-v0", Wrong, {}),
     ("Many-v0", Many, {}),
+    ("Odd-v0", Odd, {"max_episode_steps": 1}),
     ("Shapes-v0", Shapes, {"kwargs": {"low": 0.0, "high": 4.0}}),
     ("Unbounded-v0", Shapes, {"kwargs": {"low": -np.inf, "high": np.inf}}),
     ("Picture-v0", Picture, {}),

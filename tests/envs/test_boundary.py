@@ -259,6 +259,19 @@ def test_an_environment_of_the_old_interface_is_told_so():
         env.step(NOTHING)
 
 
+def test_a_space_of_another_library_or_none_is_named():
+    class Gym:
+        """As gym.spaces.Box, of the library before gymnasium."""
+
+    for kind, space, got in (("action_space", Gym(), "Gym"), ("observation_space", None, "NoneType")):
+        env = Given()
+        setattr(env, kind, space)
+        with pytest.raises(
+            ValueError, match=f"env: given.{kind}: expected one of gymnasium.spaces, got .*{got}. Declare"
+        ):
+            made(env)
+
+
 @pytest.mark.parametrize(
     ("frames", "message"),
     [

@@ -244,6 +244,15 @@ def test_extensions_are_imported_again_and_do_not_stand_in_the_way(of_now, tmp_p
         lp.load_run(rewritten(logdir, tmp_path / "missing", imports=["no_such_module"]))
 
 
+def test_settings_that_the_first_runs_of_this_version_did_not_have_are_filled_in(of_now, tmp_path):
+    logdir, experiment, spec = of_now
+    environment = dataclasses.asdict(experiment.environment)
+    older = {name: value for name, value in environment.items() if name not in ("env_kwargs", "max_decisions")}
+    before = rewritten(logdir, tmp_path / "before", environment=older)
+    assert lp.load_run(before).config == lp.load_run(logdir).config
+    record_segment(before, experiment, spec, ["latentplan", "train"])
+
+
 @pytest.mark.parametrize("field", ["agent", "planner"])
 def test_what_is_not_registered_is_named_when_a_run_is_loaded(field, of_now, tmp_path):
     logdir = rewritten(of_now[0], tmp_path / "run", **{field: "mine"})

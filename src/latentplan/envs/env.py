@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Space
 
 from latentplan.config import Bound, Config, PositiveInt
 from latentplan.envs import suite_of, unknown_environment
@@ -122,6 +122,13 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
         raw = suite.load(name, config)
     except UnknownTask as error:
         raise unknown_environment(name) from error
+    for kind in ("observation_space", "action_space"):
+        space = getattr(raw, kind, None)
+        if not isinstance(space, Space):
+            got = f"{type(space).__module__}.{type(space).__name__}"
+            raise ValueError(
+                f"env: {name}.{kind}: expected one of gymnasium.spaces, got {got}. Declare it in __init__."
+            )
     notes = *observation_notes(raw.observation_space, config), *action_notes(raw.action_space)
     env: gymnasium.Env = Boundary(raw, name, observes=not is_rendered(raw.observation_space, config), notes=notes)
     repeat = config.action_repeat or suite.action_repeat(name)
