@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from latentplan.cli import aggregate, report, results
+from latentplan.cli import aggregate, figures, report, results
 from latentplan.driver.logging import MetricsLog
 from latentplan.runs import load_run, summary
 
@@ -48,6 +48,7 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
         values |= {f"planning/{kind}_rewards": [1.0, 2.0] for kind in ("planned", "realised")}
         values |= {f"planning/{kind}_return": 3.0 for kind in ("planned", "realised")}
         values |= {f"prediction/{name}": [0.1, 0.2] for name in ("kl", "observation_mse", "reward_mae")}
+        values |= {"reward_bias/bias": 0.5, "reward_bias/by_step": [0.1, 0.2]}  # measured by an extension
         log.write(counters, values | {"time/evaluate": 7.0, **machine})
     log.close()
     return folder
@@ -65,6 +66,7 @@ def test_a_run_as_data(tmp_path):
     assert [row["env_steps"] for row in run["evaluations"]] == [5000, 30_000]
     assert run["evaluations"][1]["returns"] == [700, 800, 900] and run["evaluations"][1]["minutes"] == 5
     assert run["evaluations"][0]["prediction/kl"] == [0.1, 0.2]
+    assert run["evaluations"][0]["reward_bias/bias"] == 0.5 and not any("time/" in x for x in run["evaluations"][0])
     assert summary.random_return(run) == 40 and run["learned"][0]["kl"] == 2
     assert run["seconds"]["learn"] == 20 and run["seconds"]["evaluate"] == 14 and run["seconds"]["plan and filter"] == 1
     assert sum(run["seconds"].values()) == pytest.approx(300)
@@ -132,6 +134,16 @@ def test_the_report_needs_no_other_file(tmp_path):
     assert (
         "experiments/run.py --env cartpole_swingup" in page and len(list((folders[0] / "report").glob("*.png"))) >= 12
     )
+    assert page.count("<h3>Other measurements") == 2
+
+
+def test_what_no_other_figure_shows_is_drawn_and_a_single_point_is_seen(tmp_path):
+    run = summary.summarise(load_run(write_run(tmp_path / "short", evaluations=EVALUATIONS[:1])))
+    names = figures.other_measurements(run)
+    assert names == ["reward_bias/bias", "reward_bias/by_step"]
+    scalar, vector = (axes.lines[0] for axes in figures.measurements(run, names).axes)
+    assert scalar.get_xydata().tolist() == [[5000, 0.5]] and vector.get_xydata().tolist() == [[1, 0.1], [2, 0.2]]
+    assert all(axes.lines[0].get_marker() == "o" for axes in figures.losses(run).axes)  # of one learning phase
 
 
 @pytest.mark.parametrize("program", [report, results])

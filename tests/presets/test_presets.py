@@ -69,6 +69,13 @@ def test_unknown_names_are_told(choices, message):
         presets.make_preset("cpu", "walker_walk", "state", **choices)
 
 
+def test_a_preset_of_another_agents_config_is_refused(monkeypatch):
+    """It would train that agent under this one's name."""
+    monkeypatch.setitem(presets.PRESETS, "tdmpc", presets.PRESETS["planet"])
+    with pytest.raises(ValueError, match="tdmpc/debug: expected an agent_config of TDMPCConfig, got PlaNetConfig; "):
+        presets.make_preset("debug", "walker_walk", "state", agent="tdmpc")
+
+
 def test_a_debug_run_is_short_whatever_the_environment():
     assert presets.make_preset("debug", "CartPole-v1", "state").run.env_steps < 1000
     assert presets.make_preset("debug", "CartPole-v1", "state").environment.action_repeat == 2

@@ -96,7 +96,7 @@ def test_a_loaded_run_plans_and_acts_with_what_it_learned(of_0_1_0):
 def test_metrics_are_tables_of_arrays(of_0_1_0):
     run = lp.load_run(of_0_1_0 / "planet")
     tables, rows = run.metrics, read_metrics(of_0_1_0 / "planet" / "metrics.jsonl")
-    assert tables.keys() == {"collect", "learn", "evaluation"}
+    assert tables.keys() == {"collect", "learn", "evaluation", "held_out"} and tables["held_out"] == {}
     returns = [row["collect/return"] for row in rows if "collect/return" in row]
     np.testing.assert_array_equal(tables["collect"]["return"], returns)
     assert tables["collect"]["env_steps"].tolist() == [1000, 2000, 3000, 4000]

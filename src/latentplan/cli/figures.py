@@ -13,12 +13,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from latentplan.cli import aggregate, published
+from latentplan.config import Fields
 from latentplan.driver.logging import Row
 from latentplan.runs.summary import RunData, label, random_return
 
 PREDICTION = "prediction/reward_mae"  # what every model with predictions has
 Groups = dict[str, list[RunData]]
 """Legend label -> runs, which differ only in the seed."""
+COUNTERS = ("env_steps", "episodes", "updates", "minutes")
+_RETURNS = ("return", "return_std", "returns")
+_PLANNED = ("planned_return", "realised_return", "planned_rewards", "realised_rewards")
+_ITERATIONS = {"elite_return": "Mean return of the elites", "action_std": "Standard deviation of actions"}
+_ERRORS = {
+    "kl": "KL(posterior || d-step prior), nats",
+    "latent_mse": "latent state, mean squared error",
+    "observation_mse": "observation, mean squared error",
+    "reward_mae": "reward, mean absolute error",
+}
+_LINE: Fields = {"marker": "o", "markersize": 2.5, "linewidth": 1}  # a single point shows, too
 _PUBLISHED = ("tab:grey", "tab:brown", "tab:olive", "tab:pink", "tab:cyan", "black")
 
 
@@ -83,22 +95,47 @@ def collected_returns(run: RunData) -> Figure:
 def losses(run: RunData) -> Figure:
     """Every metric of the update over updates, a panel each."""
     rows = run["learned"]
-    left_out = ("env_steps", "episodes", "updates", "minutes", "finite")
+    left_out = (*COUNTERS, "finite")
     names = [name for name in dict.fromkeys(x for row in rows for x in row) if name.split("/")[-1] not in left_out]
-    columns = 3
-    figure = Figure(figsize=(3.4 * columns, 2.3 * -(-len(names) // columns)), layout="constrained")
-    for i, name in enumerate(names, start=1):
-        axes = figure.add_subplot(-(-len(names) // columns), columns, i)
-        axes.plot(*_columns([row for row in rows if name in row], "updates", name), linewidth=1)
-        axes.set_title(
-            name + (" (nats per step)" if name in ("kl", "loss") and "kl" in names else ""), fontsize="small"
-        )
+    figure = _grid(names)
+    for name, axes in zip(names, figure.axes, strict=True):
+        axes.plot(*_columns([row for row in rows if name in row], "updates", name), **_LINE)
         axes.set_xlabel("updates", fontsize="x-small")
+        if name in ("kl", "loss") and "kl" in names:
+            axes.set_title(f"{name} (nats per step)", fontsize="small")
         if name == "kl":
             free = run["config"]["agent_config"]["loss"]["free_nats"]
             axes.axhline(free, linestyle="--", color="tab:red", linewidth=1, label=f"free nats {free}")
             axes.legend(fontsize="x-small")
-        axes.grid(alpha=0.3)
+    return figure
+
+
+def other_measurements(run: RunData) -> list[str]:
+    """Names of the evaluations' numbers that no other figure shows: of further diagnostics, held-out losses, ..."""
+    shown = {*COUNTERS, *_RETURNS, *(f"prediction/{name}" for name in _ERRORS)}
+    shown |= {f"planning/{name}" for name in (*_PLANNED, *_ITERATIONS)}
+    names = dict.fromkeys(name for row in run["evaluations"] for name in row)
+    return [name for name in names if name not in shown and name.split("/")[-1] != "finite"]
+
+
+def measurements(run: RunData, names: Sequence[str]) -> Figure:
+    """Numbers of the evaluations, a panel each: scalars over the run, vectors of the last evaluation by index.
+
+    Args:
+        run: with evaluations.
+        names: of the numbers.
+
+    Returns:
+        The figure.
+    """
+    figure = _grid(names)
+    axis = "env_steps" if run["collected"] else "updates"
+    for name, axes in zip(names, figure.axes, strict=True):
+        rows = _having(run, name)
+        last = rows[-1][name]
+        vector = isinstance(last, list)
+        axes.plot(*([range(1, len(last) + 1), last] if vector else _columns(rows, axis, name)), **_LINE)
+        axes.set_xlabel(f"index, at {rows[-1][axis]:,} {axis}" if vector else axis, fontsize="x-small")
     return figure
 
 
@@ -136,8 +173,7 @@ def planned_and_realised(run: RunData) -> Figure:
 def planner_iterations(run: RunData) -> Figure:
     """Return of the elites and spread of actions after each of the planner's iterations, evaluation by evaluation."""
     rows = _having(run, "planning/elite_return")
-    panels = {"elite_return": "Mean return of the elites", "action_std": "Standard deviation of actions"}
-    panels = {name: title for name, title in panels.items() if f"planning/{name}" in rows[-1]}  # as the planner tells
+    panels = {name: title for name, title in _ITERATIONS.items() if f"planning/{name}" in rows[-1]}  # what it tells
     figure = Figure(figsize=(4.5 * len(panels), 3.4), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for i, row in enumerate(rows):
@@ -154,16 +190,10 @@ def planner_iterations(run: RunData) -> Figure:
 
 def prediction_errors(groups: Groups) -> Figure:
     """Prediction errors by distance, at each group's last evaluation, for all available quantities."""
-    panels = {
-        "kl": "KL(posterior || d-step prior), nats",
-        "latent_mse": "latent state, mean squared error",
-        "observation_mse": "observation, mean squared error",
-        "reward_mae": "reward, mean absolute error",
-    }
     last = {group: [_having(run, PREDICTION)[-1] for run in runs] for group, runs in groups.items()}
     panels = {
         name: title
-        for name, title in panels.items()
+        for name, title in _ERRORS.items()
         if any(f"prediction/{name}" in row for rows in last.values() for row in rows)
     }
     figure = Figure(figsize=(4 * len(panels), 4.2), layout="constrained")
@@ -217,6 +247,17 @@ def _with_seeds(name: str, runs: list[RunData]) -> str:
 def _legend_below(figure: Figure, axes: Axes) -> None:
     """Below everything, since the names of variants are long."""
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", fontsize="x-small")
+
+
+def _grid(names: Sequence[str], columns: int = 3) -> Figure:
+    """An empty panel for each name, under its title."""
+    lines = -(-len(names) // columns)
+    figure = Figure(figsize=(3.4 * columns, 2.3 * lines), layout="constrained")
+    for i, name in enumerate(names, start=1):
+        axes = figure.add_subplot(lines, columns, i)
+        axes.set_title(name, fontsize="small")
+        axes.grid(alpha=0.3)
+    return figure
 
 
 def _figure(height: float = 4.0) -> tuple[Figure, Axes]:

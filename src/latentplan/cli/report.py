@@ -120,6 +120,9 @@ def _alone(run: "RunData", logdir: Path, out: Path) -> Iterator[str]:
     if figures.has(run, "planning/elite_return") and len(run["evaluations"][-1]["planning/elite_return"]) > 1:
         yield "<h3>The planner's iterations</h3>"
         yield _picture(figures.planner_iterations(run), out / f"{name}-planner.png")
+    if others := figures.other_measurements(run):
+        yield "<h3>Other measurements, at the evaluations</h3>"
+        yield _picture(figures.measurements(run, others), out / f"{name}-measurements.png")
     yield _picture(figures.time_per_part(run), out / f"{name}-time.png")
     for title, pattern in (
         (
@@ -137,9 +140,10 @@ def _alone(run: "RunData", logdir: Path, out: Path) -> Iterator[str]:
 
 def _facts(run: "RunData") -> str:
     last = run["evaluations"][-1]
-    found = f"loss {last['loss']:.4g} on held-out episodes"
     if "return" in last:
         found = over_episodes(last["return"], last["return_std"], last["episodes"])
+    else:
+        found = f"loss {last['loss']:.4g} on held-out episodes"
     facts = {
         "command": run["command"],
         "commit": ", ".join(run["commits"]),

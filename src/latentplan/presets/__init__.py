@@ -80,6 +80,12 @@ def make_preset(
     environment = EnvConfig(obs=obs, camera=suite_of(env).camera(env))  # type: ignore[arg-type]
     experiment = chosen.build(Experiment(env=env, agent=agent, preset=preset, size=size, environment=environment))
     config: Any = experiment.agent_config
+    expected = AGENTS[agent].config
+    if type(config) is not expected:
+        raise ValueError(
+            f"preset {agent}/{preset}: expected an agent_config of {expected.__name__}, got {type(config).__name__}; "
+            f"give the experiment that it builds agent_config={expected.__name__}(...)"
+        )
     if size:
         config = entry.sizes[size](config)
     if planner and planner != planner_name(config.planner):

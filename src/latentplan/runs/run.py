@@ -29,7 +29,8 @@ Part = TypeVar("Part")
 _PARAMS = "['train_state'].params"
 _KINDS = ("collect", "learn", "evaluation", "held_out")
 _COUNTERS = ("env_steps", "episodes", "updates")
-_WITH = dict.fromkeys(("evaluation", "held_out"), ("planning", "prediction", "open_loop"))
+_MEASURED = ("evaluation", "held_out")
+"""The kinds that come with what diagnostics measured: all that is of no kind, whatever registered it."""
 
 
 def load_run(logdir: str | Path) -> "Run":
@@ -198,8 +199,8 @@ class Run:
 
         A table has the counters env_steps, episodes and updates, `minutes` of the run, and its metrics by their names
         without the table's: `metrics["evaluation"]["return"]` [n]. Evaluations, and losses on held-out data, come with
-        the diagnostics ("planning/...", "prediction/...", "open_loop/..."). Vectors of one length are [n, length], of
-        several an array of lists; a number that a row lacks is NaN.
+        what every diagnostic measured, "DIAGNOSTIC/NAME": "prediction/reward_mae", or a measurement of your own.
+        Vectors of one length are [n, length], of several an array of lists; a number that a row lacks is NaN.
         """
         rows = self.rows()
         return {kind: _columns(curve(rows, kind)) for kind in _KINDS}
@@ -229,16 +230,18 @@ def curve(rows: list[Row], kind: str) -> list[Row]:
 
     Args:
         rows: of metrics.jsonl.
-        kind: collect, learn or evaluation.
+        kind: collect, learn, evaluation or held_out.
 
     Returns:
-        A dictionary per row: counters, `minutes` since the run's start, metrics without their group's name, and those
-        of the groups that come with them.
+        A dictionary per row: counters, `minutes` since the run's start, metrics without their kind, and, of
+        evaluations and held-out losses, what diagnostics measured.
     """
     found = []
+    others = (*_KINDS, *_COUNTERS, "time", "memory")
     for row in rows:
         if values := {name.split("/", 1)[1]: x for name, x in row.items() if name.split("/")[0] == kind}:
-            values |= {name: x for name, x in row.items() if name.split("/")[0] in _WITH.get(kind, ())}
+            if kind in _MEASURED:
+                values |= {name: x for name, x in row.items() if name.split("/")[0] not in others}
             counters = {name: row[name] for name in _COUNTERS}
             found.append(counters | {"minutes": row["time/total"] / 60} | values)
     return found
