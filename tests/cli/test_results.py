@@ -55,13 +55,13 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
 
 
 def test_a_run_as_data(tmp_path):
-    flags = ("--model.kind", "ssm", "--planner.warm-start")
+    flags = ("--model.kind", "ssm", "--planner.warm-start", "--env-kwargs", "goal=[1, 2]")
     run = summary.summarise(load_run(write_run(tmp_path / "one", seed=3, flags=flags)))
     assert run["command"] == (
         "python experiments/run.py --env cartpole_swingup --obs state --seed 3 --model.kind ssm --planner.warm-start "
-        "--env-steps 99000"
+        "--env-kwargs 'goal=[1, 2]' --env-steps 99000"
     )
-    assert summary.label(run) == "planet cpu --model.kind ssm --planner.warm-start"
+    assert summary.label(run) == "planet cpu --model.kind ssm --planner.warm-start --env-kwargs goal=[1, 2]"
     assert (run["seed"], run["segments"], run["commits"]) == (3, 2, ["c" * 40])
     assert [row["env_steps"] for row in run["evaluations"]] == [5000, 30_000]
     assert run["evaluations"][1]["returns"] == [700, 800, 900] and run["evaluations"][1]["minutes"] == 5

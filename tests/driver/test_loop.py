@@ -39,6 +39,7 @@ from latentplan.driver.schedule import (
     next_update,
     stages_of,
 )
+from latentplan.envs.boundary import SpaceMismatch
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import StepResult, WorkerDied
 from latentplan.files import DiskFull
@@ -604,6 +605,26 @@ def test_asked_to_stop_it_starts_no_environments_again(tmp_path, monkeypatch):
     start = lambda: pytest.fail("the environments were started again")  # noqa: E731
     with pytest.raises(Interrupted), RestartingWorkers(start, restarts=2) as workers:
         workers.run(phase, on_failure=reporter.stop_if_asked, say=quiet)
+
+
+def test_what_is_not_as_declared_saves_the_run_and_is_not_tried_again(tmp_path):
+    class Fails(FakeWorkers):
+        """Its fourth reset gives something else."""
+
+        resets = 0
+
+        def reset(self, seeds):
+            self.resets += 1
+            if self.resets == 4:
+                raise SpaceMismatch("env: fake returned the observation float32 [3]; expected Box")
+            return super().reset(seeds)
+
+    with pytest.raises(SpaceMismatch):
+        run(tmp_path / "mismatch", workers=(workers := Fails()))
+    assert workers.resets == 4
+    _, progress = newest(tmp_path / "mismatch")
+    assert progress.episodes == 2 and progress.updates == 3  # two random ones, and what is learned before evaluating
+    assert run(tmp_path / "mismatch").env_steps == 72
 
 
 def test_an_episode_too_short_to_predict_is_filmed_all_the_same(tmp_path):

@@ -246,9 +246,11 @@ def test_extensions_are_imported_again_and_do_not_stand_in_the_way(of_now, tmp_p
 
 def test_settings_that_the_first_runs_of_this_version_did_not_have_are_filled_in(of_now, tmp_path):
     logdir, experiment, spec = of_now
-    environment = dataclasses.asdict(experiment.environment)
-    older = {name: value for name, value in environment.items() if name not in ("env_kwargs", "max_decisions")}
-    before = rewritten(logdir, tmp_path / "before", environment=older)
+    parts = {name: dataclasses.asdict(getattr(experiment, name)) for name in ("environment", "run")}
+    for setting in ("env_kwargs", "max_decisions"):
+        del parts["environment"][setting]
+    del parts["run"]["data_updates"]
+    before = rewritten(logdir, tmp_path / "before", data=None, from_run=None, **parts)
     assert lp.load_run(before).config == lp.load_run(logdir).config
     record_segment(before, experiment, spec, ["latentplan", "train"])
 

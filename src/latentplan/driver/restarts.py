@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from typing import Self, TypeVar
 
+from latentplan.envs.boundary import SpaceMismatch
 from latentplan.envs.workers import WorkerDied, Workers
 
 T = TypeVar("T")
@@ -42,14 +43,15 @@ class RestartingWorkers:
 
         Raises:
             WorkerDied: the last failure, with the worker's traceback, when no restarts are left.
+            SpaceMismatch: an environment returned something other than it declares, as it would again.
         """
         for restarted in itertools.count():
             try:
                 return phase()
-            except WorkerDied as error:
+            except (WorkerDied, SpaceMismatch) as error:
                 self._workers = None  # a failure closes all of them
                 on_failure()
-                if restarted == self._restarts:
+                if isinstance(error, SpaceMismatch) or restarted == self._restarts:
                     raise
                 say(
                     f"{error.summary}; restarting the environments and repeating the episode "

@@ -1,5 +1,6 @@
 """Reading and writing a run's config.json: config, environment spec and provenance."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,11 +55,17 @@ def read_description(logdir: Path) -> Description:
         held = json.loads(file.read_text())
         if earlier.is_0_1_0(held):
             return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
-        config = {"imports": []} | held["config"]  # which the first runs of this layout do not hold, nor these:
-        config["environment"] = {"env_kwargs": [], "max_decisions": None} | config["environment"]
-        return Description(config, held["spec"], held["segments"])
+        return Description(_completed(held["config"]), held["spec"], held["segments"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+
+
+def _completed(config: Fields) -> Fields:
+    """A config with the settings that the first runs of this layout did not have yet, at their defaults."""
+    defaults = json.loads(json.dumps(dataclasses.asdict(Experiment())))
+    del defaults["agent_config"]
+    parts = {name: defaults[name] | config[name] for name in ("environment", "run", "replay")}
+    return defaults | config | parts
 
 
 def check_registered(config: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A run's summary as one JSON-ready dictionary, for results/ and reports."""
 
 import json
+import shlex
 from typing import NotRequired, TypedDict
 
 from latentplan.config import Fields
@@ -88,7 +89,7 @@ def _provenance(run: Run) -> Provenance:
         "variant": " ".join(word for pair in flags if pair[0] not in _NOT_A_VARIANT for word in pair),
         "obs": config["environment"]["obs"],
         "seed": config["run"]["seed"],
-        "command": " ".join([*program, *(word for pair in shown + env_steps for word in pair)]),
+        "command": shlex.join([*program, *(word for pair in shown + env_steps for word in pair)]),
         "commit": first["commit"],
         "commits": list(dict.fromkeys(segment["commit"] for segment in segments)),
         "hardware": f"{first['processor']}, {first['device']}",
