@@ -14,8 +14,8 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes and dtypes in the signatures of the pure functions are checked at every call, in tests only.
-PURE = [f"latentplan.{name}" for name in ("transforms", "distributions", "losses", "models.rollout", "planners")]
-install_import_hook(PURE, "beartype.beartype")
+PURE = ("transforms", "distributions", "losses", "nets", "models", "planners", "agents", "replay", "diagnostics")
+install_import_hook([f"latentplan.{name}" for name in PURE], "beartype.beartype")
 
 # The same examples in every run, as many as take seconds, and none kept on disk.
 settings.register_profile("tests", derandomize=True, database=None, deadline=None, max_examples=200)
@@ -28,12 +28,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
 from latentplan.models.world_model import WorldModelConfig
 from latentplan.types import EnvSpec
 
+jax.config.update("jax_numpy_rank_promotion", "raise")  # no array meets one of another rank by accident
 
 # A module that imports none of these compiles small programs, trains nothing and starts no process.
 OUTER = ("agents", "presets", "driver", "envs", "cli", "runs")
@@ -74,6 +76,12 @@ def _compile_as_each_module_needs(request: pytest.FixtureRequest) -> Iterator[No
             jax.config.update(name, value)
     jax.clear_caches()
     gc.collect()
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For fakes that are no model and no belief, and for mistakes that the library itself explains."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

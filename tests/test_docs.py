@@ -62,11 +62,11 @@ def test_the_planner_that_is_added_as_an_example_plans():
         entry = planners.PLANNERS["local_search"]
     finally:
         planners.PLANNERS.pop("local_search", None)
-    target = jnp.array([0.5, -0.3])
+    target = jnp.array([[[0.5, -0.3]]])
     bowl = lambda params, belief, actions, key: -jnp.sum((actions - target) ** 2, (0, 2))  # noqa: E731
     planner = jax.jit(entry.make(entry.config(horizon=2, num_iterations=30), 2, bowl))
     output = planner(None, None, jax.random.key(0))
-    np.testing.assert_allclose(output.plan, jnp.broadcast_to(target, (2, 2)), atol=0.1)
+    np.testing.assert_allclose(output.plan, jnp.broadcast_to(target[0], (2, 2)), atol=0.1)
     again = planner(None, None, jax.random.key(1), output.warm_start)
     assert again.info["elite_return"][0] >= output.info["elite_return"][0]
     with pytest.raises(ValueError, match="LocalSearchConfig.num_candidates: expected at least 1, got 0"):
@@ -97,8 +97,8 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     action, *_ = agent.act(
         state.params,
         agent.initial(2),
-        {"state": np.ones((2, 3), "f")},
-        np.ones(2, bool),
+        {"state": jnp.ones((2, 3))},
+        jnp.ones(2, bool),
         jax.random.key(0),
         mode="eval",
     )

@@ -63,11 +63,15 @@ def trained(logdir):
     return json.loads((logdir / "config.json").read_text())["config"]
 
 
-def test_a_planner_more(member, main, tmp_path, capsys):
+def test_a_planner_and_latent_dynamics_more(member, main, tmp_path, capsys):
+    """In one run, since neither knows of the other."""
     member("planner")
-    status, printed = main("--planner", "local_search", "--planner.step", "0.2", "--logdir", str(tmp_path / "run"))
+    member("dynamics")
+    chosen = ["--planner", "local_search", "--planner.step", "0.2", "--model.kind", "clock"]
+    status, printed = main(*chosen, "--logdir", str(tmp_path / "run"))
     assert status == 0, printed
     config = trained(tmp_path / "run")
+    assert config["agent_config"]["model"]["kind"] == "clock"
     assert config["planner"] == "local_search"
     planner = config["agent_config"]["planner"]
     assert planner == {"horizon": 4, "num_iterations": 2, "num_candidates": 20, "step": 0.2}  # debug's own sizes
@@ -78,12 +82,6 @@ def test_a_planner_more(member, main, tmp_path, capsys):
     status, printed = main("--planner", "global_search")
     assert status == 2 and "--planner: expected cem, icem" in printed and "local_search, got" in printed
 
-
-def test_latent_dynamics_more(member, main, tmp_path):
-    member("dynamics")
-    status, printed = main("--model.kind", "clock", "--logdir", str(tmp_path / "run"))
-    assert status == 0, printed
-    assert trained(tmp_path / "run")["agent_config"]["model"]["kind"] == "clock"
     status, printed = main("--model.kind", "clock", "--model.classes", "4")
     assert status == 2 and "--model.classes: expected 0 with kind clock, which supports nothing else, got 4" in printed
 

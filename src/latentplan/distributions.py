@@ -168,7 +168,9 @@ def log_prob(distribution: Distribution | Prediction, value: Float[Array, "*#bat
     return _distrax(distribution).log_prob(value)
 
 
-def joint_log_prob(distributions: Mapping[str, Prediction], values: Mapping[str, Array]) -> Float[Array, "..."]:
+def joint_log_prob(
+    distributions: Mapping[str, Prediction], values: Mapping[str, Float[Array, "..."]]
+) -> Float[Array, "..."]:
     """Log density of several independent values: the sum over names of `log_prob`.
 
     Args:

@@ -1,6 +1,6 @@
 """Agents and replay with their batch split over two devices, against the same on one; needs a process that has two.
 
-The agents are given by name.
+What is to be checked is given as AGENT:CHECK.
 """
 
 import functools
@@ -65,10 +65,13 @@ def check_diagnostics(case):
         assert_close(found, measure(case.state.params, evidence, key))
 
 
+CHECKS = {"learning": check_learning, "acting": check_acting, "diagnostics": check_diagnostics}
+
+
 if __name__ == "__main__":
     jax.config.update("jax_disable_most_optimizations", True)
-    for member in SMALLEST:
-        if member[0] in sys.argv:
-            for check in (check_learning, check_acting, check_diagnostics):
-                check(get_case(*member))
-            print(member[0], flush=True)
+    members = {member[0]: member for member in SMALLEST}
+    for chosen in sys.argv[1:]:
+        agent, check = chosen.split(":")
+        CHECKS[check](get_case(*members[agent]))
+        print(chosen, flush=True)

@@ -62,7 +62,7 @@ def a_rollout(seed=0):
 
 
 @pytest.fixture
-def imagined(monkeypatch):
+def imagined(monkeypatch, unchecked):
     """Every version imagines the same."""
     for module in (dreamer_v1, dreamer_v2, dreamer_v3):
         monkeypatch.setattr(module, "make_imagination", lambda *args: lambda *inputs: a_rollout())
@@ -193,7 +193,7 @@ def test_dreamer_v3s_losses_are_numpys(imagined, monkeypatch, steps, gradient):
     np.testing.assert_allclose(found, total, rtol=1e-5)
 
 
-def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch):
+def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch, unchecked):
     """Dreamer V3, against finite differences: the baseline passes its gradient on, so later returns cancel.
 
     Actions add to the feature that follows, and come from the actor's parameters alone.
@@ -249,7 +249,7 @@ def test_through_the_model_an_action_counts_in_its_own_return_alone(monkeypatch)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_replayed_values_need_two_steps(monkeypatch):
+def test_replayed_values_need_two_steps(monkeypatch, unchecked):
     beliefs = jnp.zeros((1, B, F))
     monkeypatch.setattr(dreamer_v3, "make_model_loss", lambda *args: lambda *inputs: (jnp.float32(0), ({}, beliefs)))
     monkeypatch.setattr(dreamer_v3, "make_imagination", lambda *args: lambda *inputs: a_rollout())
@@ -269,7 +269,7 @@ def test_imagination_starts_at_the_last_steps_of_every_window():
 @pytest.mark.parametrize(
     ("rewards", "averaged", "terminal"), [("raw", True, False), ("tanh", True, True), ("sign", False, True)]
 )
-def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
+def test_the_models_loss_is_numpys(monkeypatch, unchecked, rewards, averaged, terminal):
     """On fixed posteriors and priors, with every weight another."""
     rng = np.random.default_rng(3)
     steps, windows = 4, 2
@@ -317,7 +317,9 @@ def test_the_models_loss_is_numpys(monkeypatch, rewards, averaged, terminal):
 
 @pytest.mark.parametrize("value_has_reward", [True, False])
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_plan_is_worth_its_rewards_and_the_critics_value_at_its_end(monkeypatch, value_has_reward, terminal):
+def test_a_plan_is_worth_its_rewards_and_the_critics_value_at_its_end(
+    monkeypatch, unchecked, value_has_reward, terminal
+):
     """No reward is counted twice, and the discount once: what is learned to continue holds it already."""
     monkeypatch.setattr(dreamer_acting, "feature", lambda belief: belief)
     rng = np.random.default_rng(4)
@@ -347,7 +349,7 @@ def test_a_plan_is_worth_its_rewards_and_the_critics_value_at_its_end(monkeypatc
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch):
+def test_reinforce_is_the_slope_of_the_expected_reward(monkeypatch, unchecked):
     """Three choices that earn 1, -2 and 3: the mean of many draws against finite differences."""
     count, worth, theta = 100_000, np.array([1.0, -2.0, 3.0]), np.array([0.2, -0.1, 0.4])
     softmax = lambda x: np.exp(x) / np.exp(x).sum()  # noqa: E731

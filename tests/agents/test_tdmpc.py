@@ -211,7 +211,7 @@ def test_pixels_go_from_0_to_1():
     spec = EnvSpec.single((40, 40, 3), "uint8", action_size=1, action_repeat=1, max_decisions=None)
     world = make_decoder_free(CONFIG.model, spec).world
     image = np.linspace(0, 255, 40 * 40 * 3).astype(np.uint8).reshape(40, 40, 3)
-    seen = world.preprocess({"image": image}, jax.random.key(0))
+    seen = world.preprocess({"image": jnp.asarray(image)}, jax.random.key(0))
     np.testing.assert_allclose(seen["image"], image.reshape(-1) / 255, rtol=1e-6)
     np.testing.assert_allclose(world.postprocess(seen)["image"], image / 255, rtol=1e-6)
 

@@ -210,7 +210,7 @@ def of_images(height, width):
 def test_planets_convolutions_are_followed_by_a_linear_layer_and_simnorm():
     model = make_decoder_free(DEEP, of_images(16, 16))
     params = noisy(model.init(jax.random.key(0)))
-    images = np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8)
+    images = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 3, 16, 16, 3), np.uint8))
     flat = model.world.preprocess({"image": images}, jax.random.key(1))
     encoder = params["encoder"]
     conv = make_conv_encoder(16, 3, depth=4, style=Style(activation="mish", norm="layer"))
@@ -296,7 +296,7 @@ def test_sizes_are_what_they_are_called(size):
         (lambda: make_decoder_free(DEEP, of_images(32, 16)), "16, 32, 64, 128"),
     ],
 )
-def test_mistakes_name_the_field(make_config, field):
+def test_mistakes_name_the_field(make_config, field, unchecked):
     with pytest.raises(ValueError, match=field):
         make_config()
 

@@ -108,7 +108,7 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
     process = start(arguments, environment)
     wait_for(logdir, "learn/loss", 2, process)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert len(timeless(logdir)) < len(timeless(whole))
     resumed = start(arguments, environment)
     output, _ = resumed.communicate(timeout=400)

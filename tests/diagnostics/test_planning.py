@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from latentplan.diagnostics.planning import make_planning
+from latentplan.diagnostics.subject import Subject
 from latentplan.types import Batch, Evidence
 
-PLANNING = make_planning(None)
+PLANNING = make_planning(Subject(model=None, horizon=2))
 
 
 def episodes(*rewards) -> Batch:

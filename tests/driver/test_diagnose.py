@@ -12,7 +12,7 @@ from latentplan.diagnostics import DiagnosticEntry
 from latentplan.driver.diagnose import Diagnosis, gather_evidence, metrics_of
 from latentplan.driver.evaluation import evaluation_keys
 from latentplan.models.world_model import WorldModelConfig
-from latentplan.planners.cem import CEMConfig
+from latentplan.planners.shooting import ShootingConfig
 from latentplan.types import Batch, Diagnostic, Measurement, Trajectory
 
 
@@ -71,8 +71,10 @@ def test_a_new_diagnostic_is_a_function_and_a_line(tmp_path, monkeypatch):
     monkeypatch.setitem(diagnostics.DIAGNOSTICS, "largest_reward", DiagnosticEntry(make_largest_reward))
     monkeypatch.setitem(diagnostics.DIAGNOSTICS, "of_actors", DiagnosticEntry(make_largest_reward, needs=("policy",)))
     sizes = {"deter": 4, "stoch": 2, "hidden": 4, "vector_hidden": 4, "reward_hidden": 4, "layers": 1}
-    planner = CEMConfig(horizon=2, num_iterations=1, num_candidates=4, num_elites=2)
-    run(tmp_path / "run", agent=make_planet(PlaNetConfig(model=WorldModelConfig(**sizes), planner=planner), SPEC))
+    config = PlaNetConfig(
+        model=WorldModelConfig(kind="ssm", **sizes), planner=ShootingConfig(horizon=2, num_candidates=4)
+    )
+    run(tmp_path / "run", agent=make_planet(config, SPEC))
     rows = [row for row in timeless(tmp_path / "run") if "evaluation/return" in row]
     assert len(rows) == 3 and not any(name.startswith("of_actors") for row in rows for name in row)
     for row in rows:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import imageio_ffmpeg
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -218,5 +220,5 @@ def test_several_observations_have_a_picture_each(tmp_path):
         "dream_a_camera.mp4", "dream_a_joints.png", "open_loop_a_camera.mp4", "open_loop_a_camera.png",
         "open_loop_a_joints.png",
     ]  # fmt: skip
-    errors = open_loop_errors(both, context=3)
+    errors = open_loop_errors(jax.tree.map(jnp.asarray, both), context=3)
     np.testing.assert_allclose(errors["observation_mse"], (0.2**2 + 0.4**2) / 2, rtol=1e-5)

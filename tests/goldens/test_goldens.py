@@ -72,9 +72,8 @@ def test_planet_loss_with_every_term(inject):
     model = make_world_model(config, EnvSpec.single((make.OBSERVATION,), action_size=make.ACTION))
     loss = make_loss(PlaNetConfig(model=config, loss=LossConfig(**make.LOSS)), model)
     fields = (x[name] for name in ("action", "reward", "is_first"))
-    batch = Batch(
-        {"state": x["observation"]}, *fields, is_last=jnp.zeros((make.STEPS, make.BATCH), bool), is_terminal=None
-    )
+    never = jnp.zeros((make.STEPS, make.BATCH), bool)
+    batch = Batch({"state": x["observation"]}, *fields, is_last=never, is_terminal=never)
     total, metrics = loss(x["params"], batch, jax.random.key(0), jnp.int32(0))
     np.testing.assert_allclose(total, stored["expected_loss"], rtol=1e-5)
     assert 0 < metrics["kl_free_share"] < 1  # both sides of the free nats are in it

@@ -85,7 +85,8 @@ def test_multi_step_priors_of_a_linear_gaussian_transition_have_the_predictive_m
     decay, drift, noise, count, distance = np.array([0.9, -0.7]), np.array([0.5, 1.0]), np.array([0.6, 0.3]), 20_000, 4
 
     def imagine_step(params, belief, action, key):
-        prior = Gaussian(decay * belief.stoch + drift * action, jnp.broadcast_to(noise, belief.stoch.shape))
+        rate, push, std = (jnp.broadcast_to(x, belief.stoch.shape) for x in (decay, drift, noise))
+        prior = Gaussian(rate * belief.stoch + push * action, std)
         return Belief(belief.deter, distributions.sample(prior, key)), prior
 
     previous = np.broadcast_to(RNG.normal(size=(STEPS, 1, 2)), (STEPS, count, 2))
@@ -102,7 +103,7 @@ def test_multi_step_priors_of_a_linear_gaussian_transition_have_the_predictive_m
             drawn = np.asarray(predicted.belief.stoch[d, t])
             np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * np.sqrt(variance.max() / count))
             np.testing.assert_allclose(drawn.var(0), variance, rtol=0.06)
-            mixture = predicted.prior.std[d, t] ** 2 + np.var(predicted.prior.mean[d, t], axis=0)
+            mixture = np.asarray(predicted.prior.std)[d, t] ** 2 + np.var(predicted.prior.mean[d, t], axis=0)
             np.testing.assert_allclose(np.mean(mixture, 0), variance, rtol=0.06)
 
 

@@ -390,7 +390,7 @@ def test_a_wrong_config_names_its_field_and_the_value(field, value):
 
 
 @pytest.mark.parametrize(("observation", "got"), [(np.ones(5), "ndarray"), ({"image": np.ones(5)}, "image"), ({}, "")])
-def test_observations_without_their_names_are_refused(observation, got, tiny_model_config, tiny_specs):
+def test_observations_without_their_names_are_refused(observation, got, tiny_model_config, tiny_specs, unchecked):
     decoder_free = make_decoder_free(DecoderFreeConfig(latent=8, hidden=8), tiny_specs["state"]).world
     for model in (make_world_model(tiny_model_config(), tiny_specs["state"]), decoder_free):
         with pytest.raises(ValueError, match=f"observation: expected .*state, got {got}"):

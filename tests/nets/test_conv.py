@@ -214,7 +214,8 @@ def test_shallow_encoders_are_numpys(version, image_size, positions):
     assert x.shape == (2, positions, positions, 4)
     flat = x.transpose(0, 3, 1, 2).reshape(2, -1)  # channels first, as in PyTorch
     expected = flat @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])
-    np.testing.assert_allclose(encoder.apply(params, image.reshape(2, -1)), expected, rtol=1e-4, atol=1e-4)
+    found = encoder.apply(params, jnp.asarray(image.reshape(2, -1), jnp.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_tdmpc2s_encoder_needs_no_linear_layer_at_its_own_size_and_tdmpcs_always_has_one():

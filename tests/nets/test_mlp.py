@@ -57,8 +57,9 @@ def test_mish_and_its_slope_are_numpys_far_from_zero_too():
     values, slopes = jax.vmap(jax.value_and_grad(mish))(jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(values, expected, rtol=2e-6, atol=1e-9)
     np.testing.assert_allclose(slopes, slope, rtol=1e-5, atol=1e-6)
-    _, moved = jax.jvp(jax.grad(mish), (jnp.float32(0.5),), (jnp.float32(1.0),))  # second derivatives pass, too
-    np.testing.assert_allclose(moved, (jax.grad(mish)(0.51) - jax.grad(mish)(0.49)) / 0.02, rtol=1e-3)
+    middle, low, high = (jnp.asarray(x) for x in (0.5, 0.49, 0.51))
+    _, moved = jax.jvp(jax.grad(mish), (middle,), (jnp.ones(()),))  # second derivatives pass, too
+    np.testing.assert_allclose(moved, (jax.grad(mish)(high) - jax.grad(mish)(low)) / 0.02, rtol=1e-3)
 
 
 def test_gaussian_mlp_is_numpys_with_a_softplus_std_above_its_floor():

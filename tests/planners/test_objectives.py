@@ -50,7 +50,8 @@ def test_equals_a_loop(discount):
 def test_the_first_reward_is_not_discounted():
     evaluate = sum_of_rewards(imagine_step, reward, discount=0.1)
     one = evaluate(jnp.float32(0.8), START, jnp.asarray(ACTIONS[:1]), jax.random.key(0))
-    belief, _ = imagine_step(0.8, START, ACTIONS[0], None)
+    each = jax.tree.map(lambda x: jnp.broadcast_to(x, (CANDIDATES, *x.shape)), START)
+    belief, _ = imagine_step(0.8, each, ACTIONS[0], None)
     np.testing.assert_allclose(one, reward(0.8, belief), rtol=1e-5)
 
 

@@ -235,7 +235,11 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
 
 
 def log_likelihoods(
-    model: WorldModel, params: Params, beliefs: Belief, observation: dict[str, Array], reward: Float[Array, "..."]
+    model: WorldModel,
+    params: Params,
+    beliefs: Belief,
+    observation: dict[str, Float[Array, "..."]],
+    reward: Float[Array, "..."],
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Log-likelihoods of observations by name [..., O] and rewards [...] at beliefs [...]: two [...], in nats."""
     assert model.decode is not None, "PlaNet learns by decoding observations"
@@ -292,7 +296,7 @@ def overshooting_loss(
 
 def further_terms(
     losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Bool[Array, "T B"]
-) -> Iterator[tuple[Array, Metrics]]:
+) -> Iterator[tuple[Float[Array, ""], Metrics]]:
     """Optional terms beside the bound: KL balancing, terminations, the global prior.
 
     Args:

@@ -27,7 +27,13 @@ def first_window(evidence: Evidence) -> Evidence | None:
 
 
 def observe_context(
-    model: WorldModel, params: Params, batch: Batch, observation: dict[str, Array], key: Key, *, context: int
+    model: WorldModel,
+    params: Params,
+    batch: Batch,
+    observation: dict[str, Float[Array, "T B _"]],
+    key: Key,
+    *,
+    context: int,
 ) -> tuple[AnyBelief, AnyBelief]:
     """Filters the first `context` steps of a window.
 
@@ -35,7 +41,7 @@ def observe_context(
         model: any world model.
         params: its parameters.
         batch: [T, B].
-        observation: by name [T, B, ...], preprocessed.
+        observation: by name [T, B, O], preprocessed.
         key: for the posterior samples.
         context: number of observed steps.
 
@@ -51,7 +57,7 @@ def observe_context(
 
 def expectation(
     model: WorldModel, params: Params, beliefs: AnyBelief
-) -> tuple[dict[str, Array] | None, Float[Array, "*batch"]]:
+) -> tuple[dict[str, Float[Array, "..."]] | None, Float[Array, "*batch"]]:
     """Decodes the mean observations and reward at a belief, in the environment's units.
 
     Args:
@@ -69,7 +75,9 @@ def expectation(
     return model.postprocess(means), reward
 
 
-def squared_error_per_value(predicted: dict[str, Array], true: dict[str, Array], axes: int) -> Float[Array, "..."]:
+def squared_error_per_value(
+    predicted: dict[str, Float[Array, "..."]], true: dict[str, Float[Array, "..."]], axes: int
+) -> Float[Array, "..."]:
     """Squared errors, averaged over an observation's values and over the observations.
 
     Args:

@@ -110,7 +110,7 @@ def imagine_with(
     key: Key,
     *,
     horizon: int,
-) -> tuple[BeliefT, Array]:
+) -> tuple[BeliefT, Float[Array, "steps *batch A"]]:
     """Rolls out a policy in the model: a_t ~ policy(s_t), s_{t+1} ~ p(s_{t+1} | s_t, a_t) for t = 0..H-1.
 
     Args:

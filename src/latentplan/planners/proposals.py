@@ -137,7 +137,7 @@ def shift(plan: Float[Array, "H *rest"]) -> Float[Array, "H *rest"]:
     return jnp.concatenate([plan[1:], jnp.zeros_like(plan[:1])])
 
 
-def coloured_filter(horizon: int, beta: float) -> np.ndarray:
+def coloured_filter(horizon: int, beta: float) -> Float[np.ndarray, "H H"]:
     """A matrix [H, H] that turns white noise along H into noise of power 1 / frequency^beta and unit variance per step.
 
     Timmer & Koenig (1995), as iCEM uses it; frequency zero gets the power of the lowest nonzero one.

@@ -120,11 +120,12 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
     def add(state: ReplayState, chunk: Batch) -> ReplayState:
         records = len(chunk.reward)
         chunk = chunk._replace(observation={name: x.reshape(records, -1) for name, x in chunk.observation.items()})
-        return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
+        with jax.numpy_rank_promotion("allow"):  # flashbax adds rows to columns
+            return buffer.add(state, jax.tree.map(lambda x: x[None], chunk))
 
     def sample(state: ReplayState, key: Key) -> Sample:
         positions = jnp.arange(config.capacity)[None]  # flashbax samples positions; the records are gathered below
-        with jax.numpy_rank_promotion("allow"):  # flashbax adds rows to columns
+        with jax.numpy_rank_promotion("allow"):  # as in `add`
             drawn = buffer.sample(state.replace(experience=positions), key)
         steps = drawn.experience
         if num_newest:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 
@@ -29,6 +29,7 @@ EvalAction = Annotated[str, OneOf(PICKS)]
 """The actor's action at evaluation: the mode of its distribution, or a sample."""
 
 
+@runtime_checkable
 class ActingConfig(Protocol):
     """The fields for acting that the configs of all versions share."""
 

@@ -172,7 +172,7 @@ def make_behaviour(
     return behaviour
 
 
-def summary(losses: Trainables, gradients: Trainables) -> dict[str, Array]:
+def summary(losses: Trainables, gradients: Trainables) -> Metrics:
     """Metrics: each part's loss and its gradient's norm, `loss` (the model's), and whether all are finite."""
     metrics = {f"{name}_loss": loss for name, loss in losses._asdict().items()}
     metrics |= {f"{name}_grad_norm": optax.tree.norm(gradient) for name, gradient in gradients._asdict().items()}

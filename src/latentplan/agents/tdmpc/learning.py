@@ -90,7 +90,7 @@ def prepend_valid(valid: Bool[Array, "H *batch"]) -> Bool[Array, "H+1 *batch"]:
     return jnp.concatenate([jnp.ones((1, *valid.shape[1:]), bool), valid])
 
 
-def weighted_sum(scales: object, terms: dict[str, Array]) -> tuple[Float[Array, ""], Metrics]:
+def weighted_sum(scales: object, terms: dict[str, Float[Array, ""]]) -> tuple[Float[Array, ""], Metrics]:
     """A weighted sum of loss terms.
 
     Args:

@@ -27,7 +27,19 @@ from latentplan.planners import AnyPlanner, make_planner
 from latentplan.planners.mppi import MPPIConfig
 from latentplan.planners.objectives import model_returns
 from latentplan.planners.policy import PolicyConfig, propose_by
-from latentplan.types import Agent, Array, EnvSpec, Key, Metrics, Params, Planner, PlanOutput, Sample, TrainState
+from latentplan.types import (
+    Agent,
+    Array,
+    EnvSpec,
+    Key,
+    Metrics,
+    Params,
+    Planner,
+    PlanOutput,
+    Sample,
+    TrainState,
+    WarmStart,
+)
 
 _LARGEST = 1e4  # upper bound on a step's error
 _LEAST_PRIORITY = 1e-6
@@ -221,7 +233,7 @@ def make_scheduled_planner(config: TDMPCConfig, model: DecoderFreeModel, spec: E
         options["least_std"] = lambda params: schedule.first_std + params["progress"] * fall
     whole = make_planner(config.planner, spec.action_size, objective, **options)
 
-    def plan(params: Params, belief: Latent, key: Key, warm_start: Array | None = None) -> PlanOutput:
+    def plan(params: Params, belief: Latent, key: Key, warm_start: WarmStart = None) -> PlanOutput:
         planned = whole(params, belief, key, warm_start)
         counted = jnp.arange(last)[:, None] < horizon_of(params)  # beyond the current horizon nothing was optimised
         chosen = lambda x: jnp.where(counted, x, 0.0) if x.shape == (last, spec.action_size) else x  # noqa: E731
