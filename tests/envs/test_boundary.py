@@ -276,12 +276,18 @@ def test_a_space_of_another_library_or_none_is_named():
     ("frames", "message"),
     [
         (
-            lambda count: picture(0, (8, 8, 4)),
-            "given renders uint8 [8, 8, 4]; expected frames uint8 [height, width, 3]",
+            lambda count: picture(0).astype(float),
+            "given renders float64 [8, 8, 3]; expected uint8 from 0 to 255, [height",
         ),
-        (lambda count: picture(0).astype(float), "given renders float64 [8, 8, 3]; expected frames uint8 [height"),
-        (lambda count: None, "given renders ndarray array(None, dtype=object); expected frames uint8"),
-        (lambda count: picture(0, (8, 8 + count, 3)), "given renders uint8 [8, 9, 3]; expected frames uint8 [8, 8, 3]"),
+        (
+            lambda count: np.zeros(3, np.uint8),
+            "given renders uint8 [3] = [0, 0, 0]; expected uint8 from 0 to 255, [height",
+        ),
+        (lambda count: None, "given renders NoneType None; expected uint8 from 0 to 255"),
+        (
+            lambda count: picture(0, (8, 8 + count, 3)),
+            "given renders uint8 [8, 9, 3]; expected uint8 [8, 8, 3], as the",
+        ),
     ],
 )
 def test_frames_that_are_no_frames_or_change_their_size_are_refused(frames, message):
@@ -289,6 +295,13 @@ def test_frames_that_are_no_frames_or_change_their_size_are_refused(frames, mess
         env = made(Given(frames=frames), obs="pixels")
         env.reset(seed=0)
         env.step(NOTHING)
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((8, 8), 1), ((8, 8, 1), 1), ((8, 8, 4), 4), ((3, 8, 8), 3)])
+def test_frames_may_have_any_layout(shape, channels):
+    env = made(Given(frames=lambda count: picture(9 + count, shape)), obs="pixels", image_size=8)
+    assert env_spec(env).observations["image"].shape == (8, 8, channels)
+    assert env.reset(seed=0)[0]["image"].max() == 9 and env.step(NOTHING)[0]["image"].min() == 10
 
 
 def test_what_is_not_used_is_not_checked():

@@ -205,7 +205,7 @@ def test_an_observed_dictionary_with_a_picture_gives_every_entry_by_name():
 
 def test_frames_that_are_no_pictures_are_refused():
     with pytest.raises(
-        ValueError, match=r"obs: sample_envs:FloatFrames-v0 renders float64 \[8, 8, 3\]; expected frames uint8"
+        ValueError, match=r"obs: sample_envs:FloatFrames-v0 renders float64 \[8, 8, 3\]; expected uint8 from 0"
     ):
         make_single("sample_envs:FloatFrames-v0", EnvConfig())
 

@@ -132,6 +132,7 @@ def test_a_camera_that_exists_can_be_chosen():
     for camera in (1, -1):
         env = make_env("cartpole_balance", EnvConfig(camera=camera, image_size=16))
         assert env.reset(seed=0)[0]["image"].std() > 1
+        env.close()
 
 
 def test_an_argument_that_is_refused_can_be_corrected():

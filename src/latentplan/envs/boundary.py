@@ -13,6 +13,7 @@ from gymnasium.spaces import Box, Dict, Tuple
 from numpy.typing import ArrayLike
 
 from latentplan.envs.actions import make_codec
+from latentplan.envs.images import WHAT_IS_AN_IMAGE
 from latentplan.envs.wrappers import Reset, Stepped
 
 _SHOWN = 4  # values of an array in a message, at most
@@ -71,17 +72,18 @@ class Boundary(gymnasium.Wrapper):
         return self._received(observation), float(self._single("reward", reward)), *ends, info
 
     def render(self) -> Any:
-        """A frame, uint8 [height, width, 3].
+        """A frame, an image of any layout.
 
         Raises:
-            SpaceMismatch: it is not such a frame, or of another size than the first one.
+            SpaceMismatch: it is no image, or of another shape than the first one.
         """
-        frame: Any = np.array(self.env.render())
-        expected = list(self._frame_shape) if self._frame_shape else "[height, width, 3]"
-        right = frame.shape == self._frame_shape if self._frame_shape else frame.ndim == 3 and frame.shape[-1] == 3
+        rendered: Any = self.env.render()
+        frame = np.array(rendered) if isinstance(rendered, np.ndarray) else np.array(None)
+        right = frame.shape == self._frame_shape if self._frame_shape else frame.ndim in (2, 3)
         if not right or frame.dtype != np.uint8:
+            expected = f"uint8 {list(self._frame_shape)}, as the first" if self._frame_shape else WHAT_IS_AN_IMAGE
             raise SpaceMismatch(
-                f"obs: {self._name} renders {_described(frame)}; expected frames uint8 {expected}. "
+                f"obs: {self._name} renders {_described(rendered)}; expected {expected}. "
                 "Use obs=state, or convert what its render returns."
             )
         self._frame_shape = frame.shape
@@ -149,7 +151,7 @@ def received(space: Any, value: object, refuse: Callable[[str, object, object], 
     if array is None or array.shape != space.shape or not np.can_cast(array.dtype, space.dtype, "same_kind"):
         raise refuse(where, space, value)
     copy = array.astype(space.dtype)
-    unchanged = copy.dtype.kind not in "iu" or np.array_equal(copy, array)
+    unchanged = copy.dtype == array.dtype or copy.dtype.kind not in "iu" or np.array_equal(copy, array)
     if not unchanged or not (isinstance(space, Box) or space.contains(copy[()] if space.shape == () else copy)):
         raise refuse(where, space, value)
     return copy
