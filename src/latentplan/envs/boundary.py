@@ -77,17 +77,16 @@ class Boundary(gymnasium.Wrapper):
         Raises:
             SpaceMismatch: it is no image, or of another shape than the first one.
         """
-        rendered: Any = self.env.render()
-        frame = np.array(rendered) if isinstance(rendered, np.ndarray) else np.array(None)
-        right = frame.shape == self._frame_shape if self._frame_shape else frame.ndim in (2, 3)
-        if not right or frame.dtype != np.uint8:
+        frame: Any = self.env.render()
+        is_image = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim in (2, 3)
+        if not is_image or frame.shape != (self._frame_shape or frame.shape):
             expected = f"uint8 {list(self._frame_shape)}, as the first" if self._frame_shape else WHAT_IS_AN_IMAGE
             raise SpaceMismatch(
-                f"obs: {self._name} renders {_described(rendered)}; expected {expected}. "
+                f"obs: {self._name} renders {_described(frame)}; expected {expected}. "
                 "Use obs=state, or convert what its render returns."
             )
         self._frame_shape = frame.shape
-        return frame
+        return frame.copy()
 
     def _received(self, observation: object) -> object:
         if not self._observes:
