@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import gymnasium
@@ -18,12 +19,15 @@ from agents.windows import SPEC, make_batch, make_sample
 
 from latentplan import planners
 from latentplan.agents import AGENTS, make_agent
+from latentplan.agents.planet import LossConfig, PlaNetConfig, make_planet
 from latentplan.cli import results
 from latentplan.diagnostics import DIAGNOSTICS
 from latentplan.envs import SUITES
 from latentplan.envs.env import EnvConfig, make_env
 from latentplan.envs.workers import Workers
-from latentplan.presets import PRESETS
+from latentplan.models.rollout import imagine
+from latentplan.models.world_model import DYNAMICS, WorldModelConfig, make_world_model
+from latentplan.presets import PRESETS, make_preset
 from latentplan.types import Evidence
 
 ROOT = Path(__file__).parents[1]
@@ -54,7 +58,7 @@ def test_blocks_are_found_run_in_order_and_fail_with_their_line():
 
 def test_the_planner_that_is_added_as_an_example_plans():
     file = ROOT / "docs" / "guides" / "planner.md"
-    assert len(file.read_text().splitlines()) < 120 and len(python_blocks(file.read_text())) == 2
+    assert len(file.read_text().splitlines()) < 170 and len(python_blocks(file.read_text())) == 3
     block = python_blocks(file.read_text())[0][1]
     assert len(block.splitlines()) < 60
     try:
@@ -73,17 +77,21 @@ def test_the_planner_that_is_added_as_an_example_plans():
         entry.config(num_candidates=0)
     position, velocity = names["state"]  # of the model of one's own
     assert abs(position - 1) < 0.1 and abs(velocity) < 0.1 and names["planner"]._cache_size() == 2
+    start, actions = (jnp.float32(0.2), jnp.float32(-0.1)), jax.random.uniform(jax.random.key(2), (5, 7, 1))
+    returns = [names[each](None, start, actions, jax.random.key(3)) for each in ("evaluate", "same_evaluate")]
+    np.testing.assert_allclose(*returns, rtol=1e-6)
 
 
 def test_the_agent_that_is_added_as_an_example_learns_and_acts():
     file = ROOT / "docs" / "guides" / "agent.md"
-    assert len(file.read_text().splitlines()) < 125 and len(python_blocks(file.read_text())) == 1
+    assert len(file.read_text().splitlines()) < 180 and len(python_blocks(file.read_text())) == 2
     try:
         run(file.read_text(), str(file))
         entry = AGENTS["one_loss"]
     finally:
-        AGENTS.pop("one_loss", None)
-        PRESETS.pop("one_loss", None)
+        for name in ("decay", "one_loss"):
+            AGENTS.pop(name, None)
+            PRESETS.pop(name, None)
     parts = small("dreamer_v1", units=8, horizon=3)
     config = entry.config(model=parts.model, actor=parts.actor, behaviour=parts.behaviour, learning_rate=1e-2)
     agent = entry.make(config, SPEC)
@@ -103,6 +111,52 @@ def test_the_agent_that_is_added_as_an_example_learns_and_acts():
         mode="eval",
     )
     assert action.shape == (2, 2) and np.abs(action).max() <= 1
+
+
+def test_the_variation_of_an_agent_decays_its_weights():
+    file = ROOT / "docs" / "guides" / "agent.md"
+    (_, block), _ = python_blocks(file.read_text())
+    try:
+        names = run(f"```python\n{block}```\n", str(file))
+        presets, entry = PRESETS["decay"], AGENTS["decay"]
+        config = make_preset("debug", "Pendulum-v1", "state", agent="decay").agent_config
+        planned = make_preset("cpu", "Pendulum-v1", "state", agent="decay", planner="icem").agent_config
+    finally:
+        AGENTS.pop("decay", None)
+        PRESETS.pop("decay", None)
+    planet = make_preset("debug", "Pendulum-v1", "state").agent_config
+    assert config == names["DecayConfig"](**{field.name: getattr(planet, field.name) for field in fields(planet)})
+    assert type(planned) is names["DecayConfig"] and not presets.protocols
+    agents = [make_planet(planet, SPEC), entry.make(replace(config, decay=0.1), SPEC)]
+    sample = jax.tree.map(jnp.asarray, make_sample())
+    kept, decayed = (a.updates["joint"](a.init(jax.random.key(0)), sample, jax.random.key(1))[0] for a in agents)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(0.9 * x, y, rtol=1e-6), kept.params, decayed.params)
+
+
+def test_the_dynamics_that_are_added_as_examples_learn_and_predict():
+    file = ROOT / "docs" / "guides" / "dynamics.md"
+    before, sizes = dict(DYNAMICS), {"deter": 8, "stoch": 4, "hidden": 8, "layers": 1}
+    try:
+        run(file.read_text(), str(file))
+        stacked, one_hot, clock, fast = (
+            PlaNetConfig(model=WorldModelConfig(kind=kind, classes=classes, **sizes), loss=LossConfig(free_nats=0.0))
+            for kind, classes in (("stacked", 0), ("stacked", 3), ("clock", 0), ("clock_0.05", 0))
+        )
+        agent = make_agent(stacked, SPEC)
+        models = [make_world_model(config.model, SPEC) for config in (stacked, one_hot, clock, fast)]
+    finally:
+        DYNAMICS.clear()
+        DYNAMICS.update(before)
+    state = agent.init(jax.random.key(0))
+    learned, metrics = jax.jit(agent.updates["joint"])(state, make_sample(), jax.random.key(1))
+    same = jax.tree.map(lambda x, y: bool(jnp.all(x == y)), state.params["dynamics"], learned.params["dynamics"])
+    assert metrics["finite"] == 1.0 and not any(jax.tree.leaves(same)), same  # both GRUs, prior and posterior
+    for model, deter, stoch in zip(models, (16, 16, 1, 1), (4, 12, 4, 4), strict=True):
+        start, actions = model.initial((3,)), jnp.ones((5, 3, 2))
+        beliefs, _ = imagine(model, model.init(jax.random.key(0)), start, actions, jax.random.key(2))
+        assert beliefs.deter.shape == (5, 3, deter) and beliefs.stoch.shape == (5, 3, stoch)
+        if model is models[-1]:  # the clock of the variant
+            np.testing.assert_allclose(beliefs.deter[-1], 5 * 0.05, rtol=1e-5)
 
 
 def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_name(tmp_path, monkeypatch):
@@ -135,7 +189,7 @@ def test_the_environment_and_suite_that_are_added_as_an_example_are_found_by_nam
 IN_TREE = {
     "planner": (0, ["planners/local_search.py"], ["planners/__init__.py"]),
     "dynamics": (0, ["models/clock.py"], ["models/world_model.py"]),
-    "agent": (0, ["agents/one_loss.py", "presets/one_loss.py"], ["agents/__init__.py", "presets/__init__.py"]),
+    "agent": (1, ["agents/one_loss.py", "presets/one_loss.py"], ["agents/__init__.py", "presets/__init__.py"]),
     "environment": (2, ["envs/points.py"], ["envs/__init__.py"]),
     "measurement": (0, ["diagnostics/reward_bias.py"], ["diagnostics/__init__.py"]),
 }

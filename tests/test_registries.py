@@ -20,22 +20,23 @@ SHORT = ["--env", "Pendulum-v1", "--obs", "state", "--preset", "debug", "--env-s
 
 
 REGISTERS = {
-    "planner": [(PLANNERS, "local_search")],
-    "dynamics": [(DYNAMICS, "clock")],
-    "agent": [(AGENTS, "one_loss"), (PRESETS, "one_loss")],
+    "planner": (0, [(PLANNERS, "local_search")]),
+    "dynamics": (0, [(DYNAMICS, "clock")]),
+    "agent": (1, [(AGENTS, "one_loss"), (PRESETS, "one_loss")]),
 }
-"""A guide -> what its block registers."""
+"""A guide -> which of its blocks registers something, and what."""
 
 
 @pytest.fixture
 def member(monkeypatch, tmp_path):
-    """(guide) -> writes the guide's block into a file and imports it; what it registers is taken back afterwards."""
+    """(guide) -> writes the guide's block into a file and imports it; the registries are restored after the test."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def add(guide):
-        for registry, name in REGISTERS[guide]:
+        index, entries = REGISTERS[guide]
+        for registry, name in entries:
             monkeypatch.setitem(registry, name, None)
-        (_, block), *_ = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())
+        _, block = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())[index]
         (tmp_path / f"guide_{guide}.py").write_text(block)
         monkeypatch.delitem(sys.modules, f"guide_{guide}", raising=False)
         importlib.import_module(f"guide_{guide}")

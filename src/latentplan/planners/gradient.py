@@ -22,7 +22,7 @@ class GradientConfig(PlannerConfig):
     horizon: PositiveInt = 12
     """H, planning horizon in decisions."""
     num_iterations: NonNegativeInt = 10
-    """I, steps of gradient ascent."""
+    """I, steps of gradient ascent. 10 suit a warm start from the last plan; without one, use about 50."""
     num_candidates: PositiveInt = 32
     """N, action sequences optimised in parallel."""
     learning_rate: PositiveFloat = 0.1

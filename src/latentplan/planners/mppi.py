@@ -33,7 +33,7 @@ class MPPIConfig(PlannerConfig):
     """K, best sequences, to which the next round is fitted with weights."""
     temperature: NonNegativeFloat = 0.5
     """Elites are weighted by exp(temperature * (return - best return)): an inverse temperature, as in TD-MPC; higher is
-    greedier."""
+    greedier. It depends on the scale of returns: for a model of your own, try 10 to 30 / their standard deviation."""
     init_std: PositiveFloat = 2.0
     """Standard deviation of the first round, in action units."""
     min_std: NonNegativeFloat = 0.05
@@ -44,7 +44,8 @@ class MPPIConfig(PlannerConfig):
     momentum: Share = 0.0
     """Momentum of the refit: weight of the previous round's mean. TD-MPC uses 0.1, TD-MPC2 none."""
     choose: Literal["mean", "elite"] = "elite"
-    """mean: act with the fitted mean; elite: with an elite sampled in proportion to its weight, as in TD-MPC2."""
+    """mean: act with the fitted mean, the better plan; elite: with an elite sampled in proportion to its weight, as in
+    TD-MPC2, which explores."""
     policy_candidates: NonNegativeInt = 0
     """How many of the candidates are sampled from the agent's policy, if it has one. TD-MPC2 uses 24."""
     warm_start: bool = True
