@@ -36,7 +36,7 @@ cd .. && install "latentplan[cli,video] @ $wheel" && cd empty
 ../venv/bin/latentplan --version
 ../venv/bin/latentplan train --help >/dev/null
 ../venv/bin/latentplan train --env Pendulum-v1 --obs state --preset debug --logdir run >log || { cat log; exit 1; }
-../venv/bin/latentplan evaluate --logdir run --episodes 1
+../venv/bin/latentplan evaluate run --episodes 1
 ../venv/bin/latentplan report run
 ../venv/bin/latentplan results run --out kept
 ../venv/bin/python - <<'END'
