@@ -12,6 +12,8 @@ from latentplan.cli.words import explain
 
 if TYPE_CHECKING:
     from latentplan.driver.job import Job
+    from latentplan.envs.workers import Workers
+    from latentplan.presets.experiment import Experiment
 
 DATA_UPDATES = 10_000
 """Gradient steps on recorded data, unless asked for more or fewer."""
@@ -80,7 +82,7 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     return 0
 
 
-def make_job(experiment, workers) -> "tuple[Job, list[str]]":
+def make_job(experiment: "Experiment", workers: "Workers | None") -> "tuple[Job, list[str]]":
     """An experiment's job: its agent, its data, and the parameters to start from.
 
     Args:
