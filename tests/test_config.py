@@ -7,6 +7,7 @@ import pickle
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
+import numpy as np
 import pytest
 
 from latentplan.agents import AGENTS
@@ -118,6 +119,16 @@ def test_what_may_be_is_kept_as_it_is():
     config = Example(norm=math.inf, maybe=4, plain=1, weights=(), colour="", chosen=Inner(size=3))
     assert (config.norm, config.maybe, config.plain, config.chosen.size) == (math.inf, 4, 1, 3)
     assert hash(config) == hash(replace(config))
+
+
+def test_an_unknown_field_is_told_with_the_nearest_and_numbers_of_numpy_become_pythons():
+    with pytest.raises(ConfigError, match="Example.coun: expected a field of Example, got an unknown one; try count"):
+        Example(coun=3)
+    with pytest.raises(ConfigError, match="one of count, "):
+        replace(Example(), xyz=3)
+    config = Example(count=np.int64(4), norm=np.float32(0.5))
+    assert type(config.count) is int and type(config.norm) is float and config == Example(count=4, norm=0.5)
+    assert repr(Bound(ge=1)) == ">= 1" and repr(Bound(gt=0, le=2)) == "> 0 and <= 2"
 
 
 def test_an_entry_more_is_a_choice_more(monkeypatch):

@@ -10,25 +10,28 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LIBRARY = ROOT / "src" / "latentplan"
 
-BASE = {"types", "transforms", "distributions"}
+BASE = {"types", "transforms", "distributions", "checks", "registry"}
 MAY_IMPORT = {
-    "config": set(),
-    "types": set(),
+    "checks": set(),
+    "config": {"checks"},
+    "registry": {"checks", "config"},
+    "types": {"checks"},
     "transforms": {"types"},
     "distributions": {"types", "transforms"},
     "losses": BASE,
     "nets": BASE | {"config", "losses"},
     "models": BASE | {"config", "losses", "nets"},
-    "planners": {"types", "config"},  # planners receive functions and know no model
-    "diagnostics": BASE | {"losses", "models"},
+    "planners": {"types", "config", "checks", "registry"},  # planners receive functions and know no model
+    "diagnostics": BASE | {"config", "losses", "models"},
     "agents": BASE | {"config", "losses", "nets", "models", "planners", "diagnostics"},
     "files": set(),
     "extensions": set(),
     "replay": {"types", "config", "files"},
     "data": {"types", "replay"},
-    "envs": {"types", "config", "extensions"},
+    "envs": {"types", "config", "extensions", "registry"},
     "driver": {
         "types",
+        "checks",
         "config",
         "files",
         "replay",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 
@@ -110,3 +111,44 @@ def test_model_returns_counts_steps_by_the_predicted_probability_of_reaching_the
             if predicts:
                 weight *= jax.nn.sigmoid(-model.terminal(params, belief))
         np.testing.assert_allclose(got, total + weight * jnp.sum(belief.deter, -1), rtol=1e-5)
+
+
+WRONG = {
+    "config: expected WorldModelConfig, got an EnvSpec; the config": lambda c, s, m: lp.make_world_model(s, c),
+    "spec: expected EnvSpec, got a str": lambda c, s, m: lp.make_world_model(c, "walker_walk"),
+    "shape: expected a tuple such as .*, got 5": lambda c, s, m: lp.EnvSpec.single(5, action_size=2),
+    "action_size: expected a whole number, at least 1, got 0": lambda c, s, m: lp.EnvSpec.single((5,), action_size=0),
+    r"initial: expected a batch_shape such as \(3,\), .* got 3": lambda c, s, m: m.initial(3),
+    r"preprocess: observation state: expected \[..., 5\], got \(2, 4\)": lambda c, s, m: m.preprocess(
+        {"state": jnp.zeros((2, 4))}, KEY
+    ),
+    r"encode: observation state: expected \[..., 5\], got \(2, 4\); give": lambda c, s, m: m.encode(
+        None, {"state": jnp.zeros((2, 4))}
+    ),
+    r"observe: actions: expected \[10, 4, size\], got \(4, 10, 2\)": lambda c, s, m: observed(m, (4, 10, 2)),
+    r"observe_step: action: expected \[..., 2\], got \(4, 3\)": lambda c, s, m: observed(m, (10, 4, 3)),
+    r"observe_step: embed: expected \[..., 8\], got \(4, 7\)": lambda c, s, m: observed(m, (10, 4, 2), embed=7),
+    r"observe: belief: expected \[4, ...\], got \(3, 8\)": lambda c, s, m: observed(m, (10, 4, 2), batch=3),
+    r"imagine: belief: expected \[3, ...\], got \(4, 8\)": lambda c, s, m: imagined(m, (10, 3, 2)),
+    r"imagine_step: action: expected \[..., 2\], got \(4, 1\)": lambda c, s, m: imagined(m, (10, 4, 1)),
+    "model: expected WorldModel, got the function imagined; a function": lambda c, s, m: lp.model_returns(imagined),
+}
+"""What is said -> (config, spec, model) -> the mistake."""
+KEY = jax.random.key(0)
+
+
+def observed(model, actions, embed=8, batch=4):
+    sequence = jnp.zeros(actions), jnp.zeros((10, 4, embed)), jnp.zeros((10, 4), bool)
+    return lp.observe(model, None, model.initial((batch,)), *sequence, KEY)
+
+
+def imagined(model, actions):
+    return lp.imagine(model, None, model.initial((4,)), jnp.zeros(actions), KEY)
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_does_not_fit_is_told_in_the_librarys_words(message, tiny_model_config, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' own check of types comes first
+    config, spec = tiny_model_config(), lp.EnvSpec.single((np.int64(5),), action_size=np.int64(2))
+    with pytest.raises(ValueError, match=f"^{message}"):
+        WRONG[message](config, spec, lp.make_world_model(config, spec))

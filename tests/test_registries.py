@@ -4,17 +4,31 @@ import importlib
 import io
 import json
 import sys
+from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
+import jaxtyping
 import pytest
 from rich.console import Console
 from test_docs import ROOT, python_blocks
 
+import latentplan as lp
 from latentplan.agents import AGENTS
+from latentplan.agents.planet import PlaNetConfig
 from latentplan.cli import evaluate, train
+from latentplan.diagnostics import DIAGNOSTICS
+from latentplan.diagnostics.subject import DiagnosticEntry
+from latentplan.driver.diagnose import Diagnosis
+from latentplan.driver.job import update_metrics
 from latentplan.driver.logging import read_metrics
+from latentplan.envs import SUITES
 from latentplan.models.world_model import DYNAMICS
 from latentplan.planners import PLANNERS
-from latentplan.presets import PRESETS
+from latentplan.planners.cem import CEMConfig, make_cem
+from latentplan.presets import PRESETS, AgentPresets, make_preset
+from latentplan.replay.ring import ReplayConfig, make_replay
+from latentplan.types import Diagnostic, Evidence, Measurement
 
 SHORT = ["--env", "Pendulum-v1", "--obs", "state", "--preset", "debug", "--env-steps", "300", "--seed-episodes", "1"]
 
@@ -31,17 +45,19 @@ REGISTERS = {
 def member(monkeypatch, tmp_path):
     """(guide) -> writes the guide's block into a file and imports it; the registries are restored after the test."""
     monkeypatch.syspath_prepend(tmp_path)
+    added = []
 
     def add(guide):
         index, entries = REGISTERS[guide]
-        for registry, name in entries:
-            monkeypatch.setitem(registry, name, None)
+        added.extend(entries)
         _, block = python_blocks((ROOT / "docs" / "guides" / f"{guide}.md").read_text())[index]
         (tmp_path / f"guide_{guide}.py").write_text(block)
         monkeypatch.delitem(sys.modules, f"guide_{guide}", raising=False)
         importlib.import_module(f"guide_{guide}")
 
-    return add
+    yield add
+    for registry, name in added:
+        registry.pop(name, None)
 
 
 @pytest.fixture
@@ -110,3 +126,157 @@ def test_choices_are_the_registries_names(member, capsys):
     printed = "".join(capsys.readouterr().out.replace("│", " ").split())
     for option, registry in {"agent": AGENTS, "planner": PLANNERS, "model.kind": DYNAMICS}.items():
         assert f"--{option}{{{','.join(registry)}}}" in printed
+
+
+class NoDataclass(CEMConfig):
+    step: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoDefault(CEMConfig):
+    step: float
+
+
+def three(config, action_size, evaluate): ...
+
+
+CEM = PLANNERS["cem"]
+
+
+@pytest.mark.parametrize(
+    ("registry", "entry", "message"),
+    [
+        (PLANNERS, three, r"PLANNERS\['mine'\]: expected PlannerEntry, got the function three; write"),
+        (PLANNERS, None, "expected PlannerEntry, got None"),
+        (
+            PLANNERS,
+            CEM._replace(make=three),
+            r"\.make: expected a function of .*propose=.*, got the function three\(con",
+        ),
+        (
+            PLANNERS,
+            CEM._replace(config=NoDataclass),
+            r"\.config: expected a dataclass, got the class NoDataclass without",
+        ),
+        (PLANNERS, CEM._replace(config=NoDefault), r"expected a default for every field, got none for NoDefault\.step"),
+        (
+            PLANNERS,
+            CEM._replace(config=PlaNetConfig),
+            "expected a subclass of PlannerConfig, got the class PlaNetConfig",
+        ),
+        (AGENTS, AGENTS["planet"]._replace(make=three), r"\.make: expected a function of \(config, spec\)"),
+        (AGENTS, AGENTS["planet"]._replace(config=CEMConfig), "expected a subclass of AgentConfig"),
+        (DYNAMICS, make_cem, r"DYNAMICS\['mine'\]: expected DynamicsEntry, got the function make_cem"),
+        (
+            DYNAMICS,
+            DYNAMICS["rssm"]._replace(deter_size=8),
+            r"\.deter_size: expected a function of \(config\), got an int",
+        ),
+        (DIAGNOSTICS, DiagnosticEntry(three, needs="policy"), r"\.needs: expected a tuple of names, got 'policy'"),
+        (SUITES, three, r"SUITES\['mine'\]: expected Suite"),
+        (PRESETS, AgentPresets({"debug": three}), r"\.presets: expected Preset as 'debug', got the function three"),
+    ],
+)
+def test_what_is_no_member_is_refused_where_it_is_added(registry, entry, message):
+    for add in (registry.__setitem__, lambda name, entry: registry.update({name: entry}), registry.setdefault):
+        with pytest.raises(ValueError, match=message):
+            add("mine", entry)
+    assert "mine" not in registry
+
+
+def test_an_agent_without_presets_is_told_so(monkeypatch):
+    monkeypatch.setitem(AGENTS, "mine", AGENTS["planet"])
+    with pytest.raises(ValueError, match=r"agent: expected one with presets, got 'mine'; add PRESETS\['mine'\]"):
+        make_preset("debug", "walker_walk", "state", agent="mine")
+
+
+TINY = {"deter": 8, "stoch": 4, "hidden": 8, "reward_hidden": 8, "vector_hidden": 8}
+SPEC = lp.EnvSpec.single((5,), action_size=2)
+
+
+def planned(params, belief, key, warm_start=None):
+    return lp.PlanOutput(jnp.zeros(2), jnp.zeros((3, 2)), (), {})
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (None, r"^PLANNERS\['cem'\].make, what it returned: expected a function of .*, got None"),
+        (lambda params, belief, key: None, r"what it returned: expected a function of \(params, .* warm_start\), got"),
+        (lambda *inputs: jnp.zeros(2), r"^PLANNERS\['cem'\], plan: expected PlanOutput, got an? .*; return PlanOutput"),
+        (lambda *inputs: planned(*inputs)._replace(action=jnp.zeros((3, 2))), r"action: expected \[2\], got \(3, 2\)"),
+        (lambda *inputs: planned(*inputs)._replace(plan=jnp.zeros(2)), r"plan: expected \[H, 2\], got \(2,\)"),
+    ],
+)
+def test_what_a_planners_builder_returns_is_checked(plan, message, monkeypatch):
+    make = lambda config, action_size, evaluate, *, discrete, propose: plan  # noqa: E731
+    monkeypatch.setitem(PLANNERS, "cem", CEM._replace(make=make))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the tests' own check of types comes first
+    with pytest.raises(ValueError, match=message):
+        planner = lp.make_planner(CEMConfig(), 2, lambda *inputs: 0.0, discrete=False, propose=None)
+        jax.eval_shape(planner, None, None, jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"make": lambda config, embed_size, action_size: None},
+            r"^DYNAMICS\['rssm'\].make: expected Dynamics, got None",
+        ),
+        (
+            {"deter_size": lambda config: 3},
+            r"belief.deter: expected \[..., 3\], got \(8,\); let the entry's deter_size",
+        ),
+    ],
+)
+def test_what_dynamics_have_is_checked_against_their_entry(change, message, monkeypatch):
+    monkeypatch.setitem(DYNAMICS, "rssm", DYNAMICS["rssm"]._replace(**change))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(ValueError, match=message):
+        lp.make_world_model(lp.WorldModelConfig(**TINY), SPEC).initial(())
+
+
+def test_what_an_agents_or_a_diagnostics_builder_returns_is_checked(monkeypatch):
+    monkeypatch.setitem(DIAGNOSTICS, "mine", DiagnosticEntry(lambda subject: None))
+    with pytest.raises(ValueError, match=r"^DIAGNOSTICS\['mine'\].make: expected Diagnostic, got None; return"):
+        lp.make_agent(PlaNetConfig(model=lp.WorldModelConfig(**TINY)), SPEC)
+    monkeypatch.setitem(AGENTS, "planet", AGENTS["planet"]._replace(make=lambda config, spec: None))
+    with pytest.raises(ValueError, match=r"^AGENTS\['planet'\].make: expected Agent, got None"):
+        lp.make_agent(PlaNetConfig(), SPEC)
+
+
+STATE = lp.TrainState({"w": jax.ShapeDtypeStruct((2,), "float32")}, (), jax.ShapeDtypeStruct((), "int32"))
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (lambda state: state, r"expected \(TrainState, metrics by name\), got a TrainState"),
+        (lambda state: (None, {"finite": 1.0}), "state: expected TrainState, got None"),
+        (
+            lambda state: (state._replace(params={}), {"finite": 1.0}),
+            "state.params: expected structure, shapes and types",
+        ),
+        (lambda state: (state, {"loss": 1.0}), "expected finite among the metrics, got loss; add it"),
+        (lambda state: (state, {"finite": 1.0, "error": state.params["w"]}), r"that are scalars, got error \(2,\)"),
+    ],
+)
+def test_what_an_update_returns_is_checked(update, message):
+    agent = lp.Agent(lambda key: STATE, None, None, {"joint": lambda state, sample, key: update(state)}, {})
+    agent = agent._replace(init=lambda key: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), STATE))
+    with pytest.raises(ValueError, match=rf"^updates\['joint'\].*{message}"):
+        update_metrics(agent, make_replay(ReplayConfig(capacity=10, batch_size=1, batch_length=2), SPEC))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({}, "expected Measurement, got a dict"),
+        (Measurement({"a": jnp.zeros((2, 2))}), r"scalars or vectors, got a \(2, 2"),
+    ],
+)
+def test_what_a_diagnostic_measures_is_checked(result, message):
+    diagnosis = Diagnosis({"mine": Diagnostic(lambda params, evidence, key: result)})
+    with pytest.raises(ValueError, match=f"^diagnostics.mine: .*{message}"):
+        diagnosis.measure(None, Evidence(jnp.zeros(3)), [jax.random.key(0)])

@@ -13,6 +13,8 @@ class AdamConfig(Config):
 """
 
 import dataclasses
+import difflib
+import numbers
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -40,7 +42,7 @@ class ConfigError(ValueError):
         return ConfigError, (self.config, self.field, self.problem)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Bound:
     """Bounds of a number. NaN is never valid, infinity only if `infinity` is set.
 
@@ -70,6 +72,12 @@ class Bound:
             and (self.lt is None or value < self.lt)
         )
         return "" if inside else str(self)
+
+    def __repr__(self) -> str:
+        """As in signatures: ">= 1"."""
+        signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+        parts = [f"{sign} {getattr(self, name)}" for name, sign in signs.items() if getattr(self, name) is not None]
+        return " and ".join(parts) or "finite"
 
     def __str__(self) -> str:
         if self.ge is not None and self.le is not None:
@@ -164,8 +172,19 @@ class Config:
     optionally `Annotated` with a `Bound`, `OneOf` or `ConfigOf`. Floats must be finite.
     """
 
+    def __new__(cls, *args: object, **values: object) -> "Config":
+        """Refuses unknown fields before `__init__` would, with the nearest names."""
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        for name in values.keys() - set(known):
+            near = " or ".join(difflib.get_close_matches(name, known)) or f"one of {', '.join(known)}"
+            raise ConfigError(cls, name, f"expected a field of {cls.__name__}, got an unknown one; try {near}")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for name, hint in field_hints(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(value, numbers.Number) and hasattr(value, "item"):  # of NumPy, which JSON does not know
+                object.__setattr__(self, name, value.item())
             expected = _problem(hint, getattr(self, name))
             if expected:
                 raise self._error(name, expected, self._advice(name))

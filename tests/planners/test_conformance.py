@@ -226,7 +226,7 @@ def test_what_no_planner_can_be_built_from_is_refused(tiny_model_config, uncheck
         make_planner("icem", ACTION_SIZE, evaluate)
     with pytest.raises(ValueError, match="^agent: expected a config such as DreamerV3Config"):
         make_agent("dreamer_v3", spec)
-    with pytest.raises(ValueError, match="^action_size: expected at least 1, got 0"):
+    with pytest.raises(ValueError, match="^action_size: expected a whole number, at least 1, got 0"):
         make_planner(config, 0, evaluate)
     with pytest.raises(ValueError, match=r"^evaluate: expected a function .*WorldModel; use model_returns\(model\)"):
         make_planner(config, ACTION_SIZE, make_world_model(tiny_model_config(), spec))

@@ -10,7 +10,9 @@ from latentplan.agents.dreamer.v3 import DreamerV3Config, make_dreamer_v3
 from latentplan.agents.planet import PlaNetConfig, make_planet
 from latentplan.agents.tdmpc.v1 import TDMPCConfig, make_tdmpc
 from latentplan.agents.tdmpc.v2 import TDMPC2Config, make_tdmpc2
+from latentplan.checks import call_problem, expect_type
 from latentplan.config import entry_name
+from latentplan.registry import Registry, config_problem
 from latentplan.types import Agent, EnvSpec
 
 
@@ -27,15 +29,24 @@ class AgentEntry(NamedTuple):
     make: Callable[[Any, EnvSpec], Agent]
     has_policy: bool = False
 
+    def problem(self) -> str:
+        """What keeps the entry from being used; "" if nothing does."""
+        call = call_problem(self.make, ("config", "spec"))
+        return config_problem(self.config, AgentConfig) or (call and f"make: {call}; correct its arguments")
 
-AGENTS: dict[str, AgentEntry] = {
-    "dreamer_v1": AgentEntry(DreamerV1Config, make_dreamer_v1, has_policy=True),
-    "dreamer_v2": AgentEntry(DreamerV2Config, make_dreamer_v2, has_policy=True),
-    "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3, has_policy=True),
-    "planet": AgentEntry(PlaNetConfig, make_planet),
-    "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc, has_policy=True),
-    "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2, has_policy=True),
-}
+
+AGENTS = Registry(
+    "AGENTS",
+    AgentEntry,
+    {
+        "dreamer_v1": AgentEntry(DreamerV1Config, make_dreamer_v1, has_policy=True),
+        "dreamer_v2": AgentEntry(DreamerV2Config, make_dreamer_v2, has_policy=True),
+        "dreamer_v3": AgentEntry(DreamerV3Config, make_dreamer_v3, has_policy=True),
+        "planet": AgentEntry(PlaNetConfig, make_planet),
+        "tdmpc": AgentEntry(TDMPCConfig, make_tdmpc, has_policy=True),
+        "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2, has_policy=True),
+    },
+)
 
 
 def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
@@ -65,7 +76,11 @@ def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:
         >>> action.shape
         (3, 2)
     """
-    return AGENTS[agent_name(config)].make(config, spec)
+    name = agent_name(config)
+    expect_type("spec", spec, EnvSpec, "give that of the environment, as from EnvSpec.single")
+    agent = AGENTS[name].make(config, spec)
+    expect_type(f"AGENTS[{name!r}].make", agent, Agent, "return Agent(init=..., initial=..., act=..., ...)")
+    return agent
 
 
 def agent_name(config: AgentConfig) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from latentplan.checks import call_problem
 from latentplan.types import AnyBelief, Array, Diagnostic, Key, Params, WorldModel
 
 
@@ -45,3 +46,10 @@ class DiagnosticEntry(NamedTuple):
 
     make: Callable[[Subject], Diagnostic]
     needs: tuple[str, ...] = ()
+
+    def problem(self) -> str:
+        """What keeps the entry from being used; "" if nothing does."""
+        if not isinstance(self.needs, tuple):
+            return f"needs: expected a tuple of names, got {self.needs!r}; write ({self.needs!r},)"
+        call = call_problem(self.make, ("subject",))
+        return call and f"make: {call}; correct its arguments"

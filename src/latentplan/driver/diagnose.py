@@ -6,10 +6,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from latentplan.checks import expect_type
 from latentplan.driver.compilation import compiled
 from latentplan.driver.pictures import DRAWINGS
 from latentplan.types import Diagnostic, Evidence, Key, Measurement, Params, Trajectory
 
+Measure = Callable[[Params, Evidence, Key], Measurement]
 _UNIT = 50  # records; evidence is padded to a multiple of it, to limit the number of compiled programs
 _LONGEST = 1001  # records; a game's episode may have 27,000
 
@@ -55,7 +57,7 @@ class Diagnosis:
     def __init__(self, diagnostics: Mapping[str, Diagnostic]) -> None:
         """See the class."""
         self._diagnostics = diagnostics
-        self._measures: dict[str, Callable[..., Measurement]] = {}
+        self._measures: dict[str, Measure] = {}
         for name, diagnostic in diagnostics.items():
             if diagnostic.drawing not in (None, *DRAWINGS):
                 known = ", ".join(DRAWINGS)
@@ -63,7 +65,7 @@ class Diagnosis:
                     f"diagnostics.{name}.drawing: expected one of {known}, or None, got {diagnostic.drawing!r}; "
                     "add it to DRAWINGS in driver/pictures.py"
                 )
-            self._measures[name] = compiled(diagnostic.measure)
+            self._measures[name] = compiled(_checked(name, diagnostic.measure))
 
     def measure(self, params: Params, evidence: Evidence, keys: Sequence[Key]) -> dict[str, Measurement]:
         """Runs all diagnostics on the evidence.
@@ -107,6 +109,21 @@ class Diagnosis:
             drawing = self._diagnostics[key].drawing
             if drawing is not None and measurement.picture is not None:
                 DRAWINGS[drawing](directory, name, measurement.picture, context=context, fps=fps, report=report)
+
+
+def _checked(name: str, measure: Measure) -> Measure:
+    """A measurement whose result must be a Measurement of scalars and vectors; checked while JAX traces."""
+
+    def measured(params: Params, evidence: Evidence, key: Key) -> Measurement:
+        found = measure(params, evidence, key)
+        expect_type(f"diagnostics.{name}", found, Measurement, "return Measurement({'name': number})")
+        for number, x in found.numbers.items():
+            if np.ndim(x) > 1:
+                got = f"got {number} {np.shape(x)}; return its mean, or its mean by step"
+                raise ValueError(f"diagnostics.{name}: expected numbers that are scalars or vectors, {got}")
+        return found
+
+    return measured
 
 
 def metrics_of(found: Mapping[str, Measurement]) -> dict[str, np.ndarray | float]:

@@ -1,10 +1,11 @@
 """One run as data: agent, environment, schedule and log directory."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
+from latentplan.checks import described, expect_type
 from latentplan.data import Split
 from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import stream_key
@@ -12,7 +13,7 @@ from latentplan.driver.schedule import RunConfig, stages_of
 from latentplan.envs.env import EnvConfig
 from latentplan.envs.workers import Workers
 from latentplan.replay.ring import Replay, ReplayConfig, make_replay
-from latentplan.types import Agent, EnvSpec, Params
+from latentplan.types import Agent, EnvSpec, Params, TrainState
 
 
 class Job(NamedTuple):
@@ -75,13 +76,37 @@ def update_metrics(agent: Agent, replay: Replay) -> dict[str, dict[str, jax.Shap
         Update's name -> the shapes of its metrics.
 
     Raises:
-        ValueError: as for `check_job`.
+        ValueError: as for `check_job`; or an update does not return (TrainState, metrics), as `types.Update` says.
     """
     key = stream_key(0, "init")
     memory = jax.eval_shape(replay.init)
     sample = jax.eval_shape(replay.sample, memory, key)
     train_state = jax.eval_shape(agent.init, key)
-    metrics = {name: jax.eval_shape(update, train_state, sample, key)[1] for name, update in agent.updates.items()}
+    returned = {name: jax.eval_shape(update, train_state, sample, key) for name, update in agent.updates.items()}
+    metrics = {name: _metrics(f"updates[{name!r}]", train_state, found) for name, found in returned.items()}
     if replay.priorities(memory) is not None and not any("priority" in found for found in metrics.values()):
         raise ValueError("priority_exponent: expected 0, since this agent returns no priorities; TD-MPC does")
     return metrics
+
+
+def _metrics(where: str, before: TrainState, returned: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of the metrics that an update returned; refused unless all that it returned is as `Update` says."""
+    if not (isinstance(returned, tuple) and len(returned) == 2 and isinstance(returned[1], dict)):
+        raise ValueError(f"{where}: expected (TrainState, metrics by name), got {described(returned)}; return both")
+    after, metrics = returned
+    expect_type(f"{where}, state", after, TrainState, "return (TrainState, metrics)")
+    for field, given, got in zip(TrainState._fields, before, after, strict=True):
+        if _layout(given) != _layout(got):
+            raise ValueError(f"{where}, state.{field}: expected structure, shapes and types as given, got others")
+    wide = [f"{name} {x.shape}" for name, x in metrics.items() if x.shape and name != "priority"]
+    if wide:
+        raise ValueError(f"{where}: expected metrics that are scalars, got {', '.join(wide)}; return means")
+    if "finite" not in metrics:
+        got, advice = ", ".join(metrics) or "none", "add it, 1.0 where loss and gradients are finite"
+        raise ValueError(f"{where}: expected finite among the metrics, got {got}; {advice}")
+    return metrics
+
+
+def _layout(tree: Any) -> tuple[Any, list[Any]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [(x.shape, x.dtype) for x in leaves]

@@ -8,16 +8,21 @@ import difflib
 
 from latentplan.envs import atari, dm_control, gymnasium, minatar, recorded
 from latentplan.envs.suite import Suite
+from latentplan.registry import Registry
 
 __all__ = ["SUITES", "suite_name", "suite_of", "unknown_environment"]
 
-SUITES: dict[str, Suite] = {
-    "atari": atari.SUITE,
-    "minatar": minatar.SUITE,
-    "gymnasium": gymnasium.SUITE,
-    "dm_control": dm_control.SUITE,
-    "recorded": recorded.SUITE,
-}
+SUITES = Registry(
+    "SUITES",
+    Suite,
+    {
+        "atari": atari.SUITE,
+        "minatar": minatar.SUITE,
+        "gymnasium": gymnasium.SUITE,
+        "dm_control": dm_control.SUITE,
+        "recorded": recorded.SUITE,
+    },
+)
 """Name -> suite. An environment belongs to the first suite whose name pattern it matches."""
 
 

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from latentplan.checks import expect_type
 from latentplan.config import Bound, Config, NonNegativeInt, PositiveInt, Share
 from latentplan.distributions import Gaussian
 from latentplan.losses.scalar import Scalar, squared_error, two_hot_symlog
+from latentplan.models.checked import checked_model
 from latentplan.nets.conv_tdmpc import make_shallow_encoder
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_encoder
 from latentplan.nets.network import Activation, Network, Style, chain, each
@@ -144,6 +146,7 @@ def make_decoder_free(config: DecoderFreeConfig, spec: EnvSpec) -> DecoderFreeMo
         >>> model.q(params["q"], latent, jnp.zeros((2, 1))).shape
         (3, 2, 101)
     """
+    expect_type("config", config, DecoderFreeConfig, "the config comes first, then the spec")
     if spec.discrete:
         raise ValueError("agent: TD-MPC needs continuous actions, but this environment's are discrete; use planet")
     scalar = two_hot_symlog(config.low, config.high, config.num_bins) if config.num_bins > 1 else squared_error()
@@ -216,7 +219,6 @@ def _make_world(
 
     def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
         del key  # nothing is drawn
-        spec.check_names(observation)
         return {name: _preprocess(observation[name], lowest) for name in spaces}
 
     def observe_step(
@@ -234,7 +236,7 @@ def _make_world(
     def terminal(params: Params, belief: Latent) -> Array:
         return networks["terminal"].apply(params["terminal"], belief.now)[..., 0]
 
-    return WorldModel(
+    model = WorldModel(
         init=lambda key: {name: part for name, part in init(key).items() if name not in ("q", "policy")},
         initial=initial,
         preprocess=preprocess,
@@ -247,6 +249,7 @@ def _make_world(
         reward=reward,
         terminal=terminal if config.predict_terminal else None,
     )
+    return checked_model(model, spec, config.latent)
 
 
 def _make_encoders(config: DecoderFreeConfig, spaces: Mapping[str, ArraySpec]) -> Network:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from latentplan.checks import call_problem, expect_shape, expect_type
 from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.nets.network import Activation, Norm, Style, Weights
 from latentplan.types import AnyLatent, Array, Belief, ImagineStep, Key, ObserveStep, Params
@@ -99,6 +100,53 @@ class DynamicsEntry(NamedTuple):
     deter_size: Callable[[DynamicsConfig], int] = lambda config: config.deter
     stoch_size: Callable[[DynamicsConfig], int] = lambda config: config.stoch_size
     only: Mapping[str, Any] = MappingProxyType({})
+
+    def problem(self) -> str:
+        """What keeps the entry from being used; "" if nothing does."""
+        calls = {
+            "make": call_problem(self.make, ("config", "embed_size", "action_size")),
+            "deter_size": call_problem(self.deter_size, ("config",)),
+            "stoch_size": call_problem(self.stoch_size, ("config",)),
+        }
+        return next((f"{field}: {call}; correct its arguments" for field, call in calls.items() if call), "")
+
+
+def checked_dynamics(name: str, dynamics: Dynamics, deter: int, stoch: int) -> Dynamics:
+    """Dynamics whose beliefs must have the widths that their entry says; checked while JAX traces.
+
+    Args:
+        name: of the entry, for messages.
+        dynamics: as its builder returned it.
+        deter: the entry's `deter_size`.
+        stoch: its `stoch_size`.
+
+    Returns:
+        Dynamics with the same outputs.
+
+    Raises:
+        ValueError: the builder returned no Dynamics; when called: beliefs are of other widths.
+    """
+    expect_type(f"{name}.make", dynamics, Dynamics, "return Dynamics(init, initial, ...)")
+
+    def checked(belief: Belief) -> Belief:
+        expect_type(f"{name}, belief", belief, Belief, "return Belief(deter, stoch), and what each step adds")
+        for field, size in {"deter": deter, "stoch": stoch}.items():
+            advice = f"let the entry's {field}_size say the width that the dynamics have"
+            expect_shape(f"{name}, belief.{field}", getattr(belief, field), ("...", size), advice)
+        return belief
+
+    def step(function: Callable) -> Callable:
+        def stepped(*arguments):
+            belief, latents = function(*arguments)
+            return checked(belief), latents
+
+        return stepped
+
+    return dynamics._replace(
+        initial=lambda batch_shape: checked(dynamics.initial(batch_shape)),
+        observe_step=step(dynamics.observe_step),
+        imagine_step=step(dynamics.imagine_step),
+    )
 
 
 def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:

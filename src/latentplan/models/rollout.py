@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
+from latentplan.checks import expect_shape
 from latentplan.types import AnyBelief, AnyLatent, Array, Batch, BeliefT, Key, Params, WorldModel
 
 
@@ -38,8 +39,17 @@ def observe(
         belief, statistics = model.observe_step(params, belief, *inputs)
         return belief, (belief, statistics)
 
+    _check_steps("observe", belief, {"actions": actions, "embeds": embeds}, is_first.shape)
     keys = jax.random.split(key, len(actions))
     return jax.lax.scan(step, belief, (actions, embeds, is_first, keys))[1]
+
+
+def _check_steps(where: str, belief: AnyBelief, inputs: dict[str, Array], steps: tuple[int, ...]) -> None:
+    """Refuses a sequence whose parts do not have the axes [T, ...] of its steps, or does not go with the belief."""
+    for name, x in inputs.items():
+        expect_shape(f"{where}: {name}", x, (*steps, "size"), f"the steps are [T, ...] = {steps}")
+    for leaf in jax.tree.leaves(belief):
+        expect_shape(f"{where}: belief", leaf, (*steps[1:], "..."), f"the steps are [T, ...] = {steps}")
 
 
 class Filtered(NamedTuple):
@@ -94,6 +104,7 @@ def imagine(
     Returns:
         (beliefs [T, ...], priors [T, ..., S]).
     """
+    _check_steps("imagine", belief, {"actions": actions}, actions.shape[:-1])
 
     def step(belief, inputs):
         belief, prior = model.imagine_step(params, belief, *inputs)

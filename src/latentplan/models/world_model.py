@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from latentplan import transforms
+from latentplan.checks import expect_type
 from latentplan.config import Bound, NonNegativeInt, OneOf, PositiveFloat, PositiveInt
 from latentplan.distributions import Gaussian, TwoHot
-from latentplan.models.dynamics import DynamicsConfig, DynamicsEntry
+from latentplan.models.checked import checked_model
+from latentplan.models.dynamics import DynamicsConfig, DynamicsEntry, checked_dynamics
 from latentplan.models.heads import make_scalar_head
 from latentplan.models.rnn import RNN
 from latentplan.models.rssm import RSSM
@@ -21,9 +23,10 @@ from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
 from latentplan.nets.mlp import make_mlp
 from latentplan.nets.network import Activation, Network, Norm, Style, each, split_by_name
+from latentplan.registry import Registry
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
-DYNAMICS: dict[str, DynamicsEntry] = {"rssm": RSSM, "ssm": SSM, "rnn": RNN}
+DYNAMICS = Registry("DYNAMICS", DynamicsEntry, {"rssm": RSSM, "ssm": SSM, "rnn": RNN})
 """Latent dynamics by name. A new one is one file and one line here."""
 
 
@@ -184,7 +187,6 @@ def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
     embed_size = sum(entry.embed_size for entry in entries.values())
 
     def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
-        spec.check_names(observation)
         keys = split_by_name(key, entries)
         return {name: entry.preprocess(observation[name], keys[name]) for name, entry in entries.items()}
 
@@ -224,7 +226,8 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         WorldModel.
 
     Raises:
-        ValueError: for images of an unsupported shape, or observations that are neither image nor vector.
+        ValueError: for images of an unsupported shape, or observations that are neither image nor vector. When its
+            functions are called: an array has another shape than they say.
 
     Examples:
         >>> import jax
@@ -235,8 +238,12 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         >>> model.reward(params, model.initial((3,))).mean.shape
         (3, 1)
     """
-    observations = _observations(config, spec)
-    dynamics = config.dynamics.make(config, observations.embed_size, spec.action_size)
+    expect_type("config", config, WorldModelConfig, "the config comes first, then the spec")
+    expect_type("spec", spec, EnvSpec, "give that of the environment, as from EnvSpec.single")
+    observations, entry = _observations(config, spec), config.dynamics
+    made = entry.make(config, observations.embed_size, spec.action_size)
+    widths = entry.deter_size(config), entry.stoch_size(config)
+    dynamics = checked_dynamics(f"DYNAMICS[{config.kind!r}]", made, *widths)
     reward_head, terminal_head = _heads(config)
 
     def init(key: Key) -> Params:
@@ -260,7 +267,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     def terminal(params: Params, belief: Belief) -> Array:
         return terminal_head.apply(params["terminal"], feature(belief))[..., 0]
 
-    return WorldModel(
+    model = WorldModel(
         init=init,
         initial=dynamics.initial,
         preprocess=observations.preprocess,
@@ -273,6 +280,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         reward=reward,
         terminal=terminal if config.predict_terminal else None,
     )
+    return checked_model(model, spec, observations.embed_size)
 
 
 def feature(belief: Belief) -> Float[Array, "*batch F"]:

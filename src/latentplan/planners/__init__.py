@@ -1,20 +1,24 @@
 """Planners: pure functions built from an objective; they never import a model."""
 
 from collections.abc import Callable, Mapping
+from numbers import Integral
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple
 
 import jax
 
+from latentplan.checks import call_problem
 from latentplan.config import ConfigOf, entry_name
 from latentplan.planners.cem import CEMConfig, make_cem
+from latentplan.planners.checked import checked_evaluate, checked_planner
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.gradient import GradientConfig, make_gradient
 from latentplan.planners.icem import ICEMConfig, make_icem
 from latentplan.planners.mppi import MPPIConfig, make_mppi
-from latentplan.planners.objectives import Evaluate, checked
+from latentplan.planners.objectives import Evaluate
 from latentplan.planners.policy import PolicyConfig, make_policy_planner
 from latentplan.planners.shooting import ShootingConfig, make_shooting
+from latentplan.registry import Registry, config_problem
 from latentplan.types import AnyBelief, Key, Params, Planner, PlanOutput, WarmStart
 
 
@@ -34,15 +38,26 @@ class PlannerEntry(NamedTuple):
     needs_policy: bool = False
     small: Mapping[str, Any] = MappingProxyType({})
 
+    def problem(self) -> str:
+        """What keeps the entry from being used; "" if nothing does."""
+        call = call_problem(self.make, ("config", "action_size", "evaluate"), ("discrete", "propose"))
+        return config_problem(self.config, PlannerConfig) or (call and f"make: {call}; correct its arguments")
 
-PLANNERS: dict[str, PlannerEntry] = {
-    "cem": PlannerEntry(CEMConfig, make_cem),
-    "icem": PlannerEntry(ICEMConfig, make_icem, small={"num_iterations": 3, "num_candidates": 40, "num_elites": 10}),
-    "mppi": PlannerEntry(MPPIConfig, make_mppi),
-    "gradient": PlannerEntry(GradientConfig, make_gradient, small={"num_iterations": 12, "num_candidates": 24}),
-    "shooting": PlannerEntry(ShootingConfig, make_shooting, small={"num_candidates": 600}),
-    "policy": PlannerEntry(PolicyConfig, make_policy_planner, needs_policy=True),
-}
+
+PLANNERS = Registry(
+    "PLANNERS",
+    PlannerEntry,
+    {
+        "cem": PlannerEntry(CEMConfig, make_cem),
+        "icem": PlannerEntry(
+            ICEMConfig, make_icem, small={"num_iterations": 3, "num_candidates": 40, "num_elites": 10}
+        ),
+        "mppi": PlannerEntry(MPPIConfig, make_mppi),
+        "gradient": PlannerEntry(GradientConfig, make_gradient, small={"num_iterations": 12, "num_candidates": 24}),
+        "shooting": PlannerEntry(ShootingConfig, make_shooting, small={"num_candidates": 600}),
+        "policy": PlannerEntry(PolicyConfig, make_policy_planner, needs_policy=True),
+    },
+)
 
 
 AnyPlanner = Annotated[PlannerConfig, ConfigOf(PLANNERS)]
@@ -65,7 +80,8 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
 
     Raises:
         ValueError: the config is of no planner, there is no action, `evaluate` is no function, or the planner does not
-            support this action space or needs a policy; see the builder. When planning: the returns are not [N].
+            support this action space or needs a policy; see the builder. When planning: the returns are not [N], or the
+            planner of an extension does not return a PlanOutput with an action [A] and a plan [H, A].
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -74,10 +90,13 @@ def make_planner(config: PlannerConfig, action_size: int, evaluate: Evaluate, **
         >>> plan(None, None, jax.random.key(0)).plan.shape
         (3, 2)
     """
-    entry = PLANNERS[planner_name(config)]
-    if action_size < 1:
-        raise ValueError(f"action_size: expected at least 1, got {action_size}; it is the width of an action")
-    return entry.make(config, action_size, checked(evaluate), **options)
+    name = planner_name(config)
+    if not isinstance(action_size, Integral) or action_size < 1:
+        raise ValueError(
+            f"action_size: expected a whole number, at least 1, got {action_size}; it is an action's width"
+        )
+    planner = PLANNERS[name].make(config, int(action_size), checked_evaluate(evaluate), **options)
+    return checked_planner(f"PLANNERS[{name!r}]", planner, action_size)
 
 
 def planner_name(config: PlannerConfig) -> str:

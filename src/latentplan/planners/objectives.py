@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
+from latentplan.checks import expect_type
 from latentplan.config import Config, NonNegativeFloat, PositiveInt, UnitInterval
 from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, WorldModel
 
@@ -58,7 +59,7 @@ def model_returns(
         Evaluate: (params, belief, actions [H, N, A], key) -> returns [N], in units of reward.
 
     Raises:
-        ValueError: `horizon_of` is given, but the model predicts terminations.
+        ValueError: `model` is no WorldModel, or `horizon_of` is given, but the model predicts terminations.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -70,6 +71,8 @@ def model_returns(
         >>> returns(model.init(key), model.initial(()), jnp.zeros((12, 100, 2)), key).shape
         (100,)
     """
+    own = "a function of your own is a planner's evaluate as it is, or made one by sum_of_rewards(imagine_step, reward)"
+    expect_type("model", model, WorldModel, own)
     return sum_of_rewards(
         model.imagine_step,
         expected_reward(model),
@@ -78,35 +81,6 @@ def model_returns(
         continues=continues or continue_probability(model),
         horizon_of=horizon_of,
     )
-
-
-def checked(evaluate: Evaluate) -> Evaluate:
-    """An objective whose returns must be [N]. The shape is checked while JAX traces, so a compiled plan pays nothing.
-
-    Args:
-        evaluate: (params, belief, actions [H, N, A], key) -> returns [N].
-
-    Returns:
-        Evaluate with the same values.
-
-    Raises:
-        ValueError: it is no function; when called: its returns have another shape.
-    """
-    signature = "(params, belief, actions [H, N, A], key) -> returns [N]"
-    if not callable(evaluate):
-        advice = "; use model_returns(model)" if isinstance(evaluate, WorldModel) else ""
-        raise ValueError(f"evaluate: expected a function {signature}, got a {type(evaluate).__name__}{advice}")
-
-    def checked_evaluate(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
-        returns = evaluate(params, belief, actions, key)
-        expected, got = (actions.shape[1],), getattr(returns, "shape", f"a {type(returns).__name__}")
-        if got != expected:
-            raise ValueError(
-                f"evaluate: expected returns [N] = {expected}, got {got}; return one number for each action sequence"
-            )
-        return returns
-
-    return checked_evaluate
 
 
 def expected_reward(model: WorldModel) -> Callable[[Params, AnyBelief], Array]:

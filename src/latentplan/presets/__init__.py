@@ -17,17 +17,22 @@ from latentplan.presets.experiment import Experiment
 from latentplan.presets.planet import PLANET
 from latentplan.presets.planners import other_planner
 from latentplan.presets.tdmpc import TDMPC, TDMPC2
+from latentplan.registry import Registry
 
 __all__ = ["PRESETS", "AgentPresets", "Experiment", "Preset", "make_preset", "protocols", "resolve_preset"]
 
-PRESETS: dict[str, AgentPresets] = {
-    "planet": PLANET,
-    "dreamer_v1": DREAMER_V1,
-    "dreamer_v2": DREAMER_V2,
-    "dreamer_v3": DREAMER_V3,
-    "tdmpc": TDMPC,
-    "tdmpc2": TDMPC2,
-}
+PRESETS = Registry(
+    "PRESETS",
+    AgentPresets,
+    {
+        "planet": PLANET,
+        "dreamer_v1": DREAMER_V1,
+        "dreamer_v2": DREAMER_V2,
+        "dreamer_v3": DREAMER_V3,
+        "tdmpc": TDMPC,
+        "tdmpc2": TDMPC2,
+    },
+)
 """Agent -> its presets; one file and one line per agent."""
 
 
@@ -69,7 +74,9 @@ def make_preset(
     Raises:
         ConfigError: a name is unknown, or the preset does not apply to this environment.
     """
-    _check_name("agent", agent, PRESETS)
+    if agent in AGENTS and agent not in PRESETS:
+        raise ConfigError(Experiment, "agent", f"expected one with presets, got {agent!r}; add PRESETS[{agent!r}]")
+    _check_name("agent", agent, AGENTS)
     entry = PRESETS[agent]
     _check_name("preset", preset, entry.all, f" (or a protocol of another agent: {', '.join(protocols())})")
     _check_name("planner", planner or planner_name(AGENTS[agent].config().planner), PLANNERS)

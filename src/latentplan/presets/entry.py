@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from latentplan.agents.config import AgentConfig
+from latentplan.checks import call_problem, described
 from latentplan.envs import suite_name
 from latentplan.presets.experiment import Experiment
 
@@ -51,6 +52,15 @@ class AgentPresets(NamedTuple):
     presets: Mapping[str, Preset]
     protocols: Mapping[str, Preset] = MappingProxyType({})
     sizes: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
+
+    def problem(self) -> str:
+        """What keeps the entry from being used; "" if nothing does."""
+        for name, preset in self.all.items():
+            if not isinstance(preset, Preset):
+                return f"presets: expected Preset as {name!r}, got {described(preset)}; write Preset(build)"
+            if call := call_problem(preset.build, ("experiment",)):
+                return f"presets, build of {name!r}: {call}; correct its arguments"
+        return ""
 
     @property
     def all(self) -> dict[str, Preset]:

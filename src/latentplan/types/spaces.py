@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from numbers import Integral
 from typing import Any, NamedTuple
 
 
@@ -63,11 +64,19 @@ class EnvSpec(NamedTuple):
         Returns:
             EnvSpec.
 
+        Raises:
+            ValueError: the shape is no tuple of whole numbers, or there is no action.
+
         Examples:
             >>> EnvSpec.single((24,), action_size=6).observations
             {'state': ArraySpec(shape=(24,), dtype='float32', num_choices=0)}
         """
-        observation = ArraySpec(tuple(shape), dtype)
+        if not (isinstance(shape, tuple | list) and all(isinstance(n, Integral) for n in shape)):
+            raise ValueError(f"shape: expected a tuple such as (5,) or (64, 64, 3), got {shape!r}")
+        if not isinstance(action_size, Integral) or action_size < 1:
+            raise ValueError(f"action_size: expected a whole number, at least 1, got {action_size!r}")
+        shape, action_size = tuple(map(int, shape)), int(action_size)
+        observation = ArraySpec(shape, dtype)
         action = ArraySpec((action_size,), "float32", action_size if discrete else 0)
         name = "image" if observation.is_image else "state"
         return cls({name: observation}, {"action": action}, action_repeat, max_decisions)
