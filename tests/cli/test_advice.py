@@ -11,6 +11,7 @@ import pytest
 
 from latentplan import cli
 from latentplan.cli.evaluate import Evaluation
+from latentplan.cli.export import Export
 from latentplan.cli.main import COMMANDS, main
 from latentplan.config import field_hints, split_hint
 from latentplan.presets import PRESETS, make_preset
@@ -32,7 +33,14 @@ def home(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["evaluate", "~/run"], ["evaluate", "--logdir=~/run"], ["report", "~/run"], ["results", "~/run"]]
+    "arguments",
+    [
+        ["evaluate", "~/run"],
+        ["evaluate", "--logdir=~/run"],
+        ["report", "~/run"],
+        ["results", "~/run"],
+        ["export", "~/run", "--policy", "~/policy"],
+    ],
 )
 def test_a_folder_in_the_home_directory_is_found_by_every_command(home, arguments, capsys):
     assert main(arguments) == 2
@@ -84,6 +92,10 @@ def test_arguments_and_limits_reach_the_config():
     assert (default.environment.env_kwargs, default.environment.max_decisions) == ((), None)
     with pytest.raises(ValueError, match="--env-kwargs: expected key=value, not 'g', got .*; for example map_name=8x8"):
         options.parse(default, ["--env-kwargs", "g"], None, ("train",))
+    with pytest.raises(
+        ValueError, match="--env-kwargs: expected once, with all its values, got it again; write --env-k"
+    ):
+        options.parse(default, ["--env-kwargs", "g=5", "--env-kwargs=h=2"], None, ("train",))
     with pytest.raises(ValueError, match="--max-decisions: expected at least 1"):
         options.parse(default, ["--max-decisions", "0"], None, ("train",))
 
@@ -98,12 +110,13 @@ def names_of(config, prefix=""):
 
 
 def test_options_that_messages_name_exist():
-    known = {"import", "help", "version", "extra", "out", "logdirs"}
+    known = {"help", "version", "extra", "out", "logdirs"}
+    texts = [file.read_text() for file in Path(cli.__file__).parent.glob("*.py")]
+    known |= {option for text in texts for option in re.findall(r'add_argument\("--([a-z-]+)"', text)}
+    known |= {field.name for field in fields(Export)}
     known |= {field.name.replace("_", "-") for field in fields(Evaluation)}
     for agent in PRESETS:
         known |= set(names_of(make_preset("debug", "cartpole_balance", "pixels", agent=agent)))
-    named = set()
-    for file in Path(cli.__file__).parent.glob("*.py"):
-        named |= set(re.findall(r"--([a-z][a-z.-]*[a-z])", file.read_text()))
+    named = {option for text in texts for option in re.findall(r"--([a-z][a-z.-]*[a-z])", text)}
     assert {"max-decisions", "logdir", "env"} <= named <= known
     assert {"train", "evaluate", "report", "results", "doctor"} <= COMMANDS.keys()

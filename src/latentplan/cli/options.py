@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
 import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
@@ -33,9 +33,10 @@ def parse(default: Config | type[Config], argv: list[str], description: str | No
         A config of that class.
 
     Raises:
-        ValueError: an option has an invalid value; the message names the option.
+        ValueError: an option has an invalid value, or one with several values is given twice; the message names it.
         SystemExit: after the help, with 0, or options that cannot be read, with 2.
     """
+    _check_once(default, argv)
     start = {"f": default} if isinstance(default, type) else {"f": type(default), "default": default}
     with naming_options(default), _choices_from_registries():
         return tyro.cli(args=argv, prog=" ".join(program), description=description, **start)
@@ -55,21 +56,31 @@ def naming_options(config: object) -> Iterator[None]:
         yield
     except (ConfigError, _Refused) as caught:
         error = caught.args[0] if isinstance(caught, _Refused) else caught
-        options = [f"--{option}" for option in _options(config, error)] or [f"{error.config.__name__}.{error.field}"]
+        wrong = (error.config, error.field)
+        options = [f"--{option}" for kind, name, _, option in _settings(config) if (kind, name) == wrong]
+        options = options or [f"{error.config.__name__}.{error.field}"]
         raise ValueError(f"{' or '.join(options)}: {error.problem}") from error
 
 
-def _options(config: object, error: ConfigError, prefix: str = "") -> Iterator[str]:
-    """All options that set the field of an error."""
+def _check_once(config: object, argv: Sequence[str]) -> None:
+    """Raises if an option with several values is given again, which would drop the first ones."""
+    given = [word.partition("=")[0] for word in argv]
+    for _, _, hint, option in _settings(config):
+        kind, extras = split_hint(hint)
+        if get_origin(kind) is tuple and IMPORTS not in extras and given.count(f"--{option}") > 1:
+            raise ValueError(f"--{option}: expected once, with all its values, got it again; write --{option} A B")
+
+
+def _settings(config: object, prefix: str = "") -> Iterator[tuple[type, str, Annotation, str]]:
+    """All settings of a config and its parts: class, field, annotation and option."""
     kind = config if isinstance(config, type) else type(config)
-    if kind is error.config:
-        yield prefix + error.field.replace("_", "-")
     for name, hint in field_hints(kind).items():
         base, extras = split_hint(hint)
+        option = prefix + name.replace("_", "-")
+        yield kind, name, hint, option
         part = getattr(config, name, base)  # a class without a plain default: the field's class
         if dataclasses.is_dataclass(part):
-            flat = FLAT in extras
-            yield from _options(part, error, prefix if flat else f"{prefix}{name.replace('_', '-')}.")
+            yield from _settings(part, prefix if FLAT in extras else f"{option}.")
 
 
 def _choices_from_registries() -> ConstructorRegistry:

@@ -104,7 +104,7 @@ def export_policy(file: str | Path, agent: Agent, params: Params, spec: EnvSpec)
         action, state = program.call(state, {"state": vector}, True)
 
     Args:
-        file: to write.
+        file: to write; "~" is the home directory.
         agent: the agent.
         params: of the agent; they become part of the program.
         spec: of the environment.
@@ -131,7 +131,7 @@ def export_policy(file: str | Path, agent: Agent, params: Params, spec: EnvSpec)
         shapes, spaces, jax.ShapeDtypeStruct((), jnp.bool_)
     )
     data = exported.serialize()
-    Path(file).write_bytes(data)
+    Path(file).expanduser().write_bytes(data)
     return len(data)
 
 
