@@ -66,7 +66,7 @@ def test_public_functions_say_the_shapes_of_their_arrays(module):
         ("x: dict[str, Float[Array, '...']], key: Key, act: Callable[[Array], Array], params: Params", []),
     ],
 )
-def test_what_is_bare_is_found(said, complaints):
+def test_arrays_without_shapes_are_found(said, complaints):
     assert sorted(unshaped(f"def f({said}) -> None: ...")) == sorted(complaints)
     assert unshaped("def f() -> tuple[Array, Metrics]: ...") == ["f"]
     assert unshaped("def _f(x: Array) -> None: ...") == []

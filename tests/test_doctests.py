@@ -20,7 +20,7 @@ def modules_with_examples() -> list[str]:
     return [name.removesuffix(".__init__") for name in names]
 
 
-def test_what_is_left_out_exists():
+def test_modules_excluded_from_doctests_exist():
     assert set(modules_with_examples()) >= NOT_RUN
 
 

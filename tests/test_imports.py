@@ -155,14 +155,14 @@ IMPURE = {"driver", "envs", "runs", "cli", "presets", "files.py", "extensions.py
 PURE_FILES = [path for path in LIBRARY_FILES if path.relative_to(LIBRARY).parts[0] not in IMPURE]
 
 
-def test_every_room_has_its_rule():
+def test_every_package_has_an_import_rule():
     rooms = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in LIBRARY_FILES}
     assert rooms == MAY_IMPORT.keys()
     assert len(PURE_FILES) >= 20 and len(ALL_FILES) > len(LIBRARY_FILES)
 
 
 @pytest.mark.parametrize("path", LIBRARY_FILES, ids=module_name)
-def test_rooms_import_only_what_lies_before_them(path):
+def test_packages_import_only_what_the_rules_allow(path):
     assert room_violations(path.read_text(), module_name(path)) == []
 
 

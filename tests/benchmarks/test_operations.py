@@ -26,7 +26,7 @@ CONFIGS = {"paper": WorldModelConfig(), "small": WorldModelConfig(conv_depth=16,
 
 @pytest.mark.parametrize("beliefs", [1, 3])
 @pytest.mark.parametrize("name", CONFIGS)
-def test_plan(name, beliefs):
+def test_cem_plan_operations_equal_the_traced_programs(name, beliefs):
     model, sizes = CONFIGS[name], CEMConfig(num_candidates=50, num_elites=5, num_iterations=4, horizon=3)
     world = make_world_model(model, SPECS["state"])
     returns = model_returns(world)
@@ -91,7 +91,7 @@ def test_other_models_are_refused():
 @pytest.mark.parametrize(
     "model", [DecoderFreeConfig(), DecoderFreeConfig(latent=16, hidden=24, encoder_hidden=8, num_q=3)]
 )
-def test_told(model):
+def test_tdmpc2_update_operations_equal_the_traced_programs(model):
     spec, config, shape = SPECS["state"], TDMPC2Config(model=model), (4, 5)
     agent = make_tdmpc2(config, spec)
     flags = jax.ShapeDtypeStruct(shape, bool)

@@ -196,7 +196,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_there_is_told(tmp_path, minari_home):
+def test_missing_data_is_reported(tmp_path, minari_home):
     with pytest.raises(ValueError, match="data: expected at least one episode"):
         read_data(str(tmp_path))
     with pytest.raises(ValueError, match="data: expected a file, a folder, a pattern, or the name of a local Minari"):

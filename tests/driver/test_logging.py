@@ -119,7 +119,7 @@ def test_rewinding_makes_the_file_that_of_an_uninterrupted_run(tmp_path):
     assert len(list(resumed.glob("events.out.tfevents.*"))) == 2
 
 
-def test_rewinding_to_nothing(tmp_path):
+def test_a_log_rewound_to_zero_starts_afresh(tmp_path):
     log = MetricsLog(tmp_path)
     log.write({"env_steps": 1}, {})
     assert log.rewind(0) == 0

@@ -88,7 +88,7 @@ def test_they_reach_dm_controls_task_and_its_environment():
     assert list(env.unwrapped.observation_space.spaces) == ["observations"]
 
 
-def test_they_reach_the_games():
+def test_env_kwargs_reach_minatar_and_atari():
     pytest.importorskip("minatar")
     env = make_env("MinAtarPixels/Breakout-v0", EnvConfig(image_size=16, env_kwargs=("sticky_action_prob=0",)))
     env.reset(seed=0)  # which makes a new one
@@ -165,7 +165,7 @@ def test_a_termination_at_the_same_time_stays_one():
     assert flags(made(Given(ends_after=4), max_decisions=4), 4)[-1] == (True, False)
 
 
-def test_the_lower_limit_holds():
+def test_the_lower_of_time_limit_and_max_decisions_applies():
     for limit, option, both in ((7, 9, 7), (7, 5, 5), (7, None, 7)):
         pairs = (f"max_episode_steps={limit}",)
         env = make_env("Asked-v0", EnvConfig(obs="state", env_kwargs=pairs, max_decisions=option))

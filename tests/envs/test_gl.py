@@ -44,7 +44,7 @@ def test_a_display_leaves_the_choice_to_mujoco(linux, environment):
 
 
 @pytest.mark.parametrize(("display", "chosen", "kept"), [("", "egl", "egl"), (":0", "glfw", "")])
-def test_an_empty_choice_is_none(linux, environment, display, chosen, kept):
+def test_an_empty_mujoco_gl_counts_as_unset(linux, environment, display, chosen, kept):
     environment.update(MUJOCO_GL="", DISPLAY=display)
     assert gl.choose_backend() == chosen
     assert environment["MUJOCO_GL"] == kept
@@ -59,7 +59,7 @@ def test_a_choice_that_does_not_work_can_be_unset(linux, environment, value):
     assert gl.choose_backend() == "egl"
 
 
-def test_the_users_choice_stays(linux, environment):
+def test_a_users_mujoco_gl_is_kept(linux, environment):
     environment.update(MUJOCO_GL="osmesa", LP_NUM_THREADS="4")
     assert gl.choose_backend() == "osmesa"
     assert environment["LP_NUM_THREADS"] == "4"

@@ -53,7 +53,7 @@ def test_gradients_reach_rewards_and_values_by_their_weights():
     np.testing.assert_allclose(to_value, [g[0] * 0.5, g[0] * g[1] * 0.25, g[0] * g[1] * g[2] * 0.25], rtol=1e-6)
 
 
-def test_lambda_is_a_share():
+def test_lambda_outside_0_to_1_is_refused():
     with pytest.raises(ValueError, match=r"lam: expected 0 to 1, got 1\.5"):
         lambda_returns(*random_rollout(), 1.5)
 
