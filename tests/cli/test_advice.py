@@ -95,7 +95,7 @@ def test_arguments_and_limits_reach_the_config():
     with pytest.raises(
         ValueError, match="--env-kwargs: expected once, with all its values, got it again; write --env-k"
     ):
-        options.parse(default, ["--env-kwargs", "g=5", "--env-kwargs=h=2"], None, ("train",))
+        options.parse(default, ["--env-kwargs", "g=5", "--env_kwargs=h=2"], None, ("train",))
     with pytest.raises(ValueError, match="--max-decisions: expected at least 1"):
         options.parse(default, ["--max-decisions", "0"], None, ("train",))
 

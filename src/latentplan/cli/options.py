@@ -64,7 +64,7 @@ def naming_options(config: object) -> Iterator[None]:
 
 def _check_once(config: object, argv: Sequence[str]) -> None:
     """Raises if an option with several values is given again, which would drop the first ones."""
-    given = [word.partition("=")[0] for word in argv]
+    given = [word.partition("=")[0].replace("_", "-") for word in argv]
     for _, _, hint, option in _settings(config):
         kind, extras = split_hint(hint)
         if get_origin(kind) is tuple and IMPORTS not in extras and given.count(f"--{option}") > 1:
