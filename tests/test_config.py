@@ -4,6 +4,8 @@ import copy
 import dataclasses
 import math
 import pickle
+import pydoc
+import re
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -29,7 +31,9 @@ from latentplan.config import (
     split_hint,
 )
 from latentplan.driver.schedule import Stage
+from latentplan.models.world_model import WorldModelConfig
 from latentplan.planners import PLANNERS
+from latentplan.planners.cem import CEMConfig
 from latentplan.presets import Experiment
 
 
@@ -142,6 +146,20 @@ def test_an_error_passes_between_processes():
         Example(count=0)
     again = pickle.loads(pickle.dumps(error.value))
     assert str(again) == str(error.value) and again.config is Example
+
+
+def test_the_docstring_says_what_every_field_means():
+    text = pydoc.plain(pydoc.render_doc(CEMConfig))
+    for name in field_hints(CEMConfig):
+        assert re.search(rf"^ \|      {name}: \w.{{15}}", text, re.MULTILINE), name
+    assert "horizon: H, planning horizon" in text and ">= 1" in text
+    assert "K, best sequences" in CEMConfig.__doc__ and "horizon: " in type(CEMConfig()).__doc__
+    assert "deter: Size of the GRU" in WorldModelConfig.__doc__  # of its base class
+
+    class Given(Config):
+        """Made where no source can be read."""
+
+    assert Given.__doc__ == "Made where no source can be read."
 
 
 # All configs that there are

@@ -13,7 +13,8 @@ LIBRARY = ROOT / "src" / "latentplan"
 BASE = {"types", "transforms", "distributions", "checks", "registry"}
 MAY_IMPORT = {
     "checks": set(),
-    "config": {"checks"},
+    "documentation": set(),
+    "config": {"checks", "documentation"},
     "registry": {"checks", "config"},
     "types": {"checks"},
     "transforms": {"types"},

@@ -21,7 +21,8 @@ NAMES = {
     # models
     "DecoderFreeConfig", "WorldModelConfig", "imagine", "make_decoder_free", "make_world_model", "observe",
     # planners
-    "CEMConfig", "GradientConfig", "ICEMConfig", "MPPIConfig", "ShootingConfig", "make_planner", "model_returns",
+    "CEMConfig", "GradientConfig", "ICEMConfig", "MPPIConfig", "ShootingConfig", "for_each_belief", "make_planner",
+    "model_returns", "sum_of_rewards",
     # agents
     "DreamerV1Config", "DreamerV2Config", "DreamerV3Config", "PlaNetConfig", "TDMPC2Config", "TDMPCConfig",
     "make_agent",
@@ -29,6 +30,8 @@ NAMES = {
     "ElboTerms", "distributions", "elbo", "lambda_returns", "latent_overshooting", "overshoot",
     # environments
     "EnvConfig", "make_env",
+    # what is registered, and how more is
+    "AGENTS", "DIAGNOSTICS", "DYNAMICS", "PLANNERS", "PRESETS", "SUITES", "Diagnostic", "Measurement", "Suite",
     # runs on disk
     "Run", "load_run",
 }  # fmt: skip
@@ -64,6 +67,13 @@ def test_every_public_name_says_what_it_is(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'latentplan' has no attribute 'make_plan'"):
         lp.make_plan()
+    for name, hint in {
+        "make_cem": r"; use lp.make_planner\(lp.CEMConfig\(\), action_size, evaluate\)",
+        "make_dreamer_v1": r"; use lp.make_agent\(lp.DreamerV1Config\(\), spec\)",
+        "CEMconfig": r"; did you mean CEMConfig\?",
+    }.items():
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'{hint}$"):
+            getattr(lp, name)
     with pytest.raises(ImportError, match="make_plan"):
         from latentplan import make_plan  # noqa: F401
 

@@ -35,9 +35,23 @@ def __getattr__(name: str) -> Any:
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{_hint(name)}")
     globals()[name] = value  # found at once the next time
     return value
+
+
+def _hint(name: str) -> str:
+    """What may have been meant by an unknown name: how a planner or an agent is built, or the nearest name."""
+    import difflib
+
+    kind, config = name.removeprefix("make_").replace("_", ""), "config"
+    found = next((known for known in _HOMES if known.lower() == kind + config), "")
+    if name.startswith("make_") and "planners" in _HOMES.get(found, ""):
+        return f"; use lp.make_planner(lp.{found}(), action_size, evaluate)"
+    if name.startswith("make_") and "agents" in _HOMES.get(found, ""):
+        return f"; use lp.make_agent(lp.{found}(), spec)"
+    near = difflib.get_close_matches(name, __all__, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from latentplan.documentation import with_fields
+
 Annotation = Any  # a class or a typing form, which have no type in common
 Fields = dict[str, Any]
 """A config's values by field, as `dataclasses.asdict` and JSON give them; checked once a config is made of them."""
@@ -121,6 +123,10 @@ class OneOf:
         """A description of the choices if the name is not among them, else the empty string."""
         return "" if value in self.names else f"one of {', '.join(name or repr(name) for name in self.names)}"
 
+    def __repr__(self) -> str:
+        """As in signatures; a registry that is defined later may not exist yet."""
+        return "a registered name" if callable(self.registry) else f"one of {', '.join(self.registry)}"
+
 
 class ConfigOf:
     """A config of any entry of a registry.
@@ -138,6 +144,10 @@ class ConfigOf:
     def classes(self) -> tuple[type, ...]:
         """The current config classes."""
         return tuple(entry.config for entry in self.registry.values())
+
+    def __repr__(self) -> str:
+        """As in signatures: "config of a or b"."""
+        return f"config of {' or '.join(self.registry)}"
 
     def problem(self, value: object) -> str:
         """A description of the valid classes if the config is of none of them, else the empty string."""
@@ -171,6 +181,11 @@ class Config:
     Fields may be annotated as `int`, `float`, `bool`, `str`, another config, `Literal`, `tuple[X, ...]` or `X | None`,
     optionally `Annotated` with a `Bound`, `OneOf` or `ConfigOf`. Floats must be finite.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Lists the fields in the docstring, with their meanings."""
+        super().__init_subclass__(**options)
+        cls.__doc__ = with_fields(cls, Config)
 
     def __new__(cls, *args: object, **values: object) -> "Config":
         """Refuses unknown fields before `__init__` would, with the nearest names."""

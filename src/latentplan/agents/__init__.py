@@ -47,6 +47,7 @@ AGENTS = Registry(
         "tdmpc2": AgentEntry(TDMPC2Config, make_tdmpc2, has_policy=True),
     },
 )
+"""Name -> agent. Its presets are in `presets.PRESETS`, under the same name."""
 
 
 def make_agent(config: AgentConfig, spec: EnvSpec) -> Agent:

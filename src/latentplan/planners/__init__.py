@@ -58,6 +58,7 @@ PLANNERS = Registry(
         "policy": PlannerEntry(PolicyConfig, make_policy_planner, needs_policy=True),
     },
 )
+"""Name -> planner."""
 
 
 AnyPlanner = Annotated[PlannerConfig, ConfigOf(PLANNERS)]
