@@ -261,15 +261,42 @@ def test_an_asymmetric_objective_is_climbed_and_not_descended(name):
     np.testing.assert_array_less(0.75, np.asarray(output.plan) * [1.0, -1.0])
 
 
+NOT_FINITE = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
+
+
 @optimizers(PLANNERS)
-def test_returns_of_nan_are_never_taken_for_the_best(name):
+@pytest.mark.parametrize("bad", NOT_FINITE)
+def test_returns_that_are_not_finite_are_never_taken_for_the_best(bad, name):
     def evaluate(params, belief, actions, key):
         returns = -jnp.sum((actions - 0.2) ** 2, (0, 2))
-        return jnp.where(actions[0, :, 0] > 0.5, jnp.nan, returns)
+        return jnp.where(actions[0, :, 0] > 0.5, NOT_FINITE[bad], returns)
 
-    output = make(name, evaluate)(None, make_belief(), jax.random.key(16))
-    chex.assert_tree_all_finite((output.action, output.plan, output.warm_start))
+    output = jax.jit(make(name, evaluate))(None, make_belief(), jax.random.key(16))
+    chex.assert_tree_all_finite(output)
     assert output.action[0] <= 0.5
+
+
+@optimizers(PLANNERS)
+@pytest.mark.parametrize("all_are", [*NOT_FINITE.values(), 3e38, -3e38], ids=[*NOT_FINITE, "3e38", "-3e38"])
+def test_a_plan_is_finite_whatever_all_returns_are(all_are, name):
+    """Products of the objective's parameter overflow, and a plan made of them is finite all the same."""
+    worth = lambda params, belief, actions, key: params * (1 + actions[0, :, 0])  # noqa: E731
+    output = jax.jit(make(name, worth))(jnp.float32(all_are), make_belief(), jax.random.key(16))
+    chex.assert_tree_all_finite(output)
+    assert jnp.abs(output.plan).max() <= 1
+
+
+@optimizers(PLANNERS)
+@pytest.mark.parametrize("scale", [0.0, 1.0], ids=["flat", "sloping"])
+def test_the_gradient_through_a_plan_is_finite(scale, name):
+    """With respect to the objective's parameters, also where all candidates are the same."""
+
+    def action(params, start):
+        worth = lambda params, belief, actions, key: scale * jnp.sum(params * actions, (0, 2))  # noqa: E731
+        plan = make(name, worth, **MORE[name])(params, make_belief(), jax.random.key(16))
+        return jnp.sum(plan.action + start)
+
+    chex.assert_tree_all_finite(jax.jit(jax.grad(action))(jnp.float32(0.5), 0.0))
 
 
 @optimizers(PLANNERS)

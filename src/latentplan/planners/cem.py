@@ -78,7 +78,7 @@ def make_cem(
         True
     """
     proposals = _make_proposals(config, action_size, discrete=discrete)
-    evaluate = sampling.nan_to_minus_inf(evaluate)
+    evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 

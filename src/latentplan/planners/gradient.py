@@ -91,7 +91,7 @@ def make_gradient(
     guides = sampling.make_guides(config, propose)
     optimizer = optax.adam(config.learning_rate)
     weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
-    score = sampling.nan_to_minus_inf(evaluate)
+    score = sampling.finite_returns(evaluate)
 
     def cem_round(params: Params, belief: AnyBelief, state: GaussianState, key: Key) -> GaussianState:
         action_key, model_key = jax.random.split(key)
@@ -109,13 +109,15 @@ def make_gradient(
         actions = jnp.concatenate([drawn, *guides(params, belief, guide_key)], 1)
 
         def loss(actions: Array) -> tuple[Array, Array]:
-            returns = evaluate(params, belief, actions, model_key)
+            returns = score(params, belief, actions, model_key)
             return -jnp.sum(returns), returns  # summing keeps the gradients of the sequences independent
 
         def ascend(carry: tuple[Array, optax.OptState], _: None):
             actions, opt_state = carry
             gradients, returns = jax.grad(loss, has_aux=True)(actions)
-            steps, opt_state = optimizer.update(jnp.nan_to_num(gradients), opt_state)
+            gradients = jnp.where(jnp.isfinite(gradients), gradients, 0.0)
+            # A constant: differentiated again, Adam's square root at zero would give NaN.
+            steps, opt_state = optimizer.update(jax.lax.stop_gradient(gradients), opt_state)
             actions = jnp.clip(optax.apply_updates(actions, steps), -1.0, 1.0)
             return (actions, opt_state), {"elite_return": jnp.mean(returns), "return_std": jnp.std(returns)}
 

@@ -121,7 +121,7 @@ def make_icem(
     sampling.refuse_discrete("icem", discrete)
     stds = {"init_std": config.init_std, "min_std": config.min_std}
     proposals = gaussian(config.horizon, action_size, **stds, momentum=config.momentum, noise_beta=config.noise_beta)
-    evaluate = sampling.nan_to_minus_inf(evaluate)
+    evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
     weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
 

@@ -101,7 +101,7 @@ def make_mppi(
         True
     """
     proposals = _make_proposals(config, action_size, discrete=discrete)
-    evaluate = sampling.nan_to_minus_inf(evaluate)
+    evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
 
     def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
@@ -116,7 +116,7 @@ def make_mppi(
             returns = evaluate(params, belief, actions, model_key)
             elite_returns, elites = jax.lax.top_k(returns, config.num_elites)
             elite_actions = actions[:, elites]
-            weights = jax.nn.softmax(config.temperature * jnp.maximum(elite_returns, -1e30))  # uniform if all are -inf
+            weights = jax.nn.softmax(config.temperature * (elite_returns - elite_returns[0]))
             state = proposals.refit(state, elite_actions, weights)
             if least_std is not None and not discrete:
                 state = state[0], jnp.maximum(state[1], least_std(params))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from latentplan.config import PositiveInt
 from latentplan.planners.config import PlannerConfig
 from latentplan.planners.objectives import Evaluate
-from latentplan.planners.sampling import Propose
+from latentplan.planners.sampling import Propose, finite_returns
 from latentplan.types import AnyBelief, Array, ImagineStep, Key, Params, Planner, PlanOutput, WarmStart
 
 
@@ -59,7 +59,7 @@ def make_policy_planner(
         del warm_start  # a policy needs none
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
-        returns = evaluate(params, belief, actions, model_key)
+        returns = finite_returns(evaluate)(params, belief, actions, model_key)
         return PlanOutput(actions[0, 0], actions[:, 0], (), {"elite_return": returns})
 
     return plan

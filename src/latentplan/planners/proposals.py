@@ -79,7 +79,9 @@ def gaussian(
     def refit(state: GaussianState, actions: Array, weights: Array) -> GaussianState:
         mean = jnp.einsum("k,hka->ha", weights, actions)
         var = jnp.einsum("k,hka->ha", weights, (actions - mean[:, None]) ** 2)
-        std = jnp.sqrt(var + min_std**2) if max_std is None else jnp.clip(jnp.sqrt(var), min_std, max_std)
+        var = var + min_std**2 if max_std is None else var
+        std = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1.0)), 0.0)  # whose gradient at 0 is 0, not infinite
+        std = std if max_std is None else jnp.clip(std, min_std, max_std)
         kept = momentum, momentum if std_momentum is None else std_momentum
         if not any(kept):
             return mean, std

@@ -1,4 +1,4 @@
-"""Helpers of the sampling-based planners: policy candidates, NaN handling, config checks."""
+"""Helpers of the sampling-based planners: policy candidates, returns that are not finite, config checks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,12 +12,25 @@ Propose = Callable[[Params, AnyBelief, Key, int], Array]
 """(params, belief, key, N) -> actions [H, N, A]: samples sequences from a policy; see `policy`."""
 
 
-def nan_to_minus_inf(evaluate: Evaluate) -> Evaluate:
-    """Replaces NaN returns by -inf, since `top_k` ranks NaN highest."""
+_LARGEST = 1e15  # whose square, summed over any number of candidates, is still a float32
+
+
+def finite_returns(evaluate: Evaluate) -> Evaluate:
+    """Makes returns finite, so that every plan made from them is.
+
+    NaN, infinity and overflow say that the model's prediction failed, so such a sequence ranks below all others,
+    whatever the sign. Finite returns are clipped to +-1e15.
+
+    Args:
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N].
+
+    Returns:
+        Evaluate.
+    """
 
     def evaluated(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
         returns = evaluate(params, belief, actions, key)
-        return jnp.where(jnp.isnan(returns), -jnp.inf, returns)
+        return jnp.where(jnp.isfinite(returns), jnp.clip(returns, -_LARGEST, _LARGEST), -_LARGEST)
 
     return evaluated
 

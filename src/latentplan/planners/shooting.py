@@ -67,7 +67,7 @@ def make_shooting(
         >>> bool(jnp.abs(plan(None, None, jax.random.key(0)).action[0] - 0.5) < 0.01)
         True
     """
-    evaluate = sampling.nan_to_minus_inf(evaluate)
+    evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
     shape = (config.horizon, config.num_candidates - config.policy_candidates + 1)
 
