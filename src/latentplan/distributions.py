@@ -115,7 +115,7 @@ def sample(distribution: Distribution, key: Key) -> Float[Array, "*batch S"]:
     if isinstance(distribution, TruncatedGaussian):
         mean, std = distribution
         low, high = (jax.lax.erf((edge - mean) / (std * 2.0**0.5)) for edge in (-1.0, 1.0))
-        share = low + (high - low) * jax.random.uniform(key, mean.shape)
+        share = low + (high - low) * jax.random.uniform(key, mean.shape, mean.dtype)
         share = jnp.clip(share, -1.0 + _LEAST, 1.0 - _LEAST)  # at -1 itself the gradient is NaN
         drawn = mean + std * 2.0**0.5 * jax.lax.erf_inv(share)
         return drawn + jax.lax.stop_gradient(jnp.clip(drawn, -1.0, 1.0) - drawn)
@@ -140,7 +140,7 @@ def mode(distribution: Distribution) -> Float[Array, "*batch S"]:
         case TanhGaussian(mean, _):
             return jnp.tanh(mean)
         case OneHot(logits):
-            hot = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1])
+            hot = jax.nn.one_hot(jnp.argmax(logits, -1), logits.shape[-1], dtype=logits.dtype)
             return hot.reshape(*hot.shape[:-2], -1)
     return distribution.mean
 

@@ -29,7 +29,7 @@ def symexp_bins(limit: float, num_bins: int) -> Float[Array, "K"]:
     Returns:
         [K], increasing, from symexp(-limit) to symexp(limit).
     """
-    lower = symexp(jnp.linspace(-limit, 0.0, (num_bins + 1) // 2))
+    lower = symexp(jnp.linspace(-limit, 0.0, (num_bins + 1) // 2, dtype=jnp.float32))
     return jnp.concatenate([lower, -lower[-2::-1]])  # mirrored: rounding errors alone would make the bins' mean nonzero
 
 
@@ -46,8 +46,8 @@ def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Arr
     value = jnp.clip(value, bins[0], bins[-1])
     above = jnp.clip(jnp.searchsorted(bins, value, side="right"), 1, len(bins) - 1)
     share = (value - bins[above - 1]) / (bins[above] - bins[above - 1])
-    weights = jax.nn.one_hot(above - 1, len(bins)) * (1 - share)[..., None]
-    return weights + jax.nn.one_hot(above, len(bins)) * share[..., None]
+    weights = jax.nn.one_hot(above - 1, len(bins), dtype=share.dtype) * (1 - share)[..., None]
+    return weights + jax.nn.one_hot(above, len(bins), dtype=share.dtype) * share[..., None]
 
 
 def quantise(image: UInt8[Array, "*batch h w c"], bits: int) -> Float[Array, "*batch h w c"]:

@@ -27,7 +27,7 @@ def planned_noise(std: float) -> Explore:
 
 
 def _noisy(action: Array, key: Key, std: Array | float) -> Array:
-    return jnp.clip(action + std * jax.random.normal(key, action.shape), -1.0, 1.0)
+    return jnp.clip(action + std * jax.random.normal(key, action.shape, action.dtype), -1.0, 1.0)
 
 
 def random_choices(share: float) -> Explore:
@@ -43,7 +43,7 @@ def random_choices(share: float) -> Explore:
         del info
         which_key, choice_key = jax.random.split(key)
         size = action.shape[-1]
-        choice = jax.nn.one_hot(jax.random.randint(choice_key, action.shape[:-1], 0, size), size)
+        choice = jax.nn.one_hot(jax.random.randint(choice_key, action.shape[:-1], 0, size), size, dtype=action.dtype)
         return jnp.where(jax.random.bernoulli(which_key, share, (*action.shape[:-1], 1)), choice, action)
 
     return explore
@@ -68,7 +68,7 @@ def make_initial(
         key = jax.random.key(0)
         planned = jax.eval_shape(planner, jax.eval_shape(init, key).params, model.initial(()), key)
         warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
-        return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, action_size)), warm_start)
+        return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, action_size), jnp.float32), warm_start)
 
     return initial
 

@@ -125,7 +125,7 @@ def average_distances(per_distance: Float[Array, "D"], beta: Sequence[float], av
         Scalar, in nats.
     """
     distance = len(per_distance)
-    weighted = jnp.array([beta[min(d, len(beta) - 1)] for d in range(distance)]) * per_distance
+    weighted = jnp.array([beta[min(d, len(beta) - 1)] for d in range(distance)], per_distance.dtype) * per_distance
     if average == "eq7" or distance == 1:
         return jnp.mean(weighted)
     return weighted[0] + jnp.mean(weighted[1:])

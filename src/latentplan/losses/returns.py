@@ -74,5 +74,5 @@ def track_range(before: Range, returns: Float[Array, "*batch"], rate: float) -> 
     Returns:
         Range.
     """
-    low, high = jnp.percentile(returns, jnp.array([5.0, 95.0]))
+    low, high = jnp.percentile(returns, jnp.array([5.0, 95.0], returns.dtype))
     return Range(before.low + rate * (low - before.low), before.high + rate * (high - before.high))

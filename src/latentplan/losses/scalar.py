@@ -44,7 +44,7 @@ def two_hot_symlog(low: float, high: float, num_bins: int) -> Scalar:
     Returns:
         Scalar of K outputs.
     """
-    bins = jnp.linspace(low, high, num_bins)
+    bins = jnp.linspace(low, high, num_bins, dtype=jnp.float32)
 
     def mean(outputs: Array) -> Array:
         return symexp(jax.nn.softmax(outputs, -1) @ bins)

@@ -96,5 +96,5 @@ def running_scale(scale: Float[Array, ""], values: Float[Array, "*batch"], rate:
     Returns:
         The updated scale.
     """
-    low, high = jnp.percentile(values, jnp.array([5.0, 95.0]))
+    low, high = jnp.percentile(values, jnp.array([5.0, 95.0], values.dtype))
     return scale + rate * (jnp.maximum(high - low, 1.0) - scale)

@@ -214,8 +214,8 @@ def _make_world(
     spaces, lowest = spec.observations, 0.0 if config.norm == "none" else -0.5  # pixels start at lowest
 
     def initial(batch_shape: tuple[int, ...]) -> Latent:
-        latent = jnp.zeros((*batch_shape, config.latent))
-        return Latent(latent, latent, jnp.zeros((*batch_shape, spec.action_size)))
+        latent = jnp.zeros((*batch_shape, config.latent), jnp.float32)
+        return Latent(latent, latent, jnp.zeros((*batch_shape, spec.action_size), jnp.float32))
 
     def preprocess(observation: Mapping[str, Array], key: Key) -> dict[str, Array]:
         del key  # nothing is drawn

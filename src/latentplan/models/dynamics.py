@@ -153,7 +153,7 @@ def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:
     """The initial belief of every model here: zeros, as in PlaNet."""
 
     def initial(batch_shape: tuple[int, ...]) -> Belief:
-        return Belief(jnp.zeros((*batch_shape, deter)), jnp.zeros((*batch_shape, stoch)))
+        return Belief(*(jnp.zeros((*batch_shape, size), jnp.float32) for size in (deter, stoch)))
 
     return initial
 

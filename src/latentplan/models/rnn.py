@@ -57,7 +57,7 @@ def make_rnn(config: DynamicsConfig, embed_size: int, action_size: int) -> Dynam
 
     def divergence(posterior: Gaussian, prior: Gaussian) -> Array:
         shape = jnp.broadcast_shapes(posterior.mean.shape, prior.mean.shape)
-        return jnp.zeros(shape[:-1])
+        return jnp.zeros(shape[:-1], jnp.float32)
 
     return Dynamics(init, zeros_belief(config.deter, config.stoch), observe_step, imagine_step, divergence)
 

@@ -19,8 +19,10 @@ class _SameConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param("kernel", INITS[self.style.weights], (_KERNEL, _KERNEL, x.shape[-1], self.features))
-        bias = self.param("bias", jax.nn.initializers.zeros, (self.features,))
+        kernel = self.param(
+            "kernel", INITS[self.style.weights], (_KERNEL, _KERNEL, x.shape[-1], self.features), jnp.float32
+        )
+        bias = self.param("bias", jax.nn.initializers.zeros, (self.features,), jnp.float32)
         dtype, edge = jnp.dtype(self.style.dtype), (_KERNEL // 2, _KERNEL // 2)
         x = jnp.pad(x.astype(dtype), ((0, 0), edge, edge, (0, 0)))
         return conv_unit(x, kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)

@@ -112,7 +112,7 @@ def from_linen(module: nn.Module, *input_sizes: int) -> Network:
     """
 
     def init(key: Key) -> Params:
-        return module.init(key, *(jnp.zeros((1, size)) for size in input_sizes))["params"]
+        return module.init(key, *(jnp.zeros((1, size), jnp.float32) for size in input_sizes))["params"]
 
     def apply(params: Params, *inputs: Array) -> Any:
         return module.apply({"params": params}, *inputs)
@@ -206,8 +206,8 @@ class _Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
-        bias = self.param("bias", self.bias_init, (self.features,))
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = self.param("bias", self.bias_init, (self.features,), jnp.float32)
         dtype = jnp.dtype(self.dtype)
         return self.convolve(x.astype(dtype), kernel.astype(dtype)) + bias.astype(dtype).reshape(1, 1, 1, -1)
 

@@ -93,7 +93,7 @@ def make_normed_mlp(
     module = _NormedMLP(output_size, hidden, layers, style, dropout, simplex, zeros)
 
     def init(key: Key) -> Params:
-        return module.init(key, jnp.zeros((1, input_size)))["params"]
+        return module.init(key, jnp.zeros((1, input_size), jnp.float32))["params"]
 
     def apply(params: Params, x: Array, dropout_key: Key | None = None) -> Any:
         return module.apply({"params": params}, x, dropout_key)

@@ -54,8 +54,8 @@ class BlockLinear(nn.Module):
     def __call__(self, x: Array) -> Array:
         """[..., inputs] -> [..., size]."""
         dtype, inputs, outputs = jnp.dtype(self.style.dtype), x.shape[-1] // self.blocks, self.size // self.blocks
-        kernel = self.param("kernel", INITS[self.style.weights], (self.blocks, inputs, outputs))
-        bias = self.param("bias", jax.nn.initializers.zeros, (self.size,))
+        kernel = self.param("kernel", INITS[self.style.weights], (self.blocks, inputs, outputs), jnp.float32)
+        bias = self.param("bias", jax.nn.initializers.zeros, (self.size,), jnp.float32)
         x = x.reshape(*x.shape[:-1], self.blocks, inputs).astype(dtype)
         x = jnp.einsum("...gi,gio->...go", x, kernel.astype(dtype))
         x = x.reshape(*x.shape[:-2], self.size)

@@ -68,7 +68,7 @@ def _kernel_gradient(wide: Array, thin: Array, size: int) -> Array:
 
     few = math.gcd(len(wide), 4)  # a few images at a time, so that their patches fit into the cache
     images = jax.tree.map(lambda y: y.reshape(-1, few, *y.shape[1:]), (wide, thin))
-    total, _ = jax.lax.scan(add_images, jnp.zeros((features, size * size * wide.shape[-1])), images)
+    total, _ = jax.lax.scan(add_images, jnp.zeros((features, size * size * wide.shape[-1]), wide.dtype), images)
     return total.T.reshape(size, size, -1, features)
 
 

@@ -80,7 +80,7 @@ def make_cem(
     proposals = _make_proposals(config, action_size, discrete=discrete)
     evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
-    weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
+    weights = jnp.full(config.num_elites, 1.0 / config.num_elites, jnp.float32)
 
     def plan(params: Params, belief: AnyBelief, key: Key, warm_start: Array | None = None) -> PlanOutput:
         guided = guides(params, belief, jax.random.fold_in(key, config.num_iterations))

@@ -90,7 +90,7 @@ def make_gradient(
     proposals = gaussian(config.horizon, action_size, init_std=config.init_std, min_std=1e-3)
     guides = sampling.make_guides(config, propose)
     optimizer = optax.adam(config.learning_rate)
-    weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites)
+    weights = jnp.full(config.cem_elites, 1.0 / config.cem_elites, jnp.float32)
     score = sampling.finite_returns(evaluate)
 
     def cem_round(params: Params, belief: AnyBelief, state: GaussianState, key: Key) -> GaussianState:

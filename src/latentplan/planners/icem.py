@@ -123,7 +123,7 @@ def make_icem(
     proposals = gaussian(config.horizon, action_size, **stds, momentum=config.momentum, noise_beta=config.noise_beta)
     evaluate = sampling.finite_returns(evaluate)
     guides = sampling.make_guides(config, propose)
-    weights = jnp.full(config.num_elites, 1.0 / config.num_elites)
+    weights = jnp.full(config.num_elites, 1.0 / config.num_elites, jnp.float32)
 
     def first_extra(state: GaussianState, warm_start: ICEMWarmStart | None, key: Key) -> list[Array]:
         """The last decision's elites, shifted by one step, with a newly sampled last action."""

@@ -128,7 +128,8 @@ def make_mppi(
             return (state, elite_actions, weights), info
 
         start = proposals.start(warm_start if config.warm_start else None)
-        nothing = jnp.zeros((config.horizon, config.num_elites, action_size)), jnp.zeros(config.num_elites)
+        shapes = (config.horizon, config.num_elites, action_size), config.num_elites
+        nothing = (jnp.zeros(shape, jnp.float32) for shape in shapes)
         keys = jax.random.split(rounds_key, config.num_iterations)
         (state, elite_actions, weights), info = jax.lax.scan(iteration, (start, *nothing), keys)
         chosen = proposals.plan(state)

@@ -66,12 +66,12 @@ def gaussian(
     filter_matrix = jnp.asarray(coloured_filter(horizon, noise_beta), jnp.float32) if noise_beta else None
 
     def start(warm_start: Array | None) -> GaussianState:
-        mean = jnp.zeros(shape) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
-        return mean, jnp.full(shape, init_std)
+        mean = jnp.zeros(shape, jnp.float32) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
+        return mean, jnp.full(shape, init_std, jnp.float32)
 
     def draw(state: GaussianState, key: Key, num: int) -> Array:
         mean, std = state
-        noise = jax.random.normal(key, (horizon, num, action_size))
+        noise = jax.random.normal(key, (horizon, num, action_size), jnp.float32)
         if filter_matrix is not None:
             noise = jnp.einsum("ht,tna->hna", filter_matrix, noise)
         return jnp.clip(mean[:, None] + std[:, None] * noise, -1.0, 1.0)
@@ -113,7 +113,7 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
         raise ValueError(f"min_prob: expected at most 1, as it is a probability, got {min_prob}")
 
     def start(warm_start: Array | None) -> Array:
-        uniform = jnp.full((horizon, action_size), 1.0 / action_size)
+        uniform = jnp.full((horizon, action_size), 1.0 / action_size, jnp.float32)
         if warm_start is None:
             return uniform
         mixed = shift(warm_start) + uniform  # rows of zeros (no plan yet) become uniform
@@ -121,7 +121,7 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
 
     def draw(state: Array, key: Key, num: int) -> Array:
         choices = jax.random.categorical(key, jnp.log(state)[:, None], shape=(horizon, num))
-        return jax.nn.one_hot(choices, action_size)
+        return jax.nn.one_hot(choices, action_size, dtype=jnp.float32)
 
     def refit(state: Array, actions: Array, weights: Array) -> Array:
         new = jnp.einsum("k,hka->ha", weights, actions)
@@ -129,7 +129,7 @@ def categorical(horizon: int, action_size: int, *, min_prob: float, momentum: fl
         return momentum * state + (1 - momentum) * new
 
     def plan(state: Array) -> Array:
-        return jax.nn.one_hot(jnp.argmax(state, -1), action_size)
+        return jax.nn.one_hot(jnp.argmax(state, -1), action_size, dtype=jnp.float32)
 
     return Proposals(start, draw, refit, plan, lambda state: state, lambda state: jnp.mean(1.0 - jnp.max(state, -1)))
 

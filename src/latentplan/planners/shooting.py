@@ -75,9 +75,9 @@ def make_shooting(
         action_key, guide_key, model_key = jax.random.split(key, 3)
         if discrete:
             choices = jax.random.randint(action_key, shape, 0, action_size)
-            drawn = jax.nn.one_hot(choices, action_size)
+            drawn = jax.nn.one_hot(choices, action_size, dtype=jnp.float32)
         else:
-            drawn = jax.random.uniform(action_key, (*shape, action_size), minval=-1.0)
+            drawn = jax.random.uniform(action_key, (*shape, action_size), jnp.float32, minval=-1.0)
         drawn, spare = drawn[:, :-1], drawn[:, -1]
         last = jnp.zeros_like(spare) if warm_start is None else jnp.clip(shift(warm_start), -1.0, 1.0)
         # Zeros mark steps without a plan: not a valid one-hot choice, and no plan at all if every step is zero.

@@ -131,7 +131,7 @@ def make_replay(config: ReplayConfig, spec: EnvSpec) -> Replay:
         if num_newest:
             newest = _newest_windows(state, jax.random.fold_in(key, 1), config, num_newest)
             steps = jnp.concatenate([steps, newest])
-        weight = _importance(drawn.probabilities, config) if prioritised else jnp.ones(len(steps))
+        weight = _importance(drawn.probabilities, config) if prioritised else jnp.ones(len(steps), jnp.float32)
         return Sample(_gather(state.experience, steps.T, spec), weight, steps[:, 0])
 
     def reprioritise(state: ReplayState, indices: Array, priority: Array) -> ReplayState:

@@ -48,7 +48,7 @@ class Sample(NamedTuple):
     def uniform(cls, batch: Batch) -> "Sample":
         """Wraps windows [T, B, ...] that were not drawn from replay, with equal weights."""
         number = batch.reward.shape[1]
-        return cls(batch, jnp.ones(number), jnp.arange(number))
+        return cls(batch, jnp.ones(number, jnp.float32), jnp.arange(number))
 
 
 class Trajectory(NamedTuple):

@@ -319,7 +319,7 @@ def make_policy_loss(config: TDMPCConfig, model: DecoderFreeModel) -> Callable[.
 def _act(model: DecoderFreeModel, params: Params, latent: Array, std: float, key: Key) -> Array:
     """tanh(mean) plus clipped noise, clipped to the bounds with a straight-through gradient."""
     mean = jnp.tanh(model.policy(params, latent).mean)
-    action = mean + jnp.clip(std * jax.random.normal(key, mean.shape), -_CUT, _CUT)
+    action = mean + jnp.clip(std * jax.random.normal(key, mean.shape, mean.dtype), -_CUT, _CUT)
     return action + jax.lax.stop_gradient(jnp.clip(action, -1.0, 1.0) - action)
 
 
