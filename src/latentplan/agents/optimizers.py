@@ -28,6 +28,21 @@ class AdamsConfig(Config):
     """Decoupled weight decay: fraction by which every parameter shrinks per update. Dreamer V2: 1e-6."""
 
 
+def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformation:
+    """`optax.chain`, also under JAX's strict dtype promotion, which refuses optax's products of integers and floats."""
+    chained = optax.chain(*steps)
+
+    def init(params: Params) -> optax.OptState:
+        with jax.numpy_dtype_promotion("standard"):
+            return chained.init(params)
+
+    def update(updates: Params, state: optax.OptState, params: Params | None = None) -> tuple[Params, optax.OptState]:
+        with jax.numpy_dtype_promotion("standard"):
+            return chained.update(updates, state, params)
+
+    return optax.GradientTransformation(init, update)
+
+
 def laprop(
     learning_rate: float, *, beta1: float, beta2: float, eps: float, warmup: int
 ) -> optax.GradientTransformation:
@@ -44,7 +59,7 @@ def laprop(
         A transformation from gradients to updates.
     """
     rate = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else learning_rate
-    return optax.chain(
+    return chain(
         optax.scale_by_rms(beta2, eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(beta1, debias=True),
         optax.scale_by_learning_rate(rate),
@@ -109,7 +124,7 @@ def clipped_adam(
     if weight_decay:
         decay = lambda updates, params: jax.tree.map(lambda u, p: u - weight_decay * p, updates, params)  # noqa: E731
         steps.append(optax.stateless(decay))
-    return optax.chain(*steps)
+    return chain(*steps)
 
 
 def make_adams(config: AdamsConfig) -> tuple[optax.GradientTransformation, ...]:

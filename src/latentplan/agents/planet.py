@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
 from latentplan.agents.config import AgentConfig
+from latentplan.agents.optimizers import chain
 from latentplan.config import (
     Bound,
     ClipNorm,
@@ -170,7 +171,7 @@ def make_planet(config: PlaNetConfig, spec: EnvSpec) -> Agent:
 def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Global-norm clipping, then Adam."""
     rate = optax.linear_schedule(0.0, config.learning_rate, config.ramp) if config.ramp else config.learning_rate
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate, eps=config.eps))
+    return chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate, eps=config.eps))
 
 
 def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:

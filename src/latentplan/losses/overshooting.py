@@ -106,7 +106,7 @@ def mean_per_distance(values: Float[Array, "D T *batch"], valid: Bool[Array, "D 
         [D]; zero for distances longer than the window.
     """
     axes = tuple(range(1, values.ndim))
-    return jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes), 1)
+    return jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes, dtype=values.dtype), 1)
 
 
 def average_distances(per_distance: Float[Array, "D"], beta: Sequence[float], average: Average) -> Float[Array, ""]:

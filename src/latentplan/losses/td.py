@@ -81,8 +81,8 @@ def rho_weighted_mean(values: Float[Array, "H *batch"], valid: Bool[Array, "H *b
         Scalar.
     """
     axes = tuple(range(1, values.ndim))
-    means = jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes), 1)
-    return jnp.mean(rho ** jnp.arange(len(values)) * means)
+    means = jnp.sum(jnp.where(valid, values, 0.0), axes) / jnp.maximum(jnp.sum(valid, axes, dtype=values.dtype), 1)
+    return jnp.mean(rho ** jnp.arange(len(values), dtype=values.dtype) * means)
 
 
 def running_scale(scale: Float[Array, ""], values: Float[Array, "*batch"], rate: float) -> Float[Array, ""]:

@@ -117,7 +117,8 @@ def make_gradient(
             gradients, returns = jax.grad(loss, has_aux=True)(actions)
             gradients = jnp.where(jnp.isfinite(gradients), gradients, 0.0)
             # A constant: differentiated again, Adam's square root at zero would give NaN.
-            steps, opt_state = optimizer.update(jax.lax.stop_gradient(gradients), opt_state)
+            with jax.numpy_dtype_promotion("standard"):  # optax multiplies integers and floats
+                steps, opt_state = optimizer.update(jax.lax.stop_gradient(gradients), opt_state)
             actions = jnp.clip(optax.apply_updates(actions, steps), -1.0, 1.0)
             return (actions, opt_state), {"elite_return": jnp.mean(returns), "return_std": jnp.std(returns)}
 

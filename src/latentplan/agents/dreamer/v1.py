@@ -143,7 +143,7 @@ def make_actor_loss(config: DreamerV1Config, model: WorldModel, actor: Network, 
         reward, discount = imagined.reward[1:], imagined.discount[1:]
         value = critic.apply(critic_params, imagined.features[1:]).mean[..., 0]
         returns = lambda_returns(reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
-        weight = jnp.cumprod(jnp.concatenate([1.0 - is_terminal[None], discount[:-2]]), 0)
+        weight = jnp.cumprod(jnp.concatenate([jnp.where(is_terminal[None], 0.0, 1.0), discount[:-2]]), 0)
         critic_batch = jax.lax.stop_gradient(CriticBatch(imagined.features[1:-1], returns, weight))
         metrics = imagination_metrics(imagined, returns, value)
         return -jnp.mean(critic_batch.weight * returns), (metrics, critic_batch)

@@ -22,7 +22,7 @@ from latentplan.agents.dreamer.imagination import (
     resolve_gradient,
 )
 from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check_model, make_model_loss
-from latentplan.agents.optimizers import adaptive_clip, laprop, scale_parts
+from latentplan.agents.optimizers import adaptive_clip, chain, laprop, scale_parts
 from latentplan.config import Config, Fields, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Share
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig
@@ -172,7 +172,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model.dtype)
     )
     rates = config.optimizer
-    optimizer = optax.chain(
+    optimizer = chain(
         adaptive_clip(rates.clip),
         laprop(rates.learning_rate, beta1=rates.beta1, beta2=rates.beta2, eps=rates.eps, warmup=rates.warmup),
         scale_parts({"actor": rates.actor_scale, "critic": rates.critic_scale}),
@@ -325,8 +325,8 @@ def make_replay_loss(config: DreamerV3Config, critic: Network, critic_error: Cri
         imagined = imagined.reshape(-1, batch.reward.shape[1])  # [T, B], or the last steps
         known = critic.apply(params["critic"], features[: -len(imagined)]).mean[..., 0]
         ahead = jax.lax.stop_gradient(jnp.concatenate([known, imagined]))
-        live = behaviour.discount * (1.0 - batch.is_terminal[1:])
-        share = behaviour.lam * (1.0 - batch.is_last[1:])
+        live = jnp.where(batch.is_terminal[1:], 0.0, behaviour.discount)
+        share = jnp.where(batch.is_last[1:], 0.0, behaviour.lam)
         reward = REWARDS[config.loss.rewards](batch.reward)
         target = lambda_returns(reward[1:], live, ahead[1:], share)
         error = critic_error(params["critic"], slow_critic, features[:-1], target)

@@ -81,7 +81,7 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
         }
         total = metrics["observation_nll"] + losses.reward_scale * metrics["reward_nll"]
         if model.terminal:
-            ends = 1.0 - discount * (1.0 - batch.is_terminal)
+            ends = jnp.where(batch.is_terminal, 1.0, 1.0 - discount)
             error = optax.sigmoid_binary_cross_entropy(model.terminal(params, seen.beliefs), ends)
             metrics["terminal_nll"] = jnp.mean(error)
             total += losses.terminal_scale * metrics["terminal_nll"]

@@ -10,6 +10,7 @@ import optax
 
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
+from latentplan.agents.optimizers import chain
 from latentplan.agents.tdmpc.learning import (
     ModelAndPolicy,
     learn,
@@ -162,7 +163,7 @@ def make_tdmpc(config: TDMPCConfig, spec: EnvSpec) -> Agent:
     model = make_decoder_free(config.model, spec)
     rates = config.optimizer
     planner = make_scheduled_planner(config, model, spec)
-    optimizer = optax.chain(optax.clip_by_global_norm(rates.clip_norm), optax.adam(rates.learning_rate, eps=rates.eps))
+    optimizer = chain(optax.clip_by_global_norm(rates.clip_norm), optax.adam(rates.learning_rate, eps=rates.eps))
     optimizers = ModelAndPolicy(optimizer, optimizer)
     model_loss, policy_loss = make_model_loss(config, model), make_policy_loss(config, model)
 
@@ -289,7 +290,7 @@ def make_model_loss(
         total, metrics = weighted_sum(losses, terms)
         metrics["value_target"] = jnp.mean(goals)
         off = jnp.where(valid, jnp.sum(jnp.abs(scalar.mean(values) - goals[None]), 0), 0.0)
-        priority = losses.rho ** jnp.arange(len(off)) @ off
+        priority = losses.rho ** jnp.arange(len(off), dtype=off.dtype) @ off
         metrics["priority"] = jax.lax.stop_gradient(jnp.minimum(priority, _LARGEST)) + _LEAST_PRIORITY
         return total, (metrics, jax.lax.stop_gradient(latents), valid)
 

@@ -11,7 +11,7 @@ import optax
 from latentplan import distributions
 from latentplan.agents.acting import make_act, make_initial, planned_noise
 from latentplan.agents.config import AgentConfig
-from latentplan.agents.optimizers import scale_parts
+from latentplan.agents.optimizers import chain, scale_parts
 from latentplan.agents.tdmpc.learning import (
     ModelAndPolicy,
     learn,
@@ -227,12 +227,12 @@ def make_objective(model: DecoderFreeModel, discount: float) -> Evaluate:
 
 def make_optimizers(config: TDMPC2OptimizerConfig) -> ModelAndPolicy:
     """Clipping by global norm, then Adam, for the model (with a lower rate for its encoder) and for the policy."""
-    model = optax.chain(
+    model = chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adam(config.learning_rate, eps=config.eps),
         scale_parts({"encoder": config.encoder_scale}),
     )
-    policy = optax.chain(
+    policy = chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.adam(config.policy_scale * config.learning_rate, eps=config.policy_eps),
     )
