@@ -186,7 +186,8 @@ def make_actor_loss(
     ) -> tuple[Array, tuple[Metrics, CriticBatch]]:
         imagined = imagine(params, actor_params, starts, key)
         value = critic.apply(critic_params, imagined.features).mean[..., 0]
-        first = jnp.where(
+        # At the start terminations are known, not predicted.
+        first = jnp.where(is_terminal, 0.0, config.behaviour.discount)
             is_terminal, 0.0, config.behaviour.discount
         )  # at the start terminations are known, not predicted
         discount = jnp.concatenate([first[None], imagined.discount[1:]])
