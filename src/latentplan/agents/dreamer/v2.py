@@ -188,8 +188,6 @@ def make_actor_loss(
         value = critic.apply(critic_params, imagined.features).mean[..., 0]
         # At the start terminations are known, not predicted.
         first = jnp.where(is_terminal, 0.0, config.behaviour.discount)
-            is_terminal, 0.0, config.behaviour.discount
-        )  # at the start terminations are known, not predicted
         discount = jnp.concatenate([first[None], imagined.discount[1:]])
         returns = lambda_returns(imagined.reward[:-1], discount[:-1], value[1:], config.behaviour.lam)
         weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(first)[None], discount[:-2]]), 0)
