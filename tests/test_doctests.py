@@ -10,7 +10,8 @@ import pytest
 LIBRARY = Path(__file__).parents[1] / "src" / "latentplan"
 NOT_RUN = {
     "latentplan.envs.workers",  # starts processes, which would import the test runner again
-    "latentplan.runs.run",  # reads the folder of a run
+    "latentplan.runs.policy",  # reads the folder of a run
+    "latentplan.runs.run",  # likewise
 }
 
 
