@@ -98,6 +98,7 @@ def test_a_planner_and_latent_dynamics_more(member, main, tmp_path, capsys):
     assert status == 2 and "--planner.step: expected more than 0, got 0.0; the default is 0.3" in printed
     status, printed = main("--planner", "global_search")
     assert status == 2 and "--planner: expected cem, icem" in printed and "local_search, got" in printed
+    assert "got 'global_search'; or import the module that registers it (--import MODULE)" in printed
 
     status, printed = main("--model.kind", "clock", "--model.classes", "4")
     assert status == 2 and "--model.classes: expected 0 with kind clock, which supports nothing else, got 4" in printed
@@ -116,6 +117,8 @@ def test_an_agent_more(member, main, tmp_path, capsys):
     assert "acting by policy" in printed and "acting by cem" in printed
     status, printed = main("--agent", "one_loss", "--preset", "cpu")
     assert status == 2 and "--preset: expected debug (or a protocol of another agent" in printed
+    status, printed = main("--agent", "one_loss", "--preset", "auto")
+    assert status == 2 and "--preset: expected one of one_loss's, debug, got cpu, which auto chose; name" in printed
 
 
 def test_choices_are_the_registries_names(member, capsys):
@@ -124,6 +127,7 @@ def test_choices_are_the_registries_names(member, capsys):
     with pytest.raises(SystemExit):
         train.main(["--help"])
     printed = "".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "--size{" in printed and "317M" in printed and "{," not in printed  # no empty choice
     for option, registry in {"agent": AGENTS, "planner": PLANNERS, "model.kind": DYNAMICS}.items():
         assert f"--{option}{{{','.join(registry)}}}" in printed
 

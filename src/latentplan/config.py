@@ -114,6 +114,11 @@ class OneOf:
         self.registry, self._others = registry, others
 
     @property
+    def advice(self) -> str:
+        """What to do about a name that is not among the choices, if they are a `registry.Registry`'s."""
+        return getattr(self.registry, "advice", "")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The current choices."""
         names = self.registry() if callable(self.registry) else self.registry
@@ -229,7 +234,15 @@ class Config:
 
     def _advice(self, name: str) -> str:
         (field,) = (field for field in dataclasses.fields(self) if field.name == name)  # type: ignore[arg-type]
-        return "" if field.default is dataclasses.MISSING else f"the default is {field.default!r}"
+        default = "" if field.default is dataclasses.MISSING else default_words(field.default)
+        extras = split_hint(field_hints(type(self))[name])[1]
+        registered = [extra.advice for extra in extras if isinstance(extra, OneOf) and extra.advice]
+        return "; or ".join([default, *registered] if default else registered)
+
+
+def default_words(value: object) -> str:
+    """How messages say a field's default."""
+    return f"the default is {value!r}"
 
 
 def field_hints(config: Annotation) -> dict[str, Annotation]:

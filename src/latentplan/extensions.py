@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 IMPORTS = "imports"
 """Annotates the names of modules to import first; on the command line the option `import` gives one of them."""
@@ -37,9 +38,13 @@ def import_extensions(modules: Iterable[str]) -> None:
         modules: dotted names.
 
     Raises:
-        ValueError: one of them cannot be imported.
+        ValueError: one is the path of a file, or cannot be imported.
     """
     for module in modules:
+        if module.endswith(".py") or not all(part.isidentifier() for part in module.split(".")):
+            path = Path(module).with_suffix("")
+            name = path.name if path.is_absolute() else ".".join(part for part in path.parts if part.isidentifier())
+            raise ValueError(f"import: expected the name of a module, got {module!r}; give the module's name, {name}")
         try:
             import_module(module)
         except ImportError as error:

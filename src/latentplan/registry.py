@@ -19,6 +19,8 @@ class Registry(dict[str, Entry]):
         entries: the first ones, in their order.
     """
 
+    advice = "import the module that registers it"  # for names that are not here
+
     def __init__(self, name: str, kind: type[Entry], entries: Mapping[str, Entry]) -> None:
         """See the class."""
         self.name, self.kind = name, kind

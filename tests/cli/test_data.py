@@ -72,7 +72,7 @@ def test_a_world_model_is_learned_from_40_episodes_without_an_environment(data, 
     flags = ["--data", folder, *DEBUG, "--data-updates", 400, "--data-eval-every", 200]
     status, printed = main(*flags, "--logdir", tmp_path / "run")
     assert status == 0, printed
-    assert "36 episodes to learn from, 4 held out" in printed and "done: 400 updates" in printed
+    assert "36 episodes to learn from, 4 held out" in printed and "done: 0 env_steps, 400 updates" in printed
     first, last = (row for row in read_metrics(tmp_path / "run" / "metrics.jsonl") if "held_out/loss" in row)
     assert (first["updates"], last["updates"]) == (200, 400) and last["held_out/loss"] < first["held_out/loss"]
     assert last["prediction/reward_mae"][0] < 0.5 * deviation

@@ -71,6 +71,13 @@ def test_a_module_that_is_missing_is_told_in_a_line(name, capsys):
     )
 
 
+@pytest.mark.parametrize("path", ["./my_planners", "my_planners.py", "../my_planners.py", "/tmp/my_planners.py"])
+def test_the_path_of_a_module_is_answered_with_its_name(path, capsys):
+    assert main(["train", "--import", path]) == 2
+    said = f"train: import: expected the name of a module, got {path!r}; give the module's name, my_planners\n"
+    assert capsys.readouterr().err == said
+
+
 def test_modules_of_the_current_directory_are_found(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)

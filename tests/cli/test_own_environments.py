@@ -7,6 +7,7 @@ import pytest
 
 from latentplan.cli import evaluate
 from latentplan.cli import train as run
+from latentplan.driver.schedule import Progress
 from latentplan.replay.episodes import read_episode
 from latentplan.runs import load_run
 
@@ -76,11 +77,12 @@ def test_an_endless_environment_is_cut_off_by_the_option_and_told_so(tmp_path, c
 
 
 def test_the_opening_line_says_that_there_is_no_time_limit(tmp_path, called, monkeypatch):
-    monkeypatch.setattr("latentplan.driver.loop.train", lambda job, report: None)
+    monkeypatch.setattr("latentplan.driver.loop.train", lambda job, report: Progress(env_steps=7))
     arguments = ["--env", "sample_envs:Counter-v0", "--obs", "state", *SHORT, "--logdir", tmp_path / "run"]
     status, printed = called(run.main, *arguments)
     assert status == 0
     line = (
         "sample_envs:Counter-v0: no time limit: episodes end where the environment ends them; --max-decisions sets one"
     )
-    assert line in printed
+    assert line in printed and "done: 7 env_steps, 0 updates; results in" in printed
+    assert "nothing was learned, as all env_steps went into random episodes; raise --env-steps" in printed

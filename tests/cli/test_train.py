@@ -221,6 +221,7 @@ def test_acting_by_a_policy_needs_one(straight, capsys):
         ),
         ([*STATE, "--planner", "policy"], "this agent has none"),
         (["--env", "no_such_module_here:Env-v0", "--obs", "state"], "no_such_module_here"),
+        ([*STATE, "--planner.horizon", "0"], "--planner.horizon: expected at least 1, got 0; the default is 4"),
         ([*STATE, "--replay.batch-length", "5000"], "--replay.batch-length: expected at most capacity = 1000 records"),
         ([*STATE, "--replay.capacity", "100000000000"], "GiB"),
     ],

@@ -1,6 +1,7 @@
 """Command-line parsing of configs: choices from registries, and errors that name the option of a field."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, TypeVar, get_origin
@@ -9,7 +10,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructTypeInfo
 
 from latentplan.cli.extensions import Imports
-from latentplan.config import Annotation, Config, ConfigError, OneOf, field_hints, split_hint
+from latentplan.config import Annotation, Config, ConfigError, OneOf, default_words, field_hints, split_hint
 from latentplan.extensions import IMPORTS
 from latentplan.presets.experiment import FLAT, Alias
 
@@ -57,27 +58,30 @@ def naming_options(config: object) -> Iterator[None]:
     except (ConfigError, _Refused) as caught:
         error = caught.args[0] if isinstance(caught, _Refused) else caught
         wrong = (error.config, error.field)
-        options = [f"--{option}" for kind, name, _, option in _settings(config) if (kind, name) == wrong]
-        options = options or [f"{error.config.__name__}.{error.field}"]
-        raise ValueError(f"{' or '.join(options)}: {error.problem}") from error
+        found = {f"--{option}": value for kind, name, value, _, option in _settings(config) if (kind, name) == wrong}
+        options = " or ".join(found) or f"{error.config.__name__}.{error.field}"
+        problem = error.problem
+        for value in found.values():  # the preset's default in place of the class's
+            problem = re.sub(r"\bthe default is [^;]*", default_words(value).replace("\\", r"\\"), problem)
+        raise ValueError(f"{options}: {problem}") from error
 
 
 def _check_once(config: object, argv: Sequence[str]) -> None:
     """Raises if an option with several values is given again, which would drop the first ones."""
     given = [word.partition("=")[0].replace("_", "-") for word in argv]
-    for _, _, hint, option in _settings(config):
+    for _, _, _, hint, option in _settings(config):
         kind, extras = split_hint(hint)
         if get_origin(kind) is tuple and IMPORTS not in extras and given.count(f"--{option}") > 1:
             raise ValueError(f"--{option}: expected once, with all its values, got it again; write --{option} A B")
 
 
-def _settings(config: object, prefix: str = "") -> Iterator[tuple[type, str, Annotation, str]]:
-    """All settings of a config and its parts: class, field, annotation and option."""
+def _settings(config: object, prefix: str = "") -> Iterator[tuple[type, str, object, Annotation, str]]:
+    """All settings of a config and its parts: class, field, value, annotation and option."""
     kind = config if isinstance(config, type) else type(config)
     for name, hint in field_hints(kind).items():
         base, extras = split_hint(hint)
         option = prefix + name.replace("_", "-")
-        yield kind, name, hint, option
+        yield kind, name, getattr(config, name, None), hint, option
         part = getattr(config, name, base)  # a class without a plain default: the field's class
         if dataclasses.is_dataclass(part):
             yield from _settings(part, prefix if FLAT in extras else f"{option}.")
@@ -121,9 +125,11 @@ def _for_tyro(hint: Annotation) -> Annotation:
     kind, extras = split_hint(hint)
     if IMPORTS in extras:
         return Imports
+    more = [tyro.conf.arg(name="")] if FLAT in extras else []
     for extra in extras:
         if isinstance(extra, OneOf):
             kind = Literal[extra.names]
-    more = [tyro.conf.arg(name="")] if FLAT in extras else []
+            if "" in extra.names:  # which stands for none of them
+                more.append(tyro.conf.arg(metavar=f"{{{','.join(filter(None, extra.names))}}}"))
     more += [tyro.conf.arg(aliases=[f"--{extra}"]) for extra in extras if isinstance(extra, Alias)]
     return Annotated[(kind, *extras, *more)] if extras else hint

@@ -74,11 +74,15 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
             record_segment(logdir, experiment, job.spec, [*program, *argv])
             announce(experiment, logdir, job.spec, notes, console)
             try:
-                loop.train(job._replace(logdir=logdir), display)
+                progress = loop.train(job._replace(logdir=logdir), display)
             except loop.Interrupted:
                 console.print("interrupted and saved; the same command resumes the run")
                 return 130
-    console.print(f"done: {length[0]} {length[1]}; results in {logdir}", highlight=False, soft_wrap=True)
+    taken = f"{progress.env_steps} env_steps, {progress.updates} updates"
+    console.print(f"done: {taken}; results in {logdir}", highlight=False, soft_wrap=True)
+    if not progress.updates:
+        advice = "raise --env-steps, or lower --seed-episodes and --seed-decisions"
+        console.print(f"nothing was learned, as all env_steps went into random episodes; {advice}", soft_wrap=True)
     return 0
 
 
@@ -135,7 +139,7 @@ def parse(argv: list[str], program: Sequence[str], console):
     from latentplan.cli import options
     from latentplan.data import read_data
     from latentplan.envs.recorded import RECORDED
-    from latentplan.presets import Experiment, make_preset, protocols, resolve_preset
+    from latentplan.presets import PRESETS, Experiment, make_preset, protocols, resolve_preset
 
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--env", default="")
@@ -151,6 +155,11 @@ def parse(argv: list[str], program: Sequence[str], console):
     obs = known.obs or ("state" if recorded and not recorded.spec.images else "pixels")
     preset, why = resolve_preset(known.preset)
     agent = known.agent or protocols().get(preset, Experiment.agent)
+    own = PRESETS[agent].all if agent in PRESETS else {preset: None}
+    if known.preset == "auto" and preset not in own:
+        raise ValueError(
+            f"--preset: expected one of {agent}'s, {', '.join(own)}, got {preset}, which auto chose; name one"
+        )
     with options.naming_options(Experiment):
         default = make_preset(preset, env, obs, known.planner, agent, known.size)
     console.print(why, highlight=False, soft_wrap=True)  # of a preset that exists

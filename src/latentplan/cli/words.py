@@ -1,9 +1,15 @@
 """What commands print in the same words: errors, and returns with their spread."""
 
+from latentplan.registry import Registry
+
 
 def explain(error: Exception) -> str:
-    """An error as a line: a mistake of the user's (`ValueError`) in its own words, any other under its type."""
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    """An error as a line: a mistake of the user's (`ValueError`) in its own words, any other under its type.
+
+    Where it advises to import a module, the option that does so is added.
+    """
+    line = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return line.replace(Registry.advice, f"{Registry.advice} (--import MODULE)")
 
 
 def over_episodes(mean: float, std: float, episodes: int) -> str:

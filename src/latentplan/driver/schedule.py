@@ -56,14 +56,15 @@ class RunConfig(Config):
     num_envs: PositiveInt = 1
     """Number of parallel environments, each in its own process; episodes are collected this many at a time."""
     seed_episodes: PositiveInt = 5
-    """Episodes with random actions before learning starts."""
+    """Number of episodes with random actions before learning starts (PlaNet's seed episodes; not a seed of numbers)."""
     seed_decisions: NonNegativeInt = 0
     """Minimum number of random decisions before learning starts. TD-MPC2 uses 1,000."""
     updates_per_episode: NonNegativeInt = 100
-    """Gradient steps per collected episode; for agents with several updates, schedule steps."""
+    """Gradient steps after each collected episode. An agent with several updates takes one of each per step, unless
+    `stages` says otherwise."""
     updates_per_decision: NonNegativeFloat = 0.0
-    """Gradient steps per collected decision, seed episodes included; above 0 it overrides updates_per_episode. TD-MPC2
-    uses 1."""
+    """Gradient steps per collected decision, those of seed episodes included; above 0 it overrides updates_per_episode.
+    TD-MPC2 uses 1."""
     stages: tuple[Stage, ...] = ()
     """When each of the agent's updates runs, in this order. Empty: every update once per schedule step."""
     overlap: bool = False

@@ -29,9 +29,9 @@ class DecoderFreeConfig(Config):
     """Sizes. Defaults: TD-MPC2 with 5M parameters (arXiv 2310.16828, table 8; its config.yaml)."""
 
     latent: PositiveInt = 512
-    """L, width of the latent state. 1M: 128."""
+    """L, width of the latent state. The 1M model has 128."""
     hidden: PositiveInt = 512
-    """Width of dynamics, reward, Q-functions and policy, two hidden layers each. 1M: 384."""
+    """Width of dynamics, reward, Q-functions and policy, two hidden layers each. The 1M model has 384."""
     encoder_hidden: PositiveInt = 256
     """Width of the encoder of state vectors."""
     encoder_layers: NonNegativeInt = 1
@@ -44,7 +44,7 @@ class DecoderFreeConfig(Config):
     simplex: NonNegativeInt = 8
     """V, size of the simplices that make up the latent state (SimNorm); 0: unconstrained, as in TD-MPC."""
     num_q: Annotated[int, Bound(ge=2)] = 5
-    """Q-functions in the ensemble. 1M: 2."""
+    """Q-functions in the ensemble. The 1M model has 2."""
     dropout: Share = 0.01
     """Dropout rate of the Q-functions' first layer during training."""
     num_bins: PositiveInt = 101

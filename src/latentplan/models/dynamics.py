@@ -31,7 +31,8 @@ class DynamicsConfig(Config):
     norm: Norm = "none"
     """Normalisation before each activation. Dreamer V3 uses rms."""
     weights: Weights = "glorot"
-    """Weight initialisation: Glorot-uniform, or truncated normal scaled by fan-in, as in Dreamer V3."""
+    """Weight initialisation. glorot: Glorot-uniform, as in PlaNet, Dreamer V1 and V2; truncated: truncated normal
+    scaled by fan-in, as in Dreamer V3; normal: std 0.02, as in TD-MPC2; orthogonal: as in TD-MPC."""
     cell: Literal["gru", "normed", "block"] = "gru"
     """Recurrent cell of the rssm: gru; normed (Dreamer V2's GRU with LayerNorm); block (Dreamer V3's block-diagonal
     GRU)."""

@@ -39,7 +39,8 @@ class WorldModelConfig(DynamicsConfig):
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
     """Image encoder and decoder: those of World Models (PlaNet, Dreamer V1 and V2), or Dreamer V3's."""
     conv_depth: PositiveInt = 32
-    """Channels of the first convolution, doubled at each further one. Dreamer V3's have 2, 3, 4 and 4 times this."""
+    """Channels of the encoder's first convolution; each further one has twice as many as the one before. With conv
+    dreamer_v3, the four convolutions have 2, 3, 4 and 4 times this number."""
     conv_norm: Norm = "none"
     """Normalisation over channels before the activation of every convolution but the last. PlaNet uses none."""
     conv_activation: Activation = "relu"
@@ -65,7 +66,7 @@ class WorldModelConfig(DynamicsConfig):
     pixel_std: PositiveFloat = 1.0
     """Standard deviation of the pixel likelihood, on images in [-0.5, 0.5]. The image loss grows with 1 / std^2."""
     vector_std: PositiveFloat = 0.1
-    """Standard deviation of the state vector's likelihood, on symlog values; see docs/design.md."""
+    """Standard deviation of the state vector's likelihood, on symlog values. The loss grows with 1 / std^2."""
 
     def check(self) -> None:
         """Checks constraints between fields."""

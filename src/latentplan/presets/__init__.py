@@ -104,7 +104,8 @@ def make_preset(
 def _check_name(field: str, name: str, known: Iterable[str], more: str = "") -> None:
     if name not in known:
         expected = ", ".join(known) or "none, as the agent has only one"
-        raise ConfigError(Experiment, field, f"expected {expected}{more}, got {name!r}")
+        advice = f"; or {known.advice}" if isinstance(known, Registry) else ""
+        raise ConfigError(Experiment, field, f"expected {expected}{more}, got {name!r}{advice}")
 
 
 def _check_suite(name: str, preset: Preset, env: str) -> None:

@@ -27,6 +27,12 @@ def _presets() -> list[str]:
     return ["auto", *dict.fromkeys(name for each in PRESETS.values() for name in each.all)]
 
 
+def _sizes() -> list[str]:
+    from latentplan.presets import PRESETS
+
+    return list(dict.fromkeys(name for each in PRESETS.values() for name in each.sizes))
+
+
 def eval_every(env: str) -> int:
     """Evaluation interval in env_steps on two cores; shorter for suites of short tasks."""
     return 2_000 if suite_of(env).short_tasks else 10_000
@@ -47,10 +53,10 @@ class Experiment(Config):
     agent: Annotated[str, OneOf(AGENTS)] = "planet"
     """The agent to train. It determines which settings are available."""
     preset: Annotated[str, OneOf(_presets)] = "auto"
-    """paper: as published (docs/design.md lists the differences); cpu: smaller, for 2 cores; debug: a quick smoke test;
-    auto: paper if JAX has an accelerator, else cpu. A protocol's name also selects the agent."""
-    size: str = ""
-    """Named model size that overrides the preset's, for agents that have sizes; an unknown name lists them."""
+    """paper: the published sizes and schedule; cpu: smaller, for 2 cores; debug: a quick smoke test; auto: paper if JAX
+    has an accelerator, else cpu. A protocol's name also selects the agent."""
+    size: Annotated[str, OneOf(_sizes, "")] = ""
+    """Named model size that overrides the preset's; each agent has its own names, or none. Empty: the preset's."""
     logdir: str = ""
     """Folder of this run; the same folder resumes it. Empty: runs/ENV-AGENT-PRESET-OBS-seedN, where a size and
     another planner than the agent's own join AGENT: planet-icem."""

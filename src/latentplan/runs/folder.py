@@ -86,8 +86,7 @@ def check_registered(config: dict[str, Any]) -> None:
     for field, name, registry in named:
         if name is not None and name not in registry:
             raise ValueError(
-                f"{field}: {name!r} is not registered here (known: {', '.join(registry)}); import the module that "
-                "registers it first"
+                f"{field}: {name!r} is not registered here (known: {', '.join(registry)}); {registry.advice}"
             )
 
 

@@ -107,7 +107,7 @@ class TDMPCConfig(AgentConfig):
     )
     """The latent model with Q-functions and policy; only the mean of the policy is used."""
     loss: TDMPCLossConfig = field(default_factory=TDMPCLossConfig)
-    """Weights of the losses."""
+    """Weights of the losses, discount, and random shifts of images."""
     planner: AnyPlanner = field(
         default_factory=lambda: MPPIConfig(
             horizon=5, num_candidates=537, policy_candidates=25, momentum=0.1

@@ -95,7 +95,7 @@ class TDMPC2Config(AgentConfig):
     model: DecoderFreeConfig = field(default_factory=DecoderFreeConfig)
     """The latent model with Q-functions and policy."""
     loss: TDMPC2LossConfig = field(default_factory=TDMPC2LossConfig)
-    """Weights of the losses."""
+    """Weights of the losses, discount, and random shifts of images."""
     planner: AnyPlanner = field(default_factory=lambda: MPPIConfig(horizon=3, policy_candidates=24))
     """The planner that selects actions."""
     optimizer: TDMPC2OptimizerConfig = field(default_factory=TDMPC2OptimizerConfig)
