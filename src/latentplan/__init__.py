@@ -15,7 +15,7 @@ from typing import Any
 
 def _homes() -> dict[str, str]:
     """Public name -> the module that defines it, read from the stub's imports."""
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text())
+    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
     imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
 

@@ -35,7 +35,7 @@ def _texts(cls: type) -> dict[str, str]:
 def _of_file(file: str) -> dict[str, dict[str, str]]:
     """Class -> field -> the text under it, of the classes at the top of a file."""
     try:
-        module = ast.parse(Path(file).read_text())
+        module = ast.parse(Path(file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
     return {node.name: _of_class(node) for node in module.body if isinstance(node, ast.ClassDef)}

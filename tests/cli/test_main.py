@@ -1,6 +1,7 @@
 """The command `latentplan`: its subcommands, and what it says where a package is missing."""
 
 import importlib
+import os
 import subprocess
 import sys
 import tomllib
@@ -83,3 +84,27 @@ def test_extras_and_the_command_are_declared():
     for package, extra in EXTRAS.items():
         assert any(line.startswith(package.replace("_", "-")) for line in extras[extra]), (package, extra)
     assert extras["experiments"] == ["latentplan[cli,video]"]  # its name in 0.1.0
+
+
+def test_an_ascii_locale_neither_kills_a_command_nor_hides_a_run(tmp_path):
+    """The folder's name is no ASCII, and a checkpoint in it is written and read by libraries that take UTF-8 only."""
+    code = (
+        "import sys, numpy as np\n"
+        "from latentplan.driver.checkpoint import Checkpoints\n"
+        "def main(argv, program):\n"
+        "    checkpoints = Checkpoints(argv[0])\n"
+        "    checkpoints.save(1, {'x': np.ones(2)}, {'text': 'ü'})\n"
+        "    print(checkpoints.restore({'x': np.zeros(2)}, print)[1], 'ü')\n"
+        "    return 0\n"
+        "sys.modules['latentplan.cli.doctor'] = type(sys)('doctor')\n"
+        "sys.modules['latentplan.cli.doctor'].main = main\n"
+        "from latentplan.cli.main import run\n"
+        "sys.exit(run('doctor', sys.argv[1:]))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code, encoding="utf-8")
+    ascii_locale = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, str(script), str(tmp_path / "rün")]
+    ended = subprocess.run(command, env=os.environ | ascii_locale, capture_output=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr.decode()
+    assert ended.stdout.decode() == "{'text': 'ü'} ü\n"

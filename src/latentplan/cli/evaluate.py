@@ -192,7 +192,7 @@ def _keep(file: Path, found: "dict[str, Row]", options: Evaluation) -> None:
     """Updates the run's acting.json: acting policy -> env_steps, returns, the episodes' seed."""
     from latentplan.driver.logging import write_json_atomic
 
-    before = json.loads(file.read_text()) if file.is_file() else {}
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     write_json_atomic(file, before | {name: one | {"seed": options.seed} for name, one in found.items()})
     for name, one in found.items():
         print(f"{name}: {sum(one['returns']) / len(one['returns']):.1f}")

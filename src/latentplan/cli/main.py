@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -67,6 +68,7 @@ def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
     Returns:
         Its exit status; 1 where a package that it needs is not installed, 2 where an extension cannot be imported.
     """
+    _speak_utf8()
     options = argparse.ArgumentParser(" ".join(program) or f"latentplan {name}", add_help=False, allow_abbrev=False)
     options.add_argument("--import", action="append", default=[], dest="modules")
     try:
@@ -84,6 +86,13 @@ def run(name: str, argv: Sequence[str], program: Sequence[str] = ()) -> int:
         remedy = f"pip install 'latentplan[{EXTRAS[package]}]'"
         print(f"{name}: expected the package {package}, which is not installed; {remedy}", file=sys.stderr)
         return 1
+
+
+def _speak_utf8() -> None:
+    """Starts Python again in UTF-8 mode where the locale is another: orbax takes paths as UTF-8 only."""
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        sys.stdout.flush()
+        os.execve(sys.executable, sys.orig_argv, os.environ | {"PYTHONUTF8": "1"})
 
 
 def _usage() -> str:

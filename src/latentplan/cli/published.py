@@ -111,4 +111,4 @@ def _curve(curve: Fields, protocol: Fields) -> PublishedCurve:
 
 @functools.cache
 def _data() -> Fields:
-    return json.loads((resources.files("latentplan.cli") / "published.json").read_text())
+    return json.loads((resources.files("latentplan.cli") / "published.json").read_text(encoding="utf-8"))

@@ -78,7 +78,8 @@ def write_report(logdirs: tuple[Path, ...], out: Path) -> Path:
     for run, logdir in zip(runs, logdirs, strict=True):
         body += _alone(run, logdir, out)
     page = out / "report.html"
-    page.write_text(_PAGE.format(title=html.escape(", ".join(run["name"] for run in runs)), body="\n".join(body)))
+    title, together = html.escape(", ".join(run["name"] for run in runs)), "\n".join(body)
+    page.write_text(_PAGE.format(title=title, body=together), encoding="utf-8")
     return page
 
 

@@ -82,7 +82,7 @@ def add(logdirs: tuple[Path, ...], out: Path) -> None:
     folder = out / "runs"
     folder.mkdir(parents=True, exist_ok=True)
     for run, logdir in zip(runs, logdirs, strict=True):
-        (folder / f"{run['name']}.json").write_text(json.dumps(run) + "\n")
+        (folder / f"{run['name']}.json").write_text(json.dumps(run) + "\n", encoding="utf-8")
         pictures = sorted((logdir / "videos").glob("open_loop_*.png"))
         if pictures:
             shutil.copy(pictures[-1], folder / f"{run['name']}-open-loop.png")
@@ -102,12 +102,12 @@ def write_tables(out: Path) -> None:
         + _pictures("runs", predictions),
         "## Runs and their commands\n\n" + of_runs(runs),
     ]
-    (out / "README.md").write_text("\n".join(filter(None, parts)))
+    (out / "README.md").write_text("\n".join(filter(None, parts)), encoding="utf-8")
 
 
 def read_results(out: Path) -> "list[RunData]":
     """The runs that are kept in a folder of results, as `runs.read_run` gives them."""
-    return [json.loads(file.read_text()) for file in sorted((out / "runs").glob("*.json"))]
+    return [json.loads(file.read_text(encoding="utf-8")) for file in sorted((out / "runs").glob("*.json"))]
 
 
 def by_task(runs: "list[RunData]") -> Tasks:

@@ -94,7 +94,7 @@ class Checkpoints:
                 temporary.mkdir()
                 _write_arrays(temporary / _ARRAYS, arrays)
                 record["files"] = _file_digests(temporary / _ARRAYS)
-                (temporary / _RECORD).write_text(_seal(record))
+                (temporary / _RECORD).write_text(_seal(record), encoding="utf-8")
                 _sync_tree(temporary)
                 _replace(temporary, final)
             except BaseException:
@@ -210,7 +210,7 @@ def _seal(record: Metadata) -> str:
 
 def _unseal(path: Path) -> Metadata:
     try:
-        sealed = json.loads(path.read_text())
+        sealed = json.loads(path.read_text(encoding="utf-8"))
         if hashlib.sha256(sealed["record"].encode()).hexdigest() != sealed["sha256"]:
             raise ValueError("it does not match its digest")
         return json.loads(sealed["record"])

@@ -175,7 +175,7 @@ def write_json_atomic(path: str | os.PathLike, obj: object) -> None:
     """
     text = json.dumps(obj, indent=2) + "\n"
     with atomic_path(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def prepare_logdir(path: str | os.PathLike) -> Path:

@@ -52,7 +52,7 @@ def read_description(logdir: Path) -> Description:
     if not file.is_file():
         raise ValueError(f"logdir: expected the folder of a run, with a {FILE}, got {logdir}")
     try:
-        held = json.loads(file.read_text())
+        held = json.loads(file.read_text(encoding="utf-8"))
         if earlier.is_0_1_0(held):
             return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
         return Description(_completed(held["config"]), held["spec"], held["segments"])

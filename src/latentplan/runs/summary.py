@@ -73,7 +73,7 @@ def summarise(run: Run) -> RunData:
     }
     acting = run.logdir / "acting.json"
     if acting.is_file():
-        data["acting"] = json.loads(acting.read_text())
+        data["acting"] = json.loads(acting.read_text(encoding="utf-8"))
     return data
 
 
