@@ -58,7 +58,7 @@ def test_folders_tell_what_was_chosen(choices, folder):
         ({"planner": "random"}, "planner: expected cem, icem, mppi, gradient, shooting, policy, got 'random'"),
         (
             {"agent": "dreamer"},
-            "agent: expected planet, dreamer_v1, dreamer_v2, dreamer_v3, tdmpc, tdmpc2, got 'dreamer'",
+            "agent: expected dreamer_v1, dreamer_v2, dreamer_v3, planet, tdmpc, tdmpc2, got 'dreamer'",
         ),
         ({"size": "1M"}, "Experiment.size: expected none, as the agent has only one, got '1M'"),
         ({"agent": "tdmpc2", "size": "2M"}, "size: expected 1M, 5M, 19M, 48M, 317M, got '2M'"),
