@@ -103,7 +103,7 @@ def test_multi_step_priors_of_a_linear_gaussian_transition_have_the_predictive_m
             drawn = np.asarray(predicted.belief.stoch[d, t])
             np.testing.assert_allclose(drawn.mean(0), mean, atol=5 * np.sqrt(variance.max() / count))
             np.testing.assert_allclose(drawn.var(0), variance, rtol=0.06)
-            mixture = np.asarray(predicted.prior.std)[d, t] ** 2 + np.var(predicted.prior.mean[d, t], axis=0)
+            mixture = np.asarray(predicted.prior.std)[d, t] ** 2 + np.asarray(predicted.prior.mean)[d, t].var(0)
             np.testing.assert_allclose(np.mean(mixture, 0), variance, rtol=0.06)
 
 
