@@ -214,7 +214,7 @@ def test_acting_by_a_policy_needs_one(straight, capsys):
     ("arguments", "expected"),
     [
         (["--env", "walker_wlak"], "walker_walk"),
-        (["--obs", "states"], "--obs: expected one of pixels, state, got 'states'; the default is 'pixels'"),
+        (["--obs", "states"], "obs: expected names among state, image, got 'states'; choose from these"),
         (
             ["--env", "CartPole-v1", "--obs", "state", "--preset", "debug", "--planner", "icem"],
             "use cem, mppi or shooting",

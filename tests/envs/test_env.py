@@ -66,7 +66,11 @@ def assert_same(one, other):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"obs": "sound"}, "EnvConfig.obs: expected one of pixels, state, got 'sound'"),
+        (
+            {"obs": "image,"},
+            "obs: expected pixels, state, or different names separated by commas, got 'image,'",
+        ),
+        ({"obs": "image,image"}, "EnvConfig.obs: expected pixels, state, or different names"),
         ({"action_repeat": 0}, "action_repeat: expected at least 1"),
         ({"image_size": 0}, "image_size: expected at least 1"),
         ({"obs": "state", "grayscale": True}, "grayscale: expected False, since obs = state has no frames, got True"),

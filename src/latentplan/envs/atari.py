@@ -88,7 +88,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
     _register(name)
     if env_id not in gymnasium.registry:
         raise UnknownTask(env_id)
-    pixels, played = config.obs == "pixels", config.atari
+    pixels, played = config.renders, config.atari
     env = make(
         env_id,
         config.kwargs,

@@ -86,7 +86,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
         ValueError: the model has no such camera, or neither the task nor its Environment takes an argument.
         GLUnavailable: pixels are requested, but OpenGL does not work.
     """
-    pixels = config.obs == "pixels"
+    pixels = config.renders
     domain, task = find(name, rendering=pixels)
     if pixels:
         gl.check_backend()

@@ -3,6 +3,7 @@
 Worker processes import this module, so it must not import JAX.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
 class EnvConfig(Config):
     """Observation and action settings of an environment."""
 
-    obs: Literal["pixels", "state"] = "pixels"
-    """Observation type. pixels: the environment's image observation, or rendered frames if it has none; state: the
-    simulator's state vector."""
+    obs: str = "pixels"
+    """What to observe. pixels: the environment's image observation, or rendered frames if it has none; state: the
+    simulator's state vector; or names separated by commas, such as image,state. image is the observed or else rendered
+    image, state the state vector, any other name an entry of the dictionary that the environment observes; * stands for
+    any letters (camera*)."""
 
     action_repeat: PositiveInt | None = None
     """Control steps for which each action is held. None: PlaNet's value for the task (Atari: 4, gymnasium: 1)."""
@@ -68,16 +71,34 @@ class EnvConfig(Config):
     """Settings of Atari games (ALE/...)."""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """The names in `obs`, some of which may be patterns; empty for pixels and state."""
+        return () if self.obs in ("pixels", "state") else tuple(self.obs.split(","))
+
+    @property
+    def pixels(self) -> bool:
+        """Whether images may be observed."""
+        return self.obs != "state" and self.names != ("state",)
+
+    @property
+    def renders(self) -> bool:
+        """Whether frames are rendered if the environment observes no image."""
+        return self.obs == "pixels" or "image" in self.names
+
+    @property
     def kwargs(self) -> dict[str, Any]:
         """`env_kwargs` as keyword arguments."""
         return parse_pairs(self.env_kwargs)
 
     def check(self) -> None:
         """Checks constraints between fields."""
+        named = all(re.fullmatch(r"[\w.*?\[\]-]+", name) for name in self.names)
+        expected = "pixels, state, or different names separated by commas"
+        self.require(named and len(set(self.names)) == len(self.names), "obs", expected, "for example image,state")
         expected = problem_of(self.env_kwargs)
         self.require(not expected, "env_kwargs", expected, "for example map_name=8x8")
         for name, plain in {"grayscale": False, "frame_stack": 1}.items():
-            fits = self.obs == "pixels" or getattr(self, name) == plain
+            fits = self.pixels or getattr(self, name) == plain
             self.require(fits, name, f"{plain}, since obs = state has no frames", "use obs = pixels")
 
 
@@ -90,7 +111,8 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     {"image": uint8 [image_size, image_size, C * frame_stack]} with the newest frame last; C is 3 for rendered frames
     and whatever an observed image has, or 1 without colour.
     If the environment's own observation is a dictionary with images, obs pixels includes all its entries, images and
-    vectors. One `step` is one decision: `action_repeat` control steps, rewards summed.
+    vectors; with names in `obs`, those are chosen. One `step` is one decision: `action_repeat` control steps, rewards
+    summed.
     After the end of an episode, further steps repeat the last observation with reward 0 and the same flags. Resetting
     with the same seed reproduces an episode bit for bit, whatever ran before.
 
@@ -130,7 +152,9 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
                 f"env: {name}.{kind}: expected one of gymnasium.spaces, got {got}. Declare it in __init__."
             )
     notes = *observation_notes(raw.observation_space, config), *action_notes(raw.action_space)
-    env: gymnasium.Env = Boundary(raw, name, observes=not is_rendered(raw.observation_space, config), notes=notes)
+    env: gymnasium.Env = Boundary(
+        raw, name, observes=bool(config.names) or not is_rendered(raw.observation_space, config), notes=notes
+    )
     repeat = config.action_repeat or suite.action_repeat(name)
     env = ActionRepeat(env, repeat, suite.step_limit(raw), config.max_decisions)
     return FreezeAfterEnd(CheckFinite(by_name(env, name, config), name))

@@ -42,7 +42,7 @@ def load(name: str, config: "EnvConfig") -> gymnasium.Env:
             and it neither observes nor renders any.
         GLUnavailable: it is rendered by MuJoCo, and OpenGL does not work.
     """
-    pixels = config.obs == "pixels"
+    pixels = config.renders
     gl.choose_backend(rendering=pixels)
     module, _, env_id = name.rpartition(":")
     import_registering(name, module)

@@ -1,14 +1,13 @@
 """Observations by name: images as they are or rendered, everything else as float32 vectors."""
 
+import fnmatch
 import math
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Graph, Sequence, Space, Text, Tuple, flatten, flatten_space
-from gymnasium.wrappers import TransformObservation
 
 from latentplan.envs import images
 
@@ -20,8 +19,10 @@ Path = tuple[Any, ...]
 
 
 def is_rendered(space: Space, config: "EnvConfig") -> bool:
-    """Whether frames are rendered in the place of an environment's own observations, which have no image."""
-    return config.obs == "pixels" and not images.has_images(space)
+    """Whether frames are rendered, since the environment's own observations have no image (of that name)."""
+    if config.names:
+        return "image" in config.names and "image" not in _available(space)
+    return config.renders and not images.has_images(space)
 
 
 def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env:
@@ -29,7 +30,7 @@ def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env
 
     With obs state, the whole observation becomes one vector, "state". With obs pixels, an observed image is "image";
     of a dictionary or tuple, each image and each other entry has its own name, where a dot separates the names of
-    nested ones. Without any image, frames are rendered.
+    nested ones. Without any image, frames are rendered. With names, those of all these are chosen.
 
     Args:
         env: the environment.
@@ -41,17 +42,18 @@ def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env
         values are one-hot vectors.
 
     Raises:
-        ValueError: an entry has no fixed size, or what is rendered is no frame.
+        ValueError: an entry has no fixed size, or there is none of a name.
     """
-    if is_rendered(env.observation_space, config):
-        env = _rendered(env)
-    else:
-        entries = _entries(env.observation_space, split=config.obs == "pixels")
-        for entry, (_, space) in entries.items():
-            _check_flattenable(name, entry, space)
-        spaces: dict[str, Space] = {entry: _named_space(space, config) for entry, (_, space) in entries.items()}
-        env = TransformObservation(env, partial(_by_name, entries=entries, spaces=spaces), Dict(spaces))
-    if config.obs == "state":
+    entries = _entries(env.observation_space, config)
+    for entry, (_, space) in entries.items():
+        _check_flattenable(name, entry, space)
+    spaces: dict[str, Space] = {entry: _named_space(space, config) for entry, (_, space) in entries.items()}
+    rendered = is_rendered(env.observation_space, config)
+    if rendered:
+        env.reset()
+        spaces = {"image": Box(0, 255, env.render().shape, np.uint8), **spaces}  # type: ignore[union-attr]
+    env = _ByName(env, entries, spaces, rendered=rendered)
+    if not config.pixels:
         return env
     return images.stack(images.fit(env, config.image_size, grayscale=config.grayscale), config.frame_stack)
 
@@ -65,15 +67,18 @@ def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
     """
     leaves = _leaves(space)
     pictured = {path: leaf for path, leaf in leaves if images.is_image(leaf) or len(leaf.shape or ()) == 3}
-    if is_rendered(space, config):
+    if is_rendered(space, config) and not config.names:
         for path, leaf in pictured.items():
             yield (
                 f"the image is rendered: {_called(path)} {_brief(leaf)} is not used, since images are "
                 f"{images.WHAT_IS_AN_IMAGE}"
             )
         return
+    if config.names:
+        chosen = {path for path, _ in _entries(space, config).values()}
+        pictured = {path: leaf for path, leaf in pictured.items() if path in chosen}
     for path, leaf in pictured.items():
-        if config.obs == "state" or not images.is_image(leaf):
+        if not config.pixels or not images.is_image(leaf):
             advice = "; obs=pixels keeps images" if images.is_image(leaf) else ""
             size = math.prod(leaf.shape)
             yield f"{_called(path)} {_brief(leaf)} is flattened into a vector of {size} numbers{advice}"
@@ -81,21 +86,40 @@ def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
             yield f"{_called(path)} {_brief(leaf)} is taken as [channels, height, width]"
 
 
-def _rendered(env: gymnasium.Env) -> gymnasium.Env:
-    env.reset()
-    space = Box(0, 255, env.render().shape, np.uint8)  # type: ignore[union-attr]
-    return TransformObservation(env, lambda _: {"image": env.render()}, Dict({"image": space}))
-
-
-def _entries(space: Space, *, split: bool) -> dict[str, tuple[Path, Space]]:
-    """Entry's name -> its keys and its space; a single one where there is nothing to split."""
-    if not split:
+def _entries(space: Space, config: "EnvConfig") -> dict[str, tuple[Path, Space]]:
+    """Name -> keys and space of what is observed of the environment's own observations; rendered frames come on top."""
+    if config.names:
+        available = _available(space)
+        rendered = {"image"} if is_rendered(space, config) else set()
+        chosen = [name for pattern in config.names for name in _matching(pattern, available, rendered)]
+        return {name: available[name] for name in dict.fromkeys(chosen) if name not in rendered}
+    if not config.pixels:
         return {"state": ((), space)}
+    if is_rendered(space, config):
+        return {}
     found = list(_parts(space))
     entries = {".".join(map(str, path)) or "image": (path, part) for path, part in found}
     if len(entries) < len(found):
         raise ValueError(f"env: {space} has two entries of the same name; expected different ones. Rename one.")
     return entries
+
+
+def _available(space: Space) -> dict[str, tuple[Path, Space]]:
+    """Name -> keys and space of everything that can be chosen: the entries, "image" and "state"."""
+    entries = {".".join(map(str, path)): (path, leaf) for path, leaf in _leaves(space) if path}
+    if images.is_image(space):
+        entries["image"] = (), space
+    elif not images.has_images(space):
+        entries.setdefault("state", ((), space))
+    return entries
+
+
+def _matching(pattern: str, available: Mapping[str, object], rendered: set[str]) -> list[str]:
+    found = [name for name in (*available, *rendered) if fnmatch.fnmatchcase(name, pattern)]
+    if not found:
+        known = ", ".join(dict.fromkeys([*available, "image"]))
+        raise ValueError(f"obs: expected names among {known}, got {pattern!r}; choose from these")
+    return found
 
 
 def _parts(space: Space, path: Path = ()) -> Iterator[tuple[Path, Space]]:
@@ -120,21 +144,36 @@ def _children(space: Any) -> list[tuple[Any, Space]]:
 
 
 def _named_space(space: Space, config: "EnvConfig") -> Box:
-    if config.obs == "pixels" and images.is_image(space):
+    if config.pixels and images.is_image(space):
         return space  # type: ignore[return-value]
     return Box(-np.inf, np.inf, flatten_space(space).shape, np.float32)
 
 
-def _by_name(
-    observation: Any, *, entries: Mapping[str, tuple[Path, Space]], spaces: Mapping[str, Space]
-) -> dict[str, np.ndarray]:
-    values = {}
-    for name, (path, space) in entries.items():
-        value = observation
-        for key in path:
-            value = value[key]
-        values[name] = value if spaces[name] is space else np.asarray(flatten(space, value), np.float32)
-    return values
+class _ByName(gymnasium.ObservationWrapper):
+    """Takes entries out of an environment's observation, and adds a rendered "image"."""
+
+    def __init__(
+        self,
+        env: gymnasium.Env,
+        entries: Mapping[str, tuple[Path, Space]],
+        spaces: Mapping[str, Space],
+        *,
+        rendered: bool,
+    ):
+        super().__init__(env)
+        self.observation_space = Dict(dict(spaces))
+        self._entries, self._rendered = entries, rendered
+
+    def observation(self, observation: Any) -> dict[str, Any]:
+        """By name."""
+        values: dict[str, Any] = {"image": self.env.render()} if self._rendered else {}
+        for name, (path, space) in self._entries.items():
+            value = observation
+            for key in path:
+                value = value[key]
+            kept = self.observation_space[name] is space  # type: ignore[index]
+            values[name] = value if kept else np.asarray(flatten(space, value), np.float32)
+        return values
 
 
 def _check_flattenable(name: str, entry: str, space: Space) -> None:

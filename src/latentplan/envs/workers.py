@@ -103,7 +103,7 @@ class Workers:
     def __init__(self, name: str, config: "EnvConfig", num_envs: int, *, timeout_s: float = 120.0):
         if num_envs < 1:
             raise ValueError(f"num_envs: expected at least 1 environment, got {num_envs}.")
-        suite, pixels = suite_of(name), config.obs == "pixels"
+        suite, pixels = suite_of(name), config.renders
         gl.choose_backend(rendering=pixels)  # in the parent, so that the processes inherit it
         if pixels and suite.needs_opengl:
             gl.check_backend()

@@ -84,7 +84,7 @@ def make_preset(
         _check_name("size", size, entry.sizes)
     chosen = entry.all[preset]
     _check_suite(preset, chosen, env)
-    environment = EnvConfig(obs=obs, camera=suite_of(env).camera(env))  # type: ignore[arg-type]
+    environment = EnvConfig(obs=obs, camera=suite_of(env).camera(env))
     experiment = chosen.build(Experiment(env=env, agent=agent, preset=preset, size=size, environment=environment))
     config: Any = experiment.agent_config
     expected = AGENTS[agent].config

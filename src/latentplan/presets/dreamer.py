@@ -87,7 +87,7 @@ def dreamer_v2_atari(bare: Experiment) -> Experiment:
     config = DreamerV2Config()
     return replace(
         bare,
-        environment=replace(bare.environment, grayscale=bare.environment.obs == "pixels"),
+        environment=replace(bare.environment, grayscale=bare.environment.pixels),
         run=RunConfig(env_steps=200_000_000, seed_episodes=1, seed_decisions=50_000, updates_per_decision=1 / 16),
         replay=ReplayConfig(capacity=2_000_000, batch_size=16, batch_length=50),
         agent_config=replace(
@@ -131,7 +131,7 @@ def dreamer_v2_cpu(bare: Experiment) -> Experiment:
 
 def dreamer_v3_nature(bare: Experiment) -> Experiment:
     """Dreamer V3, Nature 2025 (extended tables 2, 4, 5; `configs.yaml`): 1M from state, 200M from pixels."""
-    pixels = bare.environment.obs == "pixels"
+    pixels = bare.environment.pixels
     environment = replace(bare.environment, action_repeat=published_repeat(bare.env, 1))
     run = RunConfig(env_steps=1_100_000, seed_episodes=1, updates_per_decision=(256 if pixels else 1024) / 1024)
     if suite_name(bare.env) == "atari":
@@ -150,7 +150,7 @@ def dreamer_v3_nature(bare: Experiment) -> Experiment:
 def dreamer_v3_arxiv2(bare: Experiment) -> Experiment:
     """Dreamer V3, arXiv 2301.04104v2 (tables 2 to 4): 12M, action repeat 2, every step replayed 512 times."""
     nature = dreamer_v3_nature(bare)
-    pixels = bare.environment.obs == "pixels"
+    pixels = bare.environment.pixels
     return replace(
         nature,
         environment=replace(bare.environment, action_repeat=published_repeat(bare.env, 2)),

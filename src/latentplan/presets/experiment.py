@@ -87,5 +87,6 @@ class Experiment(Config):
         """The run's folder: `logdir`, or a name composed of the main choices."""
         own = planner_name(self.agent_config.planner) == planner_name(type(self.agent_config)().planner)
         agent = "-".join(x for x in (self.agent, self.size, "" if own else self.planner) if x)
-        name = f"{self.env}-{agent}-{self.preset}-{self.environment.obs}-seed{self.run.seed}"
+        obs = self.environment.obs.replace(",", "+").replace("*", "")
+        name = f"{self.env}-{agent}-{self.preset}-{obs}-seed{self.run.seed}"
         return self.logdir or f"runs/{name.replace(':', '.').replace('/', '.')}"

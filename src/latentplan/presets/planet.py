@@ -26,7 +26,7 @@ PIXEL_LOSS: Fields = {"dynamics_scale": 5.0, "observation_start": 0.25, "observa
 def planet_cpu(bare: Experiment) -> Experiment:
     """For two cores: smaller networks and batches, less planning. Why: docs/notes/planet.md and docs/design.md."""
     # Plans of 12 decisions need precise observations and rewards, and a prior that learns at every step.
-    pixels = bare.environment.obs == "pixels"
+    pixels = bare.environment.pixels
     # Longer plans, wider from the start: where decisions last 0.02 to 0.05 s, and for models learned from pixels, whose
     # plans of 12 let the cart drift out of the picture.
     long = pixels or suite_of(bare.env).short_decisions

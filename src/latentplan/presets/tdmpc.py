@@ -27,7 +27,7 @@ TDMPC2_SIZES: dict[str, Fields] = {  # TD-MPC2's common/__init__.py
 
 def _stacked(bare: Experiment) -> EnvConfig:
     """Stacks three frames in pixel observations, for agents without memory."""
-    return replace(bare.environment, frame_stack=3 if bare.environment.obs == "pixels" else 1)
+    return replace(bare.environment, frame_stack=3 if bare.environment.pixels else 1)
 
 
 _TDMPC: Fields = {
@@ -62,7 +62,7 @@ def tdmpc_paper(bare: Experiment) -> Experiment:
     benchmark; step size and batches those since commit 752db36, which plans with 6 iterations and goes on to 3M
     env_steps. Replay holds what such a run collects, and 1M records at most.
     """
-    pixels, agent = bare.environment.obs == "pixels", TDMPCConfig()
+    pixels, agent = bare.environment.pixels, TDMPCConfig()
     chosen = _TDMPC | (_TDMPC_PIXELS if pixels else {}) | _TDMPC_DOMAINS.get(bare.env.partition("_")[0], {})
     repeat = published_repeat(bare.env, chosen["action_repeat"])
     return replace(
@@ -144,7 +144,7 @@ def tdmpc2_cpu(bare: Experiment) -> Experiment:
         model=DecoderFreeConfig(predict_terminal=suite_of(bare.env).may_terminate, **TDMPC2_SIZES["1M"]),
         planner=MPPIConfig(horizon=3, num_iterations=4, num_candidates=128, num_elites=16, policy_candidates=16),
     )
-    if bare.environment.obs == "pixels":
+    if bare.environment.pixels:
         environment = replace(environment, image_size=32, supersample=2)
         config = replace(
             config,

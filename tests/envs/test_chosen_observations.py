@@ -1,0 +1,97 @@
+"""Observations chosen by name or pattern: image and state together, and entries of dictionaries."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete
+
+from latentplan.envs.env import EnvConfig, env_spec, make_env
+
+
+class Robot(gymnasium.Env):
+    """Observes two cameras, joints and a mode; it renders, too."""
+
+    metadata = {"render_modes": ["rgb_array"]}
+    action_space = Box(-1.0, 1.0, (2,), np.float32)
+    observation_space = Dict(
+        camera_left=Box(0, 255, (32, 32, 3), np.uint8),
+        camera_right=Box(0, 255, (32, 32, 3), np.uint8),
+        joints=Box(-1.0, 1.0, (4,), np.float64),
+        mode=Discrete(3),
+    )
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return self._seen(), {}
+
+    def step(self, action):
+        self.count += 1
+        return self._seen(), 1.0, False, False, {}
+
+    def render(self):
+        return np.full((48, 48, 3), 100 + self.count, np.uint8)
+
+    def _seen(self):
+        images = {f"camera_{side}": np.full((32, 32, 3), i, np.uint8) for i, side in enumerate(("left", "right"))}
+        return images | {"joints": np.full(4, self.count / 10), "mode": self.count % 3}
+
+
+class Arm(Robot):
+    """The joints alone, which are not a dictionary."""
+
+    observation_space = Box(-1.0, 1.0, (4,), np.float64)
+
+    def _seen(self):
+        return np.full(4, self.count / 10)
+
+
+gymnasium.register("ChosenRobot-v0", Robot, max_episode_steps=5)
+gymnasium.register("ChosenArm-v0", Arm, max_episode_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "obs", "expected"),
+    [
+        ("ChosenRobot-v0", "pixels", {"camera_left", "camera_right", "joints", "mode"}),
+        ("ChosenRobot-v0", "camera_left,joints", {"camera_left", "joints"}),
+        ("ChosenRobot-v0", "camera*", {"camera_left", "camera_right"}),
+        ("ChosenRobot-v0", "joints,mode", {"joints", "mode"}),
+        ("ChosenRobot-v0", "image,joints", {"image", "joints"}),
+        ("ChosenArm-v0", "image,state", {"image", "state"}),
+        ("ChosenArm-v0", "state,image", {"image", "state"}),
+        ("ChosenArm-v0", "image", {"image"}),
+        ("Pendulum-v1", "image,state", {"image", "state"}),
+        ("cartpole_balance", "image,state", {"image", "state"}),
+        ("cartpole_balance", "position", {"position"}),
+    ],
+)
+def test_what_is_named_is_observed(name, obs, expected):
+    env = make_env(name, EnvConfig(obs=obs, image_size=16))
+    try:
+        spec, (first, _) = env_spec(env), env.reset(seed=0)
+        after = env.step(np.zeros(spec.action_size, np.float32))[0]
+        assert set(spec.observations) == set(first) == set(after) == expected
+        for entry, space in spec.observations.items():
+            image = entry.startswith(("image", "camera"))
+            assert space.shape == ((16, 16, 3) if image else space.shape) and len(space.shape) == (3 if image else 1)
+            assert first[entry].shape == space.shape and first[entry].dtype == np.dtype(space.dtype)
+    finally:
+        env.close()
+
+
+def test_rendered_frames_and_vectors_are_of_the_same_moment():
+    env = make_env("ChosenArm-v0", EnvConfig(obs="image,state", image_size=16, frame_stack=2))
+    first, _ = env.reset(seed=0)
+    after, *_ = env.step(np.zeros(2, np.float32))
+    assert first["image"].shape == (16, 16, 6) and (first["image"] == 100).all() and (first["state"] == 0).all()
+    assert (after["image"][..., :3] == 100).all() and (after["image"][..., 3:] == 101).all()
+    np.testing.assert_allclose(after["state"], 0.1)
+
+
+def test_a_name_that_is_not_there_is_told_with_those_that_are():
+    with pytest.raises(ValueError, match="obs: expected names among camera_left, .*joints, mode, image, got 'wrist'"):
+        make_env("ChosenRobot-v0", EnvConfig(obs="joints,wrist"))
