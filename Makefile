@@ -1,6 +1,6 @@
 # make        says what there is
 # make run    sets everything up and trains PlaNet on walker_walk from pixels
-# make test   sets everything up and runs the tests: of each family one member in full, 12 to 17 minutes on 2 cores
+# make test   sets everything up and runs the tests: of each family one member in full, about 17 minutes on 2 cores
 #             test-all runs every member, before a version is tagged; test-fast the packages below agents, in 2 minutes
 # make lint   ruff and mypy
 # make docs   builds the site into site/, and fails on a broken link or an unknown name

@@ -219,7 +219,7 @@ def test_even_classes_over_symmetric_bins_mean_exactly_zero():
 
 def test_truncated_draws_have_a_gradient_even_where_the_noise_is_zero(monkeypatch):
     """At a lower edge far in the tail, the smallest share would be erf^-1(-1)."""
-    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.zeros(shape))
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: jnp.zeros(shape, dtype))
     draw = lambda m, s: jnp.sum(distributions.sample(TruncatedGaussian(m, s), jax.random.key(0)))  # noqa: E731
     value, gradient = jax.value_and_grad(draw, (0, 1))(jnp.array([0.5]), jnp.array([0.12]))
     assert -1.0 <= value <= 0.5 and np.all(np.isfinite(gradient))

@@ -599,6 +599,6 @@ def test_exploring_adds_clipped_gaussian_noise_to_the_evaluation_action():
         (lambda: WorldModelConfig(dtype="float64"), "WorldModelConfig.dtype"),
     ],
 )
-def test_a_wrong_config_names_the_field(make_config, field):
+def test_a_wrong_config_names_the_field(make_config, field, unchecked):
     with pytest.raises(ValueError, match=field):
         make_config()

@@ -214,7 +214,10 @@ def test_acting_by_a_policy_needs_one(straight, capsys):
     ("arguments", "expected"),
     [
         (["--env", "walker_wlak"], "walker_walk"),
-        (["--obs", "states"], "obs: expected names among state, image, got 'states'; choose from these"),
+        (
+            ["--obs", "states"],
+            "obs: expected names among height, orientations, velocity, state, image, got 'states'",
+        ),
         (
             ["--env", "CartPole-v1", "--obs", "state", "--preset", "debug", "--planner", "icem"],
             "use cem, mppi or shooting",

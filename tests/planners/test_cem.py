@@ -40,7 +40,7 @@ def inject(monkeypatch):
     """Makes every draw of a planner this noise."""
 
     def normal(noise):
-        def draw(key, shape):
+        def draw(key, shape, dtype):
             assert shape == noise.shape
             return jnp.asarray(noise, jnp.float32)
 
