@@ -107,6 +107,23 @@ def test_whole_numbers_are_choices(tmp_path):
     np.testing.assert_array_equal(found.episodes[0].action, [[0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 0]])
 
 
+def test_choices_that_nobody_took_are_the_environments(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded(0) | {"actions": np.array([0, 1, 1, 0])})
+    spec = EnvSpec.single((3,), action_size=4, discrete=True)
+    assert read_data(str(tmp_path), spec).episodes[0].action.shape == (5, 4)
+    with pytest.raises(ValueError, match="expected a whole number from 0 to 0 per step, or one-hot, got 0 to 1"):
+        read_data(str(tmp_path), EnvSpec.single((3,), action_size=1, discrete=True))
+
+
+def test_one_hot_actions_of_our_own_episodes_are_choices_again(tmp_path):
+    np.savez(tmp_path / "a.npz", **recorded(0) | {"actions": np.array([0, 2, 1, 1])})
+    found = read_data(str(tmp_path))
+    write_episode(tmp_path / "run", 0, found.episodes[0])
+    again = read_data(str(tmp_path / "run"))
+    assert again.spec == found.spec and again.spec.discrete
+    np.testing.assert_array_equal(again.episodes[0].action, found.episodes[0].action)
+
+
 def test_our_own_episodes_come_back(tmp_path):
     np.savez(tmp_path / "theirs.npz", **recorded(0))
     (episode,) = read_data(str(tmp_path)).episodes

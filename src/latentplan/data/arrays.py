@@ -45,6 +45,11 @@ class Steps(NamedTuple):
     shifted: bool
 
 
+def is_one_hot(actions: np.ndarray) -> bool:
+    """Whether actions [n, A] are choices: one entry is 1 and the others are 0, in every row."""
+    return bool(np.all((actions == 0) | (actions == 1)) and np.all(actions.sum(-1) == 1))
+
+
 def is_steps(names: Mapping[str, Any]) -> bool:
     """Whether a file or group with these names holds steps: it has actions."""
     return any(name in names for name in NAMES["action"])

@@ -128,9 +128,9 @@ def _observation(space: gymnasium.Space, values: Any) -> np.ndarray:
 
 
 def _actions(space: gymnasium.Space, actions: np.ndarray, where: str) -> np.ndarray:
-    """Whole numbers from 0, or float32 in [-1, 1]."""
+    """One-hot choices, or float32 in [-1, 1]."""
     if isinstance(space, Discrete):
-        return actions.astype(np.int64) - int(space.start)
+        return np.eye(int(space.n), dtype=np.float32)[actions.astype(np.int64) - int(space.start)]
     if not isinstance(space, Box):
         raise ValueError(f"{where}: action: expected a Box or a Discrete space, got {space}")
     if not np.isfinite([space.low, space.high]).all():

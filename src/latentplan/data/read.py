@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latentplan.data import minari
-from latentplan.data.arrays import Arrays, cut_episodes, is_steps, read_steps
+from latentplan.data.arrays import Arrays, cut_episodes, is_one_hot, is_steps, read_steps
 from latentplan.replay.episodes import read_episode
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
@@ -52,7 +52,7 @@ def read_data(path: str, spec: EnvSpec | None = None) -> Recorded:
     named = list(_episodes(path))
     if not named:
         raise ValueError(f"data: expected at least one episode with a decision in {path}, got none; check the path")
-    choices = _num_choices(episode for _, episode in named)
+    choices = _num_choices([episode.action[1:] for _, episode in named], spec)
     episodes = [(where, _with_actions(where, episode, choices)) for where, episode in named]
     found = spec or _spec(episodes[0][1], choices)
     for where, episode in episodes:
@@ -164,19 +164,28 @@ def _natural(name: str) -> tuple[str, int]:
     return head, int(name[len(head) :] or -1)
 
 
-def _num_choices(episodes: Iterable[Batch]) -> int:
-    """The number of choices of discrete actions, recorded as whole numbers; 0 for continuous ones."""
-    highest = [int(episode.action.max()) for episode in episodes if episode.action.dtype.kind in "iu"]
-    return max(highest) + 1 if highest else 0
+def _num_choices(actions: Sequence[np.ndarray], spec: EnvSpec | None) -> int:
+    """The number of choices of discrete actions, recorded as whole numbers or one-hot; 0 for continuous ones."""
+    if spec is not None:
+        return spec.action_size if spec.discrete else 0
+    highest = [int(taken.max()) for taken in actions if taken.dtype.kind in "iu"]
+    if highest:
+        return max(highest) + 1
+    one_hot = all(taken.ndim == 2 and taken.shape[1] > 1 and is_one_hot(taken) for taken in actions)
+    return actions[0].shape[1] if one_hot else 0
 
 
 def _with_actions(where: str, episode: Batch, num_choices: int) -> Batch:
     """The episode with float32 actions [n + 1, A]: choices one-hot, others in [-1, 1]."""
     action = episode.action
+    if num_choices and action.ndim == 2 and is_one_hot(action[1:]):
+        return episode._replace(action=action.astype(np.float32))
     if num_choices:
-        if action.dtype.kind not in "iu" or action.size != len(action) or action.min() < 0:
+        whole = action.dtype.kind in "iu" and action.size == len(action)
+        if not whole or action.min() < 0 or action.max() >= num_choices:
+            got = f"{action.min()} to {action.max()}" if whole else f"{action.dtype} {list(action.shape[1:])}"
             raise ValueError(
-                f"{where}: action: expected a whole number from 0 per step, got {action.dtype} {list(action.shape[1:])}"
+                f"{where}: action: expected a whole number from 0 to {num_choices - 1} per step, or one-hot, got {got}"
             )
         one_hot = np.eye(num_choices, dtype=np.float32)[action.reshape(-1)]
         one_hot[0] = 0.0

@@ -53,7 +53,7 @@ def unknown_environment(env: str) -> ValueError:
     names = (name for suite in suites for name in _nearest(wanted, suite))
     near = dict.fromkeys(f"{module}:{name}" if module else name for name in names)
     offer = f"Nearest: {', '.join(near)}." if near else "Nothing is near it."
-    examples = ", ".join(suite.example for suite in reversed(SUITES.values()))
+    examples = ", ".join(suite.example for suite in reversed(SUITES.values()) if suite is not recorded.SUITE)
     return ValueError(f"env: unknown environment {env!r}. {offer} Expected one of: {examples}.")
 
 

@@ -55,11 +55,13 @@ def make_policy_planner(
             "planner: 'policy' acts with the agent's policy, and this agent has none; use cem, icem or mppi"
         )
 
+    evaluate = finite_returns(evaluate)
+
     def plan(params: Params, belief: AnyBelief, key: Key, warm_start: WarmStart = None) -> PlanOutput:
         del warm_start  # a policy needs none
         policy_key, model_key = jax.random.split(key)
         actions = propose(params, belief, policy_key, 1)
-        returns = finite_returns(evaluate)(params, belief, actions, model_key)
+        returns = evaluate(params, belief, actions, model_key)
         return PlanOutput(actions[0, 0], actions[:, 0], (), {"elite_return": returns})
 
     return plan

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import gymnasium
-import numpy as np
 
 from latentplan.config import Fields
+from latentplan.data.arrays import is_one_hot
 from latentplan.driver.logging import METRICS_FILE, read_metrics
 from latentplan.replay.episodes import read_episode
 from latentplan.types import Batch, EnvSpec
@@ -22,11 +22,8 @@ def is_0_1_0(held: Fields) -> bool:
 
 
 def config(values: Fields) -> Fields:
-    """Converts a config of 0.1.0 to this version's names, with values of newer fields that keep its behaviour."""
+    """A config of 0.1.0 with values of newer fields whose defaults would not keep its behaviour."""
     values = copy.deepcopy(values)
-    values |= {"imports": [], "data": "", "data_held_out": 0.1, "from_run": "", "from_parts": "all"}
-    values["environment"] |= {"env_kwargs": [], "max_decisions": None}
-    values["run"] |= {"stages": [], "env_restarts": 3, "data_updates": 0, "data_eval_every": 1000}
     loss = values["agent_config"]["loss"]
     if "overshooting_distance" in loss:
         loss["overshooting_average"] = "eq7"
@@ -62,7 +59,7 @@ def spec(logdir: Path, config: Fields) -> EnvSpec:
         action_size=taken.shape[1],
         action_repeat=action_repeat,
         max_decisions=_max_decisions(map(read_episode, files), config["env"], action_repeat),
-        discrete=bool(np.all((taken == 0) | (taken == 1)) and np.all(taken.sum(1) == 1)),
+        discrete=is_one_hot(taken),
     )
 
 

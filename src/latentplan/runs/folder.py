@@ -54,14 +54,14 @@ def read_description(logdir: Path) -> Description:
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
         if earlier.is_0_1_0(held):
-            return Description(earlier.config(held["config"]), None, held["sittings"], "0.1.0")
+            return Description(_completed(earlier.config(held["config"])), None, held["sittings"], "0.1.0")
         return Description(_completed(held["config"]), held["spec"], held["segments"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
 
 
 def _completed(config: Fields) -> Fields:
-    """A config with the settings that the first runs of this layout did not have yet, at their defaults."""
+    """A config with the settings that the version which wrote it did not have yet, at their defaults."""
     defaults = json.loads(json.dumps(dataclasses.asdict(Experiment())))
     del defaults["agent_config"]
     parts = {name: defaults[name] | config[name] for name in ("environment", "run", "replay")}
