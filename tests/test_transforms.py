@@ -1,10 +1,13 @@
-"""Value transforms and image quantisation against hand numbers and a NumPy loop."""
+"""Value transforms and image quantisation against hand numbers, a NumPy loop, and for any number."""
 
+import hypothesis.extra.numpy as hypothesis_numpy
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from latentplan import transforms
 
@@ -90,3 +93,79 @@ def test_random_shifts_are_crops_of_the_padded_image_each_with_its_own_offset():
         offsets.add(found[0])
     assert len(offsets) > 15 and {i for i, _ in offsets} == {j for _, j in offsets} == set(range(5))
     np.testing.assert_array_equal(transforms.random_shift(jnp.asarray(image), 0, jax.random.key(0)), image)
+
+
+# For any number
+
+few = settings(max_examples=25)
+BIG = float(np.finfo(np.float32).max)
+
+
+def numbers(low: float = -BIG, high: float = BIG):
+    """Arrays of one length, so that little is compiled; XLA takes the smallest numbers for zero."""
+    elements = st.floats(np.float32(low).item(), np.float32(high).item(), width=32, allow_subnormal=False)
+    return hypothesis_numpy.arrays(np.float32, 8, elements=elements)
+
+
+@few
+@given(numbers())
+def test_symexp_undoes_symlog_for_every_number(x):
+    squashed = np.asarray(transforms.symlog(jnp.asarray(x)))
+    assert np.isfinite(squashed).all()
+    np.testing.assert_array_equal(np.sign(squashed), np.sign(x))
+    inside = np.abs(x) < BIG / 2  # the largest of all may come back as infinity
+    np.testing.assert_allclose(np.asarray(transforms.symexp(jnp.asarray(squashed)))[inside], x[inside], rtol=5e-5)
+
+
+@few
+@given(numbers(-88.0, 88.0))
+def test_symlog_undoes_symexp(x):
+    np.testing.assert_allclose(transforms.symlog(transforms.symexp(jnp.asarray(x))), x, rtol=1e-5, atol=1e-6)
+
+
+@few
+@given(numbers())
+def test_symlog_keeps_the_order(x):
+    x = np.sort(x)
+    assert (np.diff(transforms.symlog(jnp.asarray(x))) >= 0).all()
+    assert (np.diff(transforms.symexp(jnp.clip(x, -88.0, 88.0))) >= 0).all()
+
+
+@pytest.mark.parametrize("transform", [transforms.symlog, transforms.symexp])
+def test_infinity_stays_and_what_is_no_number_is_not_hidden(transform):
+    np.testing.assert_array_equal(transform(jnp.array([np.inf, -np.inf, np.nan])), [np.inf, -np.inf, np.nan])
+
+
+EVEN, SQUASHED = np.linspace(-10.0, 10.0, 101, dtype=np.float32), np.asarray(transforms.symexp_bins(20.0, 255))
+
+
+def two_hot(value, bins):
+    return np.asarray(transforms.two_hot(jnp.asarray(value), jnp.asarray(bins)))
+
+
+@pytest.mark.parametrize("bins", [EVEN, SQUASHED, np.array([-1.0, 0.5], np.float32)], ids=["even", "squashed", "two"])
+@few
+@given(shares=numbers(0.0, 1.0), index=st.integers(0, 253))
+def test_two_hot_gives_the_number_back_between_any_two_bins(bins, shares, index):
+    index %= len(bins) - 1
+    low, high = bins[index : index + 2].astype(np.float64)
+    value = np.float32(low + shares * (high - low))
+    weights = two_hot(value, bins).astype(np.float64)
+    assert (weights >= 0).all() and ((weights > 0).sum(-1) <= 2).all()
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(weights @ bins.astype(np.float64), value, atol=1e-6 * max(abs(low), abs(high), 1.0))
+
+
+@pytest.mark.parametrize("bins", [EVEN, SQUASHED], ids=["even", "squashed"])
+@few
+@given(x=numbers())
+def test_two_hot_puts_a_bin_on_itself_and_what_is_beyond_the_last_one_on_the_last_one(bins, x):
+    inside = np.clip(x, bins[0], bins[-1])
+    np.testing.assert_array_equal(two_hot(x, bins), two_hot(inside, bins))
+    np.testing.assert_array_equal(two_hot(bins, bins), np.eye(len(bins)))
+
+
+def test_two_hot_of_infinity_is_the_last_bin_and_of_no_number_is_none():
+    weights = two_hot(np.float32([np.inf, -np.inf, np.nan]), EVEN)
+    np.testing.assert_array_equal(weights[:2], np.eye(101)[[-1, 0]])
+    assert np.isnan(weights[2]).all()

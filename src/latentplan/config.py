@@ -14,7 +14,9 @@ class AdamConfig(Config):
 
 import dataclasses
 import difflib
+import functools
 import numbers
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -64,8 +66,8 @@ class Bound:
 
     def problem(self, value: float) -> str:
         """A description of the valid range if the number lies outside it, else the empty string."""
-        if abs(value) == float("inf") and not self.infinity:
-            return "a finite number"
+        if abs(value) > sys.float_info.max and not (self.infinity and abs(value) == float("inf")):
+            return "a finite number"  # JSON has whole numbers of any size
         inside = (
             value == value  # not NaN
             and (self.ge is None or value >= self.ge)
@@ -245,8 +247,13 @@ def default_words(value: object) -> str:
     return f"the default is {value!r}"
 
 
-def field_hints(config: Annotation) -> dict[str, Annotation]:
+def field_hints(config: Annotation) -> Mapping[str, Annotation]:
     """A dataclass's fields and their resolved annotations, `Annotated` metadata included."""
+    return _field_hints(config)
+
+
+@functools.cache
+def _field_hints(config: Annotation) -> Mapping[str, Annotation]:
     hints = get_type_hints(config, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(config)}
 

@@ -37,7 +37,7 @@ def two_hot(value: Float[Array, "*batch"], bins: Float[Array, "K"]) -> Float[Arr
     """Weights of the two bins nearest to a value, with the value as mean (Bellemare et al. 2017; Dreamer V3, eq. 10).
 
     Args:
-        value: clipped to the bins' range.
+        value: clipped to the bins' range; NaN gives NaN.
         bins: increasing.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import jax
 
-from latentplan.config import Annotation, ConfigOf, Fields, OneOf, field_hints, split_hint
+from latentplan.config import Annotation, ConfigError, ConfigOf, Fields, OneOf, field_hints, split_hint
 
 PACKAGES = (
     "latentplan", "jax", "jaxlib", "flax", "optax", "distrax", "chex", "flashbax", "orbax-checkpoint",
@@ -145,7 +145,8 @@ def from_dict(cls: type[Made], values: Fields, names: Names = ()) -> Made:
         An instance of `cls`.
 
     Raises:
-        ValueError: a field is unknown or missing: the file was written by another version.
+        ValueError: a field is unknown or missing: the file was written by another version. A `ConfigError`: a value is
+            none that the field may have, or a name is not registered here.
     """
     hints = field_hints(cls)
     unknown, missing = sorted(values.keys() - hints.keys()), sorted(hints.keys() - values.keys())
@@ -155,13 +156,24 @@ def from_dict(cls: type[Made], values: Fields, names: Names = ()) -> Made:
             "use the version that wrote it"
         )
     for name, hint in hints.items():
-        names = (*names, *((extra.registry, values[name]) for extra in split_hint(hint)[1] if isinstance(extra, OneOf)))
+        names = (*names, *_chosen(cls, name, hint, values[name]))
     try:
         return cls(**{name: _restore(hints[name], value, names) for name, value in values.items()})
     except TypeError as error:
         raise ValueError(
             f"config: expected the fields of {cls.__name__}, got {error}; use the version that wrote it"
         ) from error
+
+
+def _chosen(cls: type, field: str, hint: Annotation, value: Any) -> Names:
+    """(registry, name) of a field that is the name of an entry; empty for other fields."""
+    choices = [extra for extra in split_hint(hint)[1] if isinstance(extra, OneOf)]
+    for extra in choices:
+        if expected := extra.problem(value):
+            raise ConfigError(
+                cls, field, f"expected {expected}, got {value!r}" + f"; {extra.advice}" * bool(extra.advice)
+            )
+    return tuple((extra.registry, value) for extra in choices)
 
 
 def _restore(hint: Annotation, value: object, names: Names) -> object:
