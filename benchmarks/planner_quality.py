@@ -100,7 +100,7 @@ def score_run(run: Run, options: Namespace) -> dict[tuple[str, int], np.ndarray]
                 kept = SETTLED | {x: getattr(own, x) for x in KEPT if hasattr(own, x)}
                 same = type(own) is PLANNERS[name].config
                 other = run.with_planner(with_budget(own if same else configured(name, kept), budget))
-                policy = agent_policy(other, params, compile_act(other, "eval"))
+                policy = agent_policy(other, lambda: params, compile_act(other, "eval"))
                 trajectories = evaluate(workers, policy, seeds, stream_key(config.run.seed, "evaluate"))
                 found[name, budget] = np.array([episode_return(one.batch) for one in trajectories])
                 print(f"{name} {budget}: {found[name, budget].mean():.4g}", file=sys.stderr, flush=True)

@@ -178,14 +178,19 @@ def straight(tmp_path_factory):
     return logdir, events
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["alternating", "overlapping"])
+WAYS = {
+    "alternating": CONFIG,
+    "overlapping": dataclasses.replace(CONFIG, overlap=True),
+    "interleaved": dataclasses.replace(CONFIG, interleave=True, updates_per_decision=0.75),
+}
+
+
+@pytest.fixture(scope="module", params=WAYS)
 def whole(request, straight, tmp_path_factory):
-    """The same, for both ways to collect: (logdir, events, config)."""
-    config = dataclasses.replace(CONFIG, overlap=request.param)
-    if not config.overlap:
-        return *straight, config
-    logdir = tmp_path_factory.mktemp("overlapping")
-    events = []
+    """The same, for every way to collect: (logdir, events, config)."""
+    if request.param == "alternating":
+        return *straight, CONFIG
+    logdir, config, events = tmp_path_factory.mktemp(request.param), WAYS[request.param], []
     run(logdir, lambda kind, values: events.append(kind), config=config)
     return logdir, events, config
 
@@ -208,6 +213,72 @@ def test_overlapping_collects_with_the_parameters_from_before_the_updates(straig
     assert overlapping[1] == alternating[0]  # what three updates on the two random episodes gave
     counts = [(row["episodes"], row["updates"]) for row in timeless(logdir)]
     assert counts == [(row["episodes"], row["updates"]) for row in timeless(straight[0])]
+
+
+def test_interleaved_updates_follow_decisions_and_learn_from_the_episode_under_way(tmp_path):
+    happened = []
+
+    def act(params, carry, observation, is_first, key, *, mode):
+        note = lambda params, seed: happened.append((mode, float(params), float(seed)))  # noqa: E731
+        jax.debug.callback(note, params, observation["state"][0, 0])
+        return fake_agent().act(params, carry, observation, is_first, key, mode=mode)
+
+    def update(state, sample, key):
+        jax.debug.callback(
+            lambda seeds: happened.append(("learn", set(seeds.flatten().tolist()))),
+            sample.batch.observation["state"][..., 0],
+        )
+        return fake_agent().updates["joint"](state, sample, key)
+
+    agent = fake_agent()._replace(act=act, updates={"joint": update})
+    logdir, config = tmp_path / "run", dataclasses.replace(WAYS["interleaved"], updates_per_decision=1.0)
+    run(logdir, agent=agent, config=config)
+    rows = timeless(logdir)
+    learned = [(r["episodes"], r["updates"]) for r in rows if "learn/loss" in r]
+    assert learned == [(2, 8), (3, 12), (4, 16), (5, 20), (6, 24)]  # the random episodes are made up for at once
+    explored = [event for event in happened if event[0] != "eval"]
+    order = "".join(event[0][0] for event in explored)
+    assert order == "l" * 8 + "el" * 16
+    assert len({event[1] for event in explored if event[0] == "explore"}) == 16  # each with the newest parameters
+    seeds = {event[2] for event in explored if event[0] == "explore"}
+    within = [event[2] in after[1] for event, after in zip(explored[8::2], explored[9::2], strict=True)]
+    assert len(seeds) == 4 and sum(within) >= 4  # its own episode is among the samples
+
+
+def test_an_interleaved_episode_whose_environment_fails_leaves_no_trace(tmp_path, monkeypatch):
+    """Of its updates, its priorities and its records, which have overwritten older ones in a full memory."""
+    replay = dataclasses.replace(REPLAY, priority_exponent=0.6, capacity=12)
+    plain = fake_agent()
+
+    def update(state, sample, key):
+        weighed = sample.batch._replace(reward=sample.batch.reward * jnp.mean(sample.weight))
+        after, metrics = plain.updates["joint"](state, sample._replace(batch=weighed), key)
+        return after, metrics | {"priority": jnp.abs(after.params) + jnp.arange(1.0, 4.0)}
+
+    options = {"agent": plain._replace(updates={"joint": update}), "config": WAYS["interleaved"], "replay": replay}
+    run(tmp_path / "whole", **options)
+    make, made = failing(2, "Traceback: lost", episode=6)  # after two random ones, two of an evaluation and one
+    # that was learned from
+    monkeypatch.setattr(loop, "Workers", make)
+    messages = []
+    report = lambda k, v: messages.append(v["message"]) if k == "message" else None  # noqa: E731
+    run(tmp_path / "failed", report, workers=make(), **options)
+    assert len(made) == 3 and any("restart 2 of 2" in m for m in messages)
+    assert timeless(tmp_path / "failed") == timeless(tmp_path / "whole")
+    assert final_value(tmp_path / "failed") == final_value(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({}, "updates_per_decision: expected above 0 with interleave, got 0.0"),
+        ({"updates_per_decision": 1.0, "num_envs": 2}, "num_envs: expected 1 with interleave, got 2"),
+        ({"updates_per_decision": 1.0, "overlap": True}, "overlap: expected False with interleave, got True"),
+    ],
+)
+def test_interleaving_refuses_what_does_not_go_with_it(changed, message):
+    with pytest.raises(ValueError, match=message):
+        RunConfig(interleave=True, **changed)
 
 
 def test_schedule_counts_and_units(straight):
@@ -371,8 +442,8 @@ def test_a_run_that_starts_from_given_parameters_resumes_without_them(straight, 
     assert timeless(logdir) == timeless(tmp_path / "whole") != timeless(straight[0])
 
 
-def failing(number: int, traceback: str = ""):
-    """A constructor of environments of which the first `number` fail at the third decision of their second episode."""
+def failing(number: int, traceback: str = "", episode: int = 2):
+    """A constructor of environments of which the first `number` fail at the third decision of that episode."""
     made = []
 
     def make(env=None, config=None, num_envs=1):
@@ -387,7 +458,7 @@ def failing(number: int, traceback: str = ""):
             return reset(seeds)
 
         def step_or_fail(actions):
-            if workers.count == 2 and (workers.episodes == 2 or len(made) > 1):
+            if workers.count == 2 and (workers.episodes == episode or len(made) > 1):
                 raise WorkerDied(0, "(fake) failed: ConnectionError: lost", traceback)
             return step(actions)
 

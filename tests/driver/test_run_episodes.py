@@ -1,5 +1,7 @@
 """Collecting episodes in lock-step, with pretended environments and a pretended agent."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -191,7 +193,7 @@ def test_what_an_agent_reports_is_kept_at_evaluation_alone():
     act = lambda *inputs, mode: (*fake_agent([]).act(*inputs, mode=mode)[:2], {"mode": jnp.ones(1)})  # noqa: E731
     agent = fake_agent([])._replace(act=act)
     for mode, names in (("explore", set()), ("eval", {"mode"})):
-        policy = agent_policy(agent, jnp.float32(0.1), compile_act(agent, mode))
+        policy = agent_policy(agent, lambda: jnp.float32(0.1), compile_act(agent, mode))
         (ran,) = run_episodes(FakeWorkers([4]), policy, [1], keys(1))
         assert ran.infos.keys() == names
 
@@ -234,7 +236,7 @@ def test_an_evaluation_is_the_same_bit_for_bit_for_any_number_of_environments(ag
     spec = EnvSpec.single((5,), action_size=2, max_decisions=8)
     built = make_agent(make_preset("debug", "cartpole_swingup", "state", agent=agent).agent_config, spec)
     params = jax.jit(built.init)(KEY).params
-    policy = agent_policy(built, params, compile_act(built, "eval"))
+    policy = agent_policy(built, lambda: params, compile_act(built, "eval"))
     one, two, three = (evaluate(Pendulums(n, spec), policy, [1, 2, 3, 4], KEY) for n in (1, 2, 3))
     chex.assert_trees_all_equal(one, two, three)
     assert len({float(ran.batch.reward.sum()) for ran in one}) == 4
@@ -280,15 +282,11 @@ def test_an_agent_acts_through_one_compiled_program_per_mode():
     agent = fake_agent(traces)
     act = {mode: compile_act(agent, mode) for mode in ("explore", "eval")}
     for params in (0.1, 0.2):
-        policy = agent_policy(agent, jnp.float32(params), act["eval"])
+        policy = agent_policy(agent, functools.partial(jnp.float32, params), act["eval"])
         for episode in batches(run_episodes, FakeWorkers([4, 4]), policy, [1, 2], keys(2)):
             np.testing.assert_allclose(episode.action[1:, 0], params + 0.01 * np.arange(1, 5), rtol=1e-5)
-    first, again = (
-        batches(run_episodes, FakeWorkers([4]), agent_policy(agent, jnp.float32(0.1), act["explore"]), [1], keys(1))[
-            0
-        ].action
-        for _ in range(2)
-    )
+    policy = agent_policy(agent, lambda: jnp.float32(0.1), act["explore"])
+    first, again = (batches(run_episodes, FakeWorkers([4]), policy, [1], keys(1))[0].action for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert len(np.unique(first[1:])) == first[1:].size  # every decision draws anew
     assert traces.count("eval") == 1 and traces.count("explore") == 1

@@ -163,7 +163,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     params, progress = run.restore(options.checkpoint)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{env} after {counters}" + f", acting by {name}" * bool(name))
-    policy = agent_policy(agent, params, compile_act(agent, "eval"))
+    policy = agent_policy(agent, lambda: params, compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
     trajectories = evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
     if message := cut_message(trajectories, experiment.environment.max_decisions):

@@ -1,5 +1,6 @@
 """Collection of episodes, sequentially or in a thread that overlaps with learning."""
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NamedTuple, Self
@@ -57,18 +58,21 @@ class Collector:
         job = self._job
         self._act = precompile_act(job.agent, job.spec, job.run.num_envs, params, "explore")
 
-    def collect(self, state: RunState) -> Collected:
+    def collect(self, state: RunState, on_record: Callable[[Batch], None] | None = None) -> Collected:
         """Returns the next episodes, waiting for those started by `start_ahead`.
 
         Args:
             state: of the run; not modified.
+            on_record: called with each record, [1, ...], before the next decision; it may modify the state, whose
+                parameters are read at every decision.
 
         Raises:
             WorkerDied: an environment failed. The same episodes can be collected again.
         """
         if self._ahead is None:
             progress = state.progress
-            return self._run(progress, self._params(state), lambda: self._on_decision(progress))
+            on_decision = functools.partial(self._on_decision, progress)
+            return self._run(progress, lambda: self._params(state), on_decision, on_record)
         ahead, self._ahead = self._ahead, None
         return ahead.result()
 
@@ -78,8 +82,8 @@ class Collector:
         They act with `state.acting_params`, which learning does not donate or modify.
         """
         if self._ahead is None and state.progress.env_steps < self._job.run.env_steps:
-            inputs = state.progress, self._params(state), self._reporter.stop_if_asked
-            self._ahead = self._thread.submit(self._run, *inputs)
+            params = self._params(state)
+            self._ahead = self._thread.submit(self._run, state.progress, lambda: params, self._reporter.stop_if_asked)
 
     def settle(self) -> None:
         """Waits until no thread is using the environments."""
@@ -97,7 +101,13 @@ class Collector:
     def _params(self, state: RunState) -> Params:
         return state.acting_params if self._job.run.overlap else state.train_state.params
 
-    def _run(self, progress: Progress, params: Params, on_decision: Callable[[], None]) -> Collected:
+    def _run(
+        self,
+        progress: Progress,
+        params: Callable[[], Params],
+        on_decision: Callable[[], None],
+        on_record: Callable[[Batch], None] | None = None,
+    ) -> Collected:
         run, stopwatch = self._job.run, Stopwatch()
         random = in_seed_phase(run, progress, self._job.replay.batch_length)
         policy = random_policy(self._job.spec) if random else agent_policy(self._job.agent, params, self._act)
@@ -105,7 +115,9 @@ class Collector:
         keys = jnp.stack([stream_key(run.seed, stream, progress.episodes + i) for i in range(run.num_envs)])
         seeds = env_seeds(run.seed, "env_collect", progress.episodes, run.num_envs)
         workers = self._workers.current()
-        trajectories = run_episodes(workers, policy, seeds, keys, on_decision=on_decision, stopwatch=stopwatch)
+        trajectories = run_episodes(
+            workers, policy, seeds, keys, on_decision=on_decision, on_record=on_record, stopwatch=stopwatch
+        )
         self._reporter.say_once(cut_message(trajectories, self._job.environment.max_decisions))
         episodes = [one.batch for one in trajectories]
         metrics = {

@@ -87,8 +87,17 @@ def precompile_act(agent: Agent, spec: EnvSpec, num_envs: int, params: Params, m
     return compile_act(agent, mode).lower(params, carry, observation, is_first, keys, jnp.int32(0)).compile()
 
 
-def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
-    """The agent as a policy with fixed parameters; `act` is from `compile_act`."""
+def agent_policy(agent: Agent, params: Callable[[], Params], act: Callable) -> Policy:
+    """The agent as a policy.
+
+    Args:
+        agent: acts.
+        params: the parameters of the next decision.
+        act: from `compile_act`.
+
+    Returns:
+        The policy.
+    """
 
     def initial(num_envs: int) -> list[Any]:
         return [agent.initial(group.stop - group.start) for group in _groups(num_envs)]
@@ -100,7 +109,7 @@ def agent_policy(agent: Agent, params: Params, act: Callable) -> Policy:
         for before, group in zip(carries, _groups(len(is_first)), strict=True):
             whole = group.stop - group.start == len(is_first)
             rows = {name: x[group] for name, x in observation.items()}
-            ran.append(act(params, before, rows, is_first[group], keys if whole else keys[group], decision))
+            ran.append(act(params(), before, rows, is_first[group], keys if whole else keys[group], decision))
         actions, after, infos = zip(*ran, strict=True)
         if len(ran) == 1:
             return actions[0], list(after), infos[0]
@@ -125,6 +134,7 @@ def run_episodes(
     keys: Key,
     *,
     on_decision: Callable[[], None] = lambda: None,
+    on_record: Callable[[Batch], None] | None = None,
     stopwatch: Stopwatch | None = None,
 ) -> list[Trajectory]:
     """Runs one episode in every environment until all have ended, however long that takes.
@@ -137,6 +147,7 @@ def run_episodes(
         seeds: one per environment.
         keys: [num_envs], one per episode; each decision folds in its index.
         on_decision: called before every decision; may raise to stop.
+        on_record: called with the newest record of every environment, [num_envs, ...] each, as soon as it is there.
         stopwatch: accumulates seconds of "act" (until the action is on the host) and "step" (physics and rendering).
 
     Returns:
@@ -150,6 +161,8 @@ def run_episodes(
     steps = [StepResult(observation, np.zeros(num_envs, np.float32), nothing, nothing)]
     actions = [np.zeros((num_envs, spec.action_size), np.float32)]
     carry, infos = policy.initial(num_envs), []
+    if on_record:
+        on_record(_newest(steps, actions, spec.max_decisions))
     for decision in itertools.count() if spec.max_decisions is None else range(spec.max_decisions):
         on_decision()
         is_first = np.full(num_envs, decision == 0)
@@ -159,11 +172,27 @@ def run_episodes(
             infos.append(info)
         with stopwatch("step"):
             steps.append(workers.step(actions[-1]))
+        if on_record:
+            on_record(_newest(steps, actions, spec.max_decisions))
         if steps[-1].is_last.all():
             break
     side_by_side = lambda *x: np.stack(x, 1)  # noqa: E731  # [num_envs, n + 1, ...]
     every = jax.tree.map(side_by_side, *steps), np.stack(actions, 1), jax.tree.map(side_by_side, *jax.device_get(infos))
     return [_cut(*jax.tree.map(lambda x, i=i: x[i], every)) for i in range(num_envs)]
+
+
+def _newest(steps: list[StepResult], actions: list[np.ndarray], max_decisions: int | None) -> Batch:
+    """The newest record of every environment, [num_envs, ...] each, as `_cut` makes it of the whole episode."""
+    newest, decisions = steps[-1], len(steps) - 1
+    is_last = newest.is_last | (decisions == max_decisions)
+    return Batch(
+        observation=newest.observation,
+        action=actions[-1].astype(np.float32),
+        reward=newest.reward,
+        is_first=np.full_like(is_last, decisions == 0),
+        is_last=is_last,
+        is_terminal=newest.is_terminal & is_last,
+    )
 
 
 def _cut(steps: StepResult, actions: np.ndarray, infos: dict[str, np.ndarray]) -> Trajectory:

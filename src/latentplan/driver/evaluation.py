@@ -74,7 +74,7 @@ class Evaluator:
 
     def _trajectories(self, state: RunState, key: Key, stopwatch: Stopwatch) -> list[Trajectory]:
         progress, count = state.progress, self._job.run.eval_episodes
-        policy = agent_policy(self._job.agent, state.train_state.params, self._act)
+        policy = agent_policy(self._job.agent, lambda: state.train_state.params, self._act)
         seeds = env_seeds(self._job.run.seed, "env_evaluate", progress.episodes * count, count)
 
         def on_decision() -> None:

@@ -10,7 +10,7 @@ from latentplan.driver.job import Job
 from latentplan.driver.reporting import Reporter
 from latentplan.driver.rng import stream_key
 from latentplan.driver.run_state import RunState, logged_name
-from latentplan.driver.schedule import after_step, after_update, next_update, stages_of, steps_due
+from latentplan.driver.schedule import after_step, after_update, next_update, stages_of, steps_due, within_episode
 from latentplan.replay.ring import Replay, ReplayState
 from latentplan.types import Array, Key, TrainState
 
@@ -53,16 +53,18 @@ class Learner:
         analyses = [program.memory_analysis() for program in self.programs.values()]
         return max(analysis.temp_size_in_bytes if analysis else 0 for analysis in analyses)
 
-    def learn(self, state: RunState) -> None:
+    def learn(self, state: RunState, decisions: int | None = None) -> None:
         """Runs all updates that are due, and adds their metrics to the sums.
 
         Args:
             state: of the run; modified after every update, so that it is consistent whenever this is interrupted.
+            decisions: made in the episode under way, which the counters do not include yet; None between episodes.
 
         Raises:
             Interrupted: the run was asked to stop.
         """
-        due = steps_due(self._job.run, state.progress, self._job.replay.batch_length)
+        collected = state.progress if decisions is None else within_episode(state.progress, decisions)
+        due = steps_due(self._job.run, collected, self._job.replay.batch_length)
         while state.progress.schedule_steps < due:
             update = next_update(self._stages, state.progress)
             if update is None:

@@ -13,9 +13,10 @@ from typing import TypeVar
 import jax
 
 from latentplan.driver import memory
-from latentplan.driver.collector import Collector
+from latentplan.driver.collector import Collected, Collector
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.held_out import HeldOut
+from latentplan.driver.interleaved import Interleaved
 from latentplan.driver.job import Job, check_job
 from latentplan.driver.learner import Learner
 from latentplan.driver.logging import Row
@@ -23,7 +24,7 @@ from latentplan.driver.reporting import Interrupted, Report, Reporter
 from latentplan.driver.restarts import RestartingWorkers
 from latentplan.driver.run_folder import RunFolder
 from latentplan.driver.run_state import copied
-from latentplan.driver.schedule import Progress, checkpoint_due, next_phase
+from latentplan.driver.schedule import Progress, checkpoint_due, in_seed_phase, next_phase
 from latentplan.driver.signals import stop_on_signals
 from latentplan.envs.recorded import RECORDED
 from latentplan.envs.workers import Workers
@@ -113,26 +114,40 @@ class _Run:
 
     def collect(self) -> None:
         """Collects one episode in every environment, writes it to disk and adds it to replay."""
-        state, started = self.state, time.monotonic()
-        collected = self._repeated_on_failure(lambda: self.collector.collect(state))
+        state, started, before = self.state, time.monotonic(), self.state.progress.updates
+        interleaved = self.interleaves()
+        collected, learning = self._repeated_on_failure(self.learn_meanwhile if interleaved else self.only_collect)
         stored = time.monotonic()
-        self.folder.add_episodes(state, collected.episodes)
+        self.folder.add_episodes(state, collected.episodes, in_replay=interleaved)
         if self.job.run.overlap:
             state.acting_params = copied(state.train_state.params)
         ended = time.monotonic()
-        self._log("episodes", collected.metrics | {"time/write": ended - stored, "time/collect": ended - started})
+        times = {"time/write": ended - stored, "time/collect": ended - started - learning}
+        self._log("episodes", collected.metrics | times)
+        if interleaved:
+            self._log_learned(state.progress.updates - before, learning)
+
+    def only_collect(self) -> tuple[Collected, float]:
+        """The next episodes, and no seconds of learning."""
+        return self.collector.collect(self.state), 0.0
+
+    def learn_meanwhile(self) -> tuple[Collected, float]:
+        """The next episode, and the seconds of the updates that were taken between its decisions."""
+        with Interleaved(self.state, self.folder, self.learner) as episode:
+            return self.collector.collect(self.state, episode.on_record), episode.seconds()
+
+    def interleaves(self) -> bool:
+        """Whether the next episode is learned from while it is collected."""
+        run, window = self.job.run, self.job.replay.batch_length
+        return run.interleave and not in_seed_phase(run, self.state.progress, window)
 
     def learn(self) -> None:
         """Runs the updates that are due, then logs their mean metrics."""
-        state, started, before = self.state, time.monotonic(), self.state.progress.updates
+        started, before = time.monotonic(), self.state.progress.updates
         if self.job.run.overlap:
-            self.collector.start_ahead(state)
-        self.learner.learn(state)
-        self.folder.check_finite(state)
-        means = self.learner.take_means(state)
-        seconds = time.monotonic() - started
-        rate = (state.progress.updates - before) / seconds
-        self._log("learned", means | {"time/learn": seconds, "time/updates_per_second": rate})
+            self.collector.start_ahead(self.state)
+        self.learner.learn(self.state)
+        self._log_learned(self.state.progress.updates - before, time.monotonic() - started)
 
     def evaluate(self) -> None:
         """Runs episodes without exploration noise; logs returns and diagnostics, writes pictures."""
@@ -155,6 +170,12 @@ class _Run:
             self.folder.save(self.state)
 
         return self.workers.run(phase, on_failure=save, say=self.reporter.say)
+
+    def _log_learned(self, updates: int, seconds: float) -> None:
+        self.folder.check_finite(self.state)
+        means = self.learner.take_means(self.state)
+        times = {"time/learn": seconds, "time/updates_per_second": updates / seconds}
+        self._log("learned", means | times)
 
     def _log(self, phase: str, values: Row) -> None:
         self.folder.log(self.state, values)

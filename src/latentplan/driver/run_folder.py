@@ -16,7 +16,7 @@ from latentplan.driver.provenance import check_version, package_version
 from latentplan.driver.run_state import RunState, fresh_state, logged_name
 from latentplan.driver.schedule import Progress
 from latentplan.replay.episodes import load_episodes, write_episode
-from latentplan.replay.ring import add_episode, make_replay
+from latentplan.replay.ring import ReplayState, add_episode, make_replay
 from latentplan.types import Batch
 
 
@@ -73,11 +73,9 @@ class RunFolder:
         tree, metadata = found
         self._check_data(metadata.get("data"))
         state = self._state(tree, Progress(**metadata["progress"]))
+        state.replay_state = self.replay.with_priorities(state.replay_state, tree["priorities"])
         progress = self.saved = state.progress
         self._metrics.rewind(progress.metrics_bytes, self._say)
-        for _, episode in load_episodes(self._job.logdir / "episodes", progress.episodes, self._job.spec, self._say):
-            state.replay_state = add_episode(self.replay, self._add, state.replay_state, episode)
-        state.replay_state = self.replay.with_priorities(state.replay_state, tree["priorities"])
         self._say(
             f"resumed at {progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
         )
@@ -105,17 +103,19 @@ class RunFolder:
         self._checkpoints.save(_step(state.progress), tree, metadata)
         self.saved = state.progress
 
-    def add_episodes(self, state: RunState, episodes: Sequence[Batch]) -> None:
+    def add_episodes(self, state: RunState, episodes: Sequence[Batch], *, in_replay: bool = False) -> None:
         """Writes new episodes to files, adds them to the replay memory and counts them.
 
         Args:
             state: of the run; its replay memory and counters are updated.
             episodes: NumPy arrays [n + 1, ...] each.
+            in_replay: the replay memory already holds them, by `add_records`.
         """
         progress = state.progress
         for i, episode in enumerate(episodes):
             write_episode(self._job.logdir / "episodes", progress.episodes + i, episode)
-            state.replay_state = add_episode(self.replay, self._add, state.replay_state, episode)
+            if not in_replay:
+                self.add_records(state, episode)
         jax.block_until_ready(state.replay_state)
         decisions = sum(len(episode.reward) - 1 for episode in episodes)
         state.progress = progress._replace(
@@ -123,6 +123,10 @@ class RunFolder:
             episodes=progress.episodes + len(episodes),
             records=progress.records + decisions + len(episodes),
         )
+
+    def add_records(self, state: RunState, records: Batch) -> None:
+        """Adds consecutive records, NumPy arrays [n, ...] each, to the replay memory."""
+        state.replay_state = add_episode(self.replay, self._add, state.replay_state, records)
 
     def log(self, state: RunState, values: Row) -> None:
         """Writes a row of metrics, with counters, the run's wall-clock time and the process's memory."""
@@ -147,6 +151,16 @@ class RunFolder:
                 f"last {sum(progress.summed_updates.values())} updates (at {progress.updates} updates); {kept}. "
                 "Lower the learning rates or the gradient clipping norms, and check the scale of the rewards"
             )
+
+    def filled_replay(self, progress: Progress) -> ReplayState:
+        """The replay memory with the recorded data and the episodes that are counted; priorities are not restored."""
+        state = jax.jit(self.replay.init)()
+        for episode in self._job.data.training if self._job.data is not None else ():
+            state = add_episode(self.replay, self._add, state, episode)
+        folder = self._job.logdir / "episodes"
+        for _, episode in load_episodes(folder, progress.episodes, self._job.spec, self._say):
+            state = add_episode(self.replay, self._add, state, episode)
+        return state
 
     def _begin(self, fresh: dict[str, Any]) -> RunState:
         if self._checkpoints.steps():
@@ -180,12 +194,9 @@ class RunFolder:
             )
 
     def _state(self, tree: dict[str, Any], progress: Progress) -> RunState:
-        replay_state = jax.jit(self.replay.init)()
-        for episode in self._job.data.training if self._job.data is not None else ():
-            replay_state = add_episode(self.replay, self._add, replay_state, episode)
         return RunState(
             train_state=tree["train_state"],
-            replay_state=replay_state,
+            replay_state=self.filled_replay(progress),
             sums=tree["sums"],
             acting_params=tree["acting"],
             progress=progress,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress
 from latentplan.replay.ring import Replay, ReplayState
 from latentplan.types import Agent, Array, Params, TrainState
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -83,6 +85,6 @@ def logged_name(metric: str, update: str, updates: Collection[str]) -> str:
     return f"learn/{metric}" if len(updates) == 1 else f"learn/{update}/{metric}"
 
 
-def copied(params: Params) -> Params:
-    """A copy of the parameters that is unaffected when the originals are donated."""
-    return jax.tree.map(jnp.copy, params)
+def copied(tree: T) -> T:
+    """A copy of a pytree of arrays that is unaffected when the originals are donated."""
+    return jax.tree.map(jnp.copy, tree)

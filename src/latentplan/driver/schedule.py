@@ -67,6 +67,9 @@ class RunConfig(Config):
     TD-MPC2 uses 1."""
     stages: tuple[Stage, ...] = ()
     """When each of the agent's updates runs, in this order. Empty: every update once per schedule step."""
+    interleave: bool = False
+    """Learn between the decisions of an episode, on all of its records so far, instead of after it; each decision acts
+    with the newest parameters. Needs updates_per_decision and one environment. TD-MPC2 and Dreamer learn so."""
     overlap: bool = False
     """Collect while learning: the next episodes act with the parameters from before these updates. PlaNet
     alternates."""
@@ -90,6 +93,11 @@ class RunConfig(Config):
         """Checks constraints between fields."""
         short = f"less than open_loop_length = {self.open_loop_length}"
         self.require(self.open_loop_context < self.open_loop_length, "open_loop_context", short, "lower it")
+        if self.interleave:
+            self.require(self.updates_per_decision, "updates_per_decision", "above 0 with interleave")
+            advice = "interleave learns from one stream of records"
+            self.require(self.num_envs == 1, "num_envs", "1 with interleave", advice)
+            self.require(not self.overlap, "overlap", "False with interleave", "choose one of the two")
         learns = self.env_steps or self.data_updates
         self.require(learns, "env_steps", "at least 1 without recorded data", "or give data and data_updates")
 
@@ -131,6 +139,16 @@ class Progress(NamedTuple):
     def counters(self) -> dict[str, int]:
         """The counters at the start of every row of metrics."""
         return {"env_steps": self.env_steps, "episodes": self.episodes, "updates": self.updates}
+
+
+def within_episode(progress: Progress, decisions: int) -> Progress:
+    """The counters of the schedule as if the episode under way had ended after this many decisions.
+
+    Args:
+        progress: the run's counters before the episode.
+        decisions: made in the episode so far.
+    """
+    return progress._replace(episodes=progress.episodes + 1, records=progress.records + decisions + 1)
 
 
 def in_seed_phase(config: RunConfig, progress: Progress, window: int) -> bool:
