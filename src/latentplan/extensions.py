@@ -13,6 +13,35 @@ IMPORTED: list[str] = []
 """The modules that `import_extensions` has imported in this process."""
 
 
+class NotImported(ValueError):
+    """A run needs modules that this process has not imported. No module is imported because a file names it.
+
+    Attributes:
+        modules: their names.
+    """
+
+    def __init__(self, modules: Iterable[str]) -> None:
+        self.modules = tuple(modules)
+        names = ", ".join(self.modules)
+        super().__init__(
+            f"imports: expected this run's modules to be imported, got none of {names}; a run's folder is data and "
+            "imports nothing by itself: import them first, if you trust them"
+        )
+
+
+def check_imported(modules: Iterable[str]) -> None:
+    """Refuses modules that this process has not imported.
+
+    Args:
+        modules: dotted names, from a file.
+
+    Raises:
+        NotImported: some are missing.
+    """
+    if missing := [module for module in modules if module not in sys.modules]:
+        raise NotImported(missing)
+
+
 def import_module(module: str) -> None:
     """Imports a module, also one of the current directory, in worker processes, too.
 

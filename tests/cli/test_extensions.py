@@ -47,19 +47,22 @@ def command(tmp_path_factory):
     return call
 
 
-def test_what_is_imported_can_be_chosen_and_comes_back_with_the_run(command, folder, capsys):
+def test_what_is_imported_can_be_chosen_and_is_imported_again_when_it_is_said(command, folder, capsys):
     arguments = ["--import", "my_planners", "--import=my_envs", "--env", "Swing-v0", "--planner", "local_search"]
     logdir = str(folder / "runs" / "one")
     status, printed, complaint = command(folder, "train", *SHORT, *arguments, "--logdir", logdir)
     assert status == 0, printed + complaint
     config = json.loads((folder / "runs" / "one" / "config.json").read_text())["config"]
     assert (config["imports"], config["planner"]) == (["my_planners", "my_envs"], "local_search")
-    status, printed, complaint = command(folder, "evaluate", "--logdir", logdir, "--episodes", "1")
-    assert status == 0, printed + complaint
-    assert main(["evaluate", "--logdir", logdir]) == 2  # in this process, which does not find them
+    imports = ["--import", "my_planners", "--import", "my_envs"]
+    assert main(["evaluate", "--logdir", logdir]) == 2  # config.json alone imports nothing
     complaint = capsys.readouterr().err
-    assert "import: expected a module that can be imported, got 'my_planners'" in complaint
-    assert len(complaint.splitlines()) == 1
+    assert complaint.startswith(
+        "imports: expected this run's modules to be imported, got none of my_planners, my_envs; "
+    )
+    assert complaint.endswith(f": {' '.join(imports)}\n") and len(complaint.splitlines()) == 1
+    status, printed, complaint = command(folder, "evaluate", "--logdir", logdir, "--episodes", "1", *imports)
+    assert status == 0, printed + complaint
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "report"])

@@ -1,6 +1,8 @@
 """Environments of a user's own through the command line: short ones, endless ones, odd spaces, arguments."""
 
+import importlib
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ SHORT = ["--preset", "debug", "--eval-episodes", "1", "--updates-per-episode", "
 
 
 @pytest.fixture
-def called(capsys):
-    """Calls a command; its exit status, and what it printed."""
+def called(capsys, monkeypatch):
+    """Calls a command; its exit status, and what it printed. The environments' module is not imported before."""
+    monkeypatch.delitem(sys.modules, "sample_envs", raising=False)
 
     def call(main, *arguments):
         status = main([str(x) for x in arguments])
@@ -59,6 +62,9 @@ def test_episodes_of_one_decision_with_channels_first_several_choices_and_argume
     assert status == 2 and "environment.env_kwargs: ['goal=2'] -> ['goal=1']" in printed
     status, printed = called(run.main, *arguments, "--env-kwargs", "goal=2", "--env-steps", "42")
     assert status == 0 and "resumed at 40 env_steps" in printed
+    status, printed = called(evaluate.main, logdir)
+    assert status == 2 and printed.endswith("import them first, if you trust them: --import sample_envs\n")
+    importlib.import_module("sample_envs")
     status, printed = called(evaluate.main, logdir, "--episodes", "2", "--video", tmp_path / "odd.mp4")
     assert status == 0 and "is taken as [channels, height, width]" in printed and (tmp_path / "odd.mp4").exists()
 
@@ -72,7 +78,7 @@ def test_an_endless_environment_is_cut_off_by_the_option_and_told_so(tmp_path, c
     assert printed.count(line) == 1 and "no time limit" not in printed
     episode = read_episode(logdir / "episodes" / "000000.npz")
     assert len(episode.reward) == 13 and not episode.is_terminal.any()
-    status, printed = called(evaluate.main, logdir, "--episodes", "1")
+    status, printed = called(evaluate.main, logdir, "--episodes", "1", "--env", "sample_envs:Counter-v0")
     assert status == 0 and printed.count(line) == 1 and "12 decisions" in printed
 
 

@@ -25,7 +25,7 @@ def write_run(folder, *, seed=0, env="cartpole_swingup", flags=(), shift=0.0, ev
     command = ["python", "experiments/run.py", "--env", env, "--obs", "state", f"--seed={seed}", *flags]
     segment = {
         "command": [*command, "--logdir", str(folder), "--env-steps", "99000"], "commit": commit, "device": "cpu:cpu",
-        "processor": "EPYC, 2 cores", "platform": "Linux", "python": "3.11", "versions": {"jax": "0.10"},
+        "processor": "EPYC, 2 cores", "platform": "Linux", "python": "3.11", "versions": {"latentplan": "0.2.0"},
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps({"config": config, "spec": None, "segments": [segment, segment]}))
     log, machine = MetricsLog(folder), {"time/total": 0.0}

@@ -198,21 +198,6 @@ def test_episodes_that_do_not_fit_together_are_refused(tmp_path):
         read_data(str(tmp_path))
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    """Pickled objects are never loaded."""
-
-    class Bomb:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "ran"), "w"))
-
-    bomb = np.empty(4, object)
-    bomb[0] = Bomb()
-    np.savez(tmp_path / "a.npz", **recorded(0) | {"rewards": bomb})
-    with pytest.raises(ValueError, match=r"a\.npz: expected arrays of numbers"):
-        read_data(str(tmp_path))
-    assert not (tmp_path / "ran").exists()
-
-
 def test_missing_data_is_reported(tmp_path, minari_home):
     with pytest.raises(ValueError, match="data: expected at least one episode"):
         read_data(str(tmp_path))

@@ -217,6 +217,43 @@ def test_valid_arrays_that_are_not_the_saved_ones_do_not_pass(tmp_path):
     assert "none is left" in messages[0]
 
 
+def test_arrays_that_claim_another_size_are_not_read(tmp_path, monkeypatch):
+    """A few compressed bytes may claim more zeros than fit into memory."""
+    checkpoints = Checkpoints(tmp_path / "run")
+    other = Checkpoints(tmp_path / "other").save(1, {"x": jnp.zeros((3000, 4000)), "key": jax.random.key(0)}, {})
+    tree = {"x": jnp.arange(5.0), "key": jax.random.key(1)}
+    folder = checkpoints.save(1, tree, {})
+    assert_same(checkpoints.restore(tree, silent)[0], tree)
+    shutil.rmtree(folder / "arrays")
+    shutil.copytree(other / "arrays", folder / "arrays")
+    record = checkpoint_module._unseal(folder / "record.json")
+    record["files"] = checkpoint_module._file_digests(folder / "arrays")
+    (folder / "record.json").write_text(checkpoint_module._seal(record))
+    monkeypatch.setattr("orbax.checkpoint.PyTreeCheckpointer.restore", lambda *rest, **more: pytest.fail("it is read"))
+    messages = []
+    assert checkpoints.restore(tree, messages.append) is None
+    assert "tree['x']: expected float32[5], got [3000, 4000]" in messages[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"leaves": ["['x']"]}, {"leaves": {"['x']": 5}}, {"files": None}, {"metadata": 3}, {"digest": None}]
+    + [{"files": {"../../../etc/passwd": "0"}}, {"leaves": {"['x']": "float32[5]", "['y']": "no[dtype"}}],
+)
+def test_a_record_that_is_none_is_reported(tmp_path, change):
+    """With a digest of its own, as anybody can make one."""
+    checkpoints = Checkpoints(tmp_path)
+    folder = checkpoints.save(1, {"x": jnp.arange(5.0)}, {})
+    record = checkpoint_module._unseal(folder / "record.json") | change
+    (folder / "record.json").write_text(checkpoint_module._seal(record))
+    messages = []
+    try:
+        assert checkpoints.restore({"x": jnp.zeros(5)}, messages.append) is None
+        assert "corrupt or incomplete" in messages[0] and "\n" not in messages[0]
+    except ValueError as error:  # another tree
+        assert "no[dtype" in str(error)
+
+
 def test_another_tree_is_an_error_that_names_the_difference(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, {"x": jnp.zeros((3, 2)), "y": jnp.zeros(1)}, {})

@@ -2,6 +2,8 @@
 
 import builtins
 import dataclasses
+import functools
+import importlib
 import io
 import json
 import os
@@ -23,6 +25,7 @@ from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.logging import read_metrics
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import Progress
+from latentplan.extensions import NotImported
 from latentplan.presets import make_preset
 from latentplan.runs.folder import record_segment
 from latentplan.runs.start import start_from
@@ -230,18 +233,20 @@ def rewritten(logdir, folder, **changes):
     return folder
 
 
-def test_extensions_are_imported_again_and_do_not_stand_in_the_way(of_now, tmp_path, monkeypatch):
+def test_extensions_are_the_callers_to_import_and_do_not_stand_in_the_way(of_now, tmp_path, monkeypatch):
     logdir, experiment, spec = of_now
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "my_extension.py").write_text("")
     run = lp.load_run(rewritten(logdir, tmp_path / "extended", imports=["my_extension"]))
-    assert "my_extension" in sys.modules and run.config.imports == ("my_extension",)
+    with pytest.raises(NotImported, match="got none of my_extension; .* import them"):
+        _ = run.config
+    assert "my_extension" not in sys.modules and list(run.episodes()) == [] and run.rows() == []
+    importlib.import_module("my_extension")
+    assert run.config.imports == ("my_extension",) and run.params()
     before = rewritten(logdir, tmp_path / "before", imports=None)
     assert lp.load_run(before).config.imports == ()
     record_segment(before, dataclasses.replace(experiment, imports=("my_extension",)), spec, ["latentplan", "train"])
     assert lp.load_run(before).config.imports == ("my_extension",)
-    with pytest.raises(ValueError, match=r"import: expected a module .* got 'no_such_module' \(No module named"):
-        lp.load_run(rewritten(logdir, tmp_path / "missing", imports=["no_such_module"]))
 
 
 def test_settings_that_the_first_runs_of_this_version_did_not_have_are_filled_in(of_now, tmp_path):
@@ -256,12 +261,34 @@ def test_settings_that_the_first_runs_of_this_version_did_not_have_are_filled_in
 
 
 @pytest.mark.parametrize("field", ["agent", "planner"])
-def test_what_is_not_registered_is_named_when_a_run_is_loaded(field, of_now, tmp_path):
-    logdir = rewritten(of_now[0], tmp_path / "run", **{field: "mine"})
+def test_what_is_not_registered_is_named(field, of_now, tmp_path):
+    run = lp.load_run(rewritten(of_now[0], tmp_path / "run", **{field: "mine"}))
     with pytest.raises(
-        ValueError, match=f"^{field}: 'mine' is not registered here .* import the module that registers"
+        ValueError, match=rf"^Experiment\.{field}: expected one of .*, got 'mine'; import the module that registers"
     ):
-        lp.load_run(logdir)
+        _ = run.config
+
+
+JUNK = [None, True, -1, 0.5, "x", [], ["x"], {}, {"x": 1}]
+
+
+@pytest.mark.parametrize(
+    "part", ["config", "spec", "segments", "segments.0", "spec.observations", "spec.max_decisions"]
+)
+def test_a_strangers_config_is_read_or_refused_in_a_line(part, of_now, tmp_path):
+    whole = json.loads((of_now[0] / "config.json").read_text())
+    *path, last = (int(name) if name.isdigit() else name for name in part.split("."))
+    for value in JUNK:
+        held = json.loads(json.dumps(whole))
+        functools.reduce(lambda inner, name: inner[name], path, held)[last] = value
+        (tmp_path / "config.json").write_text(json.dumps(held))
+        try:
+            run = lp.load_run(tmp_path)
+            assert run.config and run.spec
+        except ValueError as refused:
+            assert "expected" in str(refused) and "\n" not in str(refused)
+        else:
+            assert (part, value) in [("spec", None), ("spec.max_decisions", None), ("spec.observations", {})]
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.0.9"])
@@ -284,6 +311,10 @@ def test_a_run_of_another_version_is_not_resumed(version, of_0_1_0, of_now, tmp_
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(ValueError, match="logdir: expected the folder of a run, with a config.json, got .*nothing"):
         lp.load_run(tmp_path / "nothing")
+    for text in ("{", "[" * 100_000, "\xff"):
+        (tmp_path / "config.json").write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match="config.json: expected the config of a run, got something unreadable"):
+            lp.load_run(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(ValueError, match="config.json: expected the config of a run, got something unreadable"):
         lp.load_run(tmp_path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from latentplan.cli.words import explain
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
-from latentplan.extensions import IMPORTS
+from latentplan.extensions import IMPORTS, check_imported
 
 if TYPE_CHECKING:
     from latentplan.driver.logging import Row
@@ -49,7 +49,7 @@ class Evaluation(Config):
     """Planner over the run's model, with its preset's settings. Empty: the planner of the training run, or cem if that
     was a policy."""
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
-    """A module to import first, besides those of the run; repeat the option for several."""
+    """A module to import first, such as the run's extensions; repeat the option for several."""
     video: str = ""
     """File for a video of the first episode (.mp4). Empty: none."""
 
@@ -82,6 +82,7 @@ def main(argv: list[str], program: Sequence[str] = ("latentplan", "evaluate")) -
 def _evaluate(options: Evaluation) -> None:
     from latentplan.driver import compilation
     from latentplan.driver.encoder import find_ffmpeg
+    from latentplan.envs import module_of
     from latentplan.envs.workers import Workers
     from latentplan.planners import PLANNERS, planner_name
     from latentplan.runs import load_run
@@ -97,6 +98,8 @@ def _evaluate(options: Evaluation) -> None:
     by_policy, by_search = (next(x for x in PLANNERS if PLANNERS[x].needs_policy == needs) for needs in (True, False))
     plans = options.planner or (by_search if PLANNERS[own].needs_policy else own)
     env = options.env or experiment.env
+    if not options.env:
+        check_imported(filter(None, [module_of(env)]))  # as the run's file says, and not the user
     with Workers(env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
         check_spec(run, workers.spec)
         for note in workers.notes:

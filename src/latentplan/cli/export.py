@@ -23,7 +23,7 @@ class Export(Config):
     checkpoint: NonNegativeInt | None = None
     """Number of the checkpoint whose agent is exported. None: the newest."""
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
-    """A module to import first, besides those of the run; repeat the option for several."""
+    """A module to import first, such as the run's extensions; repeat the option for several."""
 
 
 def main(argv: list[str], program: Sequence[str] = ("latentplan", "export")) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from latentplan.cli.extensions import Imports
 from latentplan.cli.words import explain, over_episodes
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ class Report:
 
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Run folders. Runs that differ only in the seed are drawn as one curve with an interval."""
-    imports: Imports = ()
-    """A module to import first, besides those of the runs; repeat the option for several."""
     out: Path | None = None
     """Folder for report.html and the PNGs. Default: `report` in the first log directory."""
 
@@ -92,7 +89,7 @@ def _together(runs: "list[RunData]", out: Path) -> Iterator[str]:
         tasks.setdefault((run["env"], run["obs"]), []).append(run)
     for (env, obs), of_task in tasks.items():
         groups, name = figures.named(of_task), f"{env}-{obs}".replace(":", ".").replace("/", ".")
-        yield f"<h2>{html.escape(env)}, {obs}</h2>"
+        yield f"<h2>{html.escape(env)}, {html.escape(obs)}</h2>"
         if all(figures.has(run, "return") for run in of_task):
             yield _picture(figures.learning_curves(groups), out / f"{name}-curve.png")
             yield _picture(figures.learning_curves(groups, "minutes"), out / f"{name}-minutes.png")

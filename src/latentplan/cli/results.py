@@ -42,7 +42,7 @@ class Results:
     logdirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders to add or update."""
     imports: Imports = ()
-    """A module to import first, besides those of the runs; repeat the option for several."""
+    """A module to import first, for environment suites of your own; repeat the option for several."""
     out: Path = Path("results")
     """Results folder."""
 

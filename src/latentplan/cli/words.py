@@ -1,5 +1,6 @@
 """What commands print in the same words: errors, and returns with their spread."""
 
+from latentplan.extensions import NotImported
 from latentplan.registry import Registry
 
 
@@ -8,6 +9,8 @@ def explain(error: Exception) -> str:
 
     Where it advises to import a module, the option that does so is added.
     """
+    if isinstance(error, NotImported):
+        return f"{error}: {' '.join(f'--import {module}' for module in error.modules)}"
     line = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     return line.replace(Registry.advice, f"{Registry.advice} (--import MODULE)")
 

@@ -1,6 +1,7 @@
 """Named arrays as episodes: finding the fields, aligning them, and cutting at the ends of episodes."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 """Field -> the names under which files hold it. An observation by name is "observation/NAME"."""
 
+_PLAIN = ("image", "images", "state", "states")  # names of an observation by what it is
 _COLOURS = (1, 3, 4)  # numbers of channels by which an image with its channels first is recognised
 
 
@@ -45,6 +47,24 @@ class Steps(NamedTuple):
     shifted: bool
 
 
+@contextmanager
+def readable(where: object, expected: str) -> Iterator[None]:
+    """Refuses, in a line, a file on which a reader of another library raises, which may be almost anything.
+
+    Args:
+        where: the file, for the message.
+        expected: what it should hold.
+
+    Raises:
+        ValueError: in place of any other exception.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(f"{where}: expected {expected}, got {reason}") from error
+
+
 def is_one_hot(actions: np.ndarray) -> bool:
     """Whether actions [n, A] are choices: one entry is 1 and the others are 0, in every row."""
     return bool(np.all((actions == 0) | (actions == 1)) and np.all(actions.sum(-1) == 1))
@@ -68,19 +88,23 @@ def read_steps(arrays: Arrays, where: str) -> Steps:
     Raises:
         ValueError: a field is missing, has another length, or holds numbers that are not finite.
     """
-    action, reward = (np.asarray(_required(arrays, field, where)) for field in ("action", "reward"))
-    observation, following = (_observations(arrays, field) for field in ("observation", "next_observation"))
-    if not observation:
-        raise ValueError(_missing("observation", arrays, where))
-    first = _optional(arrays, "first")
-    last = _flags(arrays, "last", len(action)) | _flags(arrays, "terminal", len(action))
+    known = {name: _numbers(x, f"{where}: {name}") for name, x in arrays.items() if _is_field(name)}
+    found = {field: [known[name] for name in NAMES[field] if name in known] for field in ("action", "reward")}
+    observation, following = (_observations(known, field) for field in ("observation", "next_observation"))
+    for field, held in {**found, "observation": observation}.items():
+        if not held:
+            got = f"{', '.join(arrays)}; rename one of them"
+            raise ValueError(f"{where}: expected an array {' or '.join(NAMES[field])}, got {got}")
+    action, reward = found["action"][0], found["reward"][0]
+    first = _flags(known, "first", len(action)) if "is_first" in known else None
+    last = _flags(known, "last", len(action)) | _flags(known, "terminal", len(action))
     if first is not None:
-        last[:-1] |= first[1 : len(action)].astype(bool)
+        last[:-1] |= first[1:]
     steps = Steps(
         observation={name: _as_observation(x, f"{where}: {name}") for name, x in observation.items()},
         action=action,
         reward=reward.reshape(len(reward), -1)[:, 0] if reward.size == len(reward) else reward,
-        terminal=_flags(arrays, "terminal", len(action)),
+        terminal=_flags(known, "terminal", len(action)),
         last=last,
         next_observation={name: _as_observation(x, f"{where}: {name}") for name, x in following.items()} or None,
         shifted=first is not None,
@@ -149,11 +173,11 @@ def _observations(arrays: Arrays, field: str) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         head, _, entry = name.partition("/")
         if head in NAMES[field] and entry:
-            found[entry.replace("/", ".")] = np.asarray(array)
+            found[entry.replace("/", ".")] = array
         elif name in NAMES[field]:
-            found["image" if _is_image(np.asarray(array)) else "state"] = np.asarray(array)
-        elif field == "observation" and name in ("image", "images", "state", "states"):
-            found[name.removesuffix("s")] = np.asarray(array)
+            found["image" if _is_image(array) else "state"] = array
+        elif field == "observation" and name in _PLAIN:
+            found[name.removesuffix("s")] = array
     return found
 
 
@@ -161,40 +185,39 @@ def _is_image(array: np.ndarray) -> bool:
     return array.dtype == np.uint8 and array.ndim == 4
 
 
+def _is_field(name: str) -> bool:
+    """Whether an array is read."""
+    head = name.partition("/")[0]
+    return any(head in names for names in NAMES.values()) or name in _PLAIN
+
+
+def _numbers(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of numbers, with a leading axis."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{where}: expected numbers, got {array.dtype}; convert them")
+    if not array.ndim or not array.size:
+        raise ValueError(f"{where}: expected numbers for each step, got {list(array.shape)}; rename or leave it out")
+    return array
+
+
 def _as_observation(array: np.ndarray, where: str) -> np.ndarray:
     """uint8 [n, height, width, channels], or float32 [n, size]."""
     if _is_image(array):
         first = array.shape[1] in _COLOURS and array.shape[3] not in _COLOURS
         return np.moveaxis(array, 1, 3) if first else array
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{where}: expected numbers, got {array.dtype}; convert them")
     flat = array.reshape(len(array), -1).astype(np.float32)
     if not np.isfinite(flat).all():
         raise ValueError(f"{where}: expected finite numbers, got NaN or infinity; leave those episodes out")
     return flat
 
 
-def _required(arrays: Arrays, field: str, where: str) -> np.ndarray:
-    found = _optional(arrays, field)
-    if found is None:
-        raise ValueError(_missing(field, arrays, where))
-    return found
-
-
-def _missing(field: str, arrays: Arrays, where: str) -> str:
-    return f"{where}: expected an array {' or '.join(NAMES[field])}, got {', '.join(arrays)}; rename one of them"
-
-
-def _optional(arrays: Arrays, field: str) -> np.ndarray | None:
-    return next((np.asarray(arrays[name]) for name in NAMES[field] if name in arrays), None)
-
-
 def _flags(arrays: Arrays, field: str, size: int) -> np.ndarray:
     """[n] bool: whether any of the field's arrays is true there."""
     flags = np.zeros(size, bool)
     for name in NAMES[field]:
-        if name in arrays and np.size(arrays[name]) == size:
-            flags |= np.asarray(arrays[name]).reshape(-1).astype(bool)
+        if name in arrays and arrays[name].size == size:
+            flags |= arrays[name].reshape(-1).astype(bool)
     return flags
 
 
@@ -207,6 +230,12 @@ def _check(steps: Steps, where: str) -> None:
         if len(x) not in (size, size + 1):
             raise ValueError(
                 f"{where}: observation {name}: expected {size} or {size + 1} of them for {size} actions, got {len(x)}"
+            )
+    for name, x in (steps.next_observation or {}).items():
+        if name not in steps.observation or x.shape[1:] != steps.observation[name].shape[1:] or len(x) != size:
+            advice = "give every observation a next one, or none"
+            raise ValueError(
+                f"{where}: next observation {name}: expected {size} like observations, got {list(x.shape)}; {advice}"
             )
     for name, x in {"action": steps.action, "reward": steps.reward}.items():
         if not np.isfinite(x).all():

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, flatten
 
-from latentplan.data.arrays import Steps, cut_episodes
+from latentplan.data.arrays import Steps, cut_episodes, readable
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
 
@@ -41,19 +41,27 @@ def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
             f"data: expected a file, a folder, a pattern, or the name of a local Minari data set, got {dataset} "
             f"({error}); `minari list local` shows the names"
         ) from error
-    for episode in held.iterate_episodes():
+    if not isinstance(held.action_space, Box | Discrete):
+        raise ValueError(f"{dataset}: action: expected a Box or a Discrete space, got {held.action_space}")
+    for episode in _intact(held, dataset):
         where = f"{dataset}, episode {episode.id}"
-        steps = Steps(
-            observation=_observations(held.observation_space, episode.observations),
-            action=_actions(held.action_space, np.asarray(episode.actions), where),
-            reward=np.asarray(episode.rewards, np.float32),
-            terminal=np.asarray(episode.terminations, bool),
-            last=np.zeros(len(episode.rewards), bool),
-            next_observation=None,
-            shifted=False,
-        )
+        with readable(where, "what the data set's spaces say"):
+            steps = Steps(
+                observation=_observations(held.observation_space, episode.observations),
+                action=_actions(held.action_space, np.asarray(episode.actions)),
+                reward=np.asarray(episode.rewards, np.float32),
+                terminal=np.asarray(episode.terminations, bool),
+                last=np.zeros(len(episode.rewards), bool),
+                next_observation=None,
+                shifted=False,
+            )
         for batch in cut_episodes(steps):
             yield where, batch
+
+
+def _intact(held: Any, dataset: str | Path) -> Iterator[Any]:
+    with readable(dataset, "an intact Minari data set"):
+        yield from held.iterate_episodes()
 
 
 def write(name: str, episodes: Iterable[Batch], spec: EnvSpec, *, env: str = "", description: str = "") -> int:
@@ -127,12 +135,10 @@ def _observation(space: gymnasium.Space, values: Any) -> np.ndarray:
     return flat.reshape(len(flat), -1)
 
 
-def _actions(space: gymnasium.Space, actions: np.ndarray, where: str) -> np.ndarray:
+def _actions(space: Box | Discrete, actions: np.ndarray) -> np.ndarray:
     """One-hot choices, or float32 in [-1, 1]."""
     if isinstance(space, Discrete):
         return np.eye(int(space.n), dtype=np.float32)[actions.astype(np.int64) - int(space.start)]
-    if not isinstance(space, Box):
-        raise ValueError(f"{where}: action: expected a Box or a Discrete space, got {space}")
     if not np.isfinite([space.low, space.high]).all():
         return actions.astype(np.float32)
     low, high = (x.astype(np.float64) for x in (space.low, space.high))

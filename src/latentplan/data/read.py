@@ -8,11 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from latentplan.data import minari
-from latentplan.data.arrays import Arrays, cut_episodes, is_one_hot, is_steps, read_steps
+from latentplan.data.arrays import Arrays, cut_episodes, is_one_hot, is_steps, read_steps, readable
 from latentplan.replay.episodes import read_episode
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
 _HDF5 = (".h5", ".hdf5")
+_NUMPY = "arrays of numbers, as numpy.savez writes them"
 _SLACK = 1e-4  # by which rounding may carry an action out of [-1, 1]
 
 
@@ -114,25 +115,19 @@ def _file(file: Path) -> Iterator[tuple[str, Batch]]:
         yield str(file), read_episode(file)
         return
     else:
-        groups = [(str(file), _numpy(file))]
+        with readable(file, _NUMPY), file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+            groups = [(str(file), {name: held[name] for name in held.files})]
     for where, arrays in groups:
         for number, episode in enumerate(cut_episodes(read_steps(arrays, where))):
             yield f"{where}, episode {number}", episode
 
 
 def _is_ours(file: Path) -> bool:
-    with np.load(file, allow_pickle=False) as held:
-        return {"is_first", "is_last", "is_terminal", "action", "reward"} <= set(held.files) and any(
-            name == "observation" or name.startswith("observation/") for name in held.files
-        )
-
-
-def _numpy(file: Path) -> Arrays:
-    try:
-        with np.load(file, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
-    except Exception as error:  # NumPy and zipfile raise almost anything
-        raise ValueError(f"{file}: expected arrays of numbers, as numpy.savez writes them, got {error}") from error
+    """Whether a file holds an episode that a run wrote."""
+    with readable(file, _NUMPY), file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+        names = set(held.files)
+    observed = any(name == "observation" or name.startswith("observation/") for name in names)
+    return observed and {"is_first", "is_last", "is_terminal", "action", "reward"} <= names
 
 
 def _hdf5(file: Path) -> Iterator[tuple[str, Arrays]]:
@@ -149,13 +144,14 @@ def _hdf5(file: Path) -> Iterator[tuple[str, Arrays]]:
             if isinstance(group[name], h5py.Group):
                 yield from visit(group[name])
 
-    with h5py.File(file, "r") as held:
-        found = False
+    found = False
+    with readable(file, "an intact HDF5 file"), h5py.File(file, "r") as held:
+        names = list(held)
         for item in visit(held):
             found = True
             yield item
-        if not found:
-            raise ValueError(f"{file}: expected an array action or actions, got {', '.join(held)}; rename one of them")
+    if not found:
+        raise ValueError(f"{file}: expected an array action or actions, got {', '.join(names)}; rename one of them")
 
 
 def _natural(name: str) -> tuple[str, int]:

@@ -10,7 +10,7 @@ from latentplan.envs import atari, dm_control, gymnasium, minatar, recorded
 from latentplan.envs.suite import Suite
 from latentplan.registry import Registry
 
-__all__ = ["SUITES", "suite_name", "suite_of", "unknown_environment"]
+__all__ = ["SUITES", "module_of", "suite_name", "suite_of", "unknown_environment"]
 
 SUITES = Registry(
     "SUITES",
@@ -44,6 +44,11 @@ def suite_name(env: str) -> str:
 def suite_of(env: str) -> Suite:
     """An environment's suite; as `suite_name`, but returns the record."""
     return SUITES[suite_name(env)]
+
+
+def module_of(env: str) -> str:
+    """The module in "module:Id", which making the environment imports; "" for none."""
+    return "" if env.startswith(minatar.OLD_MODULE) else env.rpartition(":")[0]
 
 
 def unknown_environment(env: str) -> ValueError:

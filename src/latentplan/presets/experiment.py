@@ -62,7 +62,7 @@ class Experiment(Config):
     another planner than the agent's own join AGENT: planet-icem."""
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
     """A module to import first, which registers planners, agents, dynamics, environments or measurements of your own;
-    repeat the option for several. It is stored in config.json and imported again wherever the run is read."""
+    repeat the option for several. It is stored in config.json, and to be given again where the run is evaluated."""
     data: str = ""
     """Recorded episodes to learn from: a folder, file or pattern of .npz or HDF5 files, another run's folder, or the
     name of a Minari data set. Without an environment, only this data is learned from. Empty: none."""

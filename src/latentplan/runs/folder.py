@@ -5,12 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latentplan.agents import AGENTS
 from latentplan.config import Fields
 from latentplan.driver.logging import write_json_atomic
 from latentplan.driver.provenance import check_version, describe, differences, other_version
-from latentplan.models.world_model import DYNAMICS
-from latentplan.planners import PLANNERS
 from latentplan.presets import Experiment
 from latentplan.runs import earlier
 from latentplan.types import EnvSpec
@@ -54,10 +51,28 @@ def read_description(logdir: Path) -> Description:
     try:
         held = json.loads(file.read_text(encoding="utf-8"))
         if earlier.is_0_1_0(held):
-            return Description(_completed(earlier.config(held["config"])), None, held["sittings"], "0.1.0")
-        return Description(_completed(held["config"]), held["spec"], held["segments"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error})") from error
+            config, spec, segments, version = earlier.config(held["config"]), None, held["sittings"], "0.1.0"
+        else:
+            config, spec, segments, version = held["config"], held["spec"], held["segments"], ""
+        found = Description(_completed(config), spec, segments, version)
+        _check_kinds(found)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:  # of any JSON, or of none
+        raise ValueError(f"{file}: expected the config of a run, got something unreadable ({error!r})") from error
+    return found
+
+
+_FACTS = ("commit", "device", "processor", "platform", "python")
+
+
+def _check_kinds(found: Description) -> None:
+    """Raises if what is read without the config being made, as for a report, is missing or of another kind."""
+    config, segments = found.config, found.segments
+    lists = [segments, config["imports"], *(segment["command"] for segment in segments)]
+    texts = [config["env"], config["agent"], config["preset"], config["environment"]["obs"], *config["imports"]]
+    for segment in segments:
+        texts += [*segment["command"], segment["versions"]["latentplan"], *(segment[name] for name in _FACTS)]
+    if not segments or not all(isinstance(x, list) for x in lists) or not all(isinstance(x, str) for x in texts):
+        raise TypeError("a value of another kind")
 
 
 def _completed(config: Fields) -> Fields:
@@ -66,28 +81,6 @@ def _completed(config: Fields) -> Fields:
     del defaults["agent_config"]
     parts = {name: defaults[name] | config[name] for name in ("environment", "run", "replay")}
     return defaults | config | parts
-
-
-def check_registered(config: dict[str, Any]) -> None:
-    """Checks that what a run's config names is registered, before the config is rebuilt from it.
-
-    Args:
-        config: as in `Description`.
-
-    Raises:
-        ValueError: an agent, a planner or latent dynamics are not registered in this process.
-    """
-    kind = config.get("agent_config", {}).get("model", {}).get("kind")  # latent models without a decoder have none
-    named = (
-        ("agent", config.get("agent"), AGENTS),
-        ("planner", config.get("planner"), PLANNERS),
-        ("model.kind", kind, DYNAMICS),
-    )
-    for field, name, registry in named:
-        if name is not None and name not in registry:
-            raise ValueError(
-                f"{field}: {name!r} is not registered here (known: {', '.join(registry)}); {registry.advice}"
-            )
 
 
 def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command: list[str]) -> None:

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from latentplan.agents import make_agent
-from latentplan.driver.checkpoint import Checkpoints
+from latentplan.driver.checkpoint import Checkpoints, Metadata
 from latentplan.driver.logging import METRICS_FILE, Row, read_metrics
 from latentplan.driver.provenance import from_dict
 from latentplan.driver.schedule import Progress
-from latentplan.extensions import import_extensions
+from latentplan.extensions import check_imported
 from latentplan.planners import PlannerConfig
 from latentplan.presets import Experiment
 from latentplan.replay.episodes import CorruptEpisode, read_episode
 from latentplan.runs import earlier
-from latentplan.runs.folder import Description, Segment, check_registered, read_description
+from latentplan.runs.folder import Description, Segment, read_description
 from latentplan.runs.policy import StatefulPolicy, export_policy
 from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
@@ -37,7 +37,8 @@ def load_run(logdir: str | Path) -> "Run":
     """Opens the folder of a finished or running experiment, read-only.
 
     No environment is started and nothing is written, so the folder may be moved, copied or read-only. Everything but
-    the config is read lazily. The extensions that the run imported are imported again. Folders of 0.1.0 are supported.
+    config.json is read lazily. The folder is data, and nothing in it is executed: the caller imports the extensions of
+    the run before its config, agent or parameters are read. Folders of 0.1.0 are supported.
 
     Args:
         logdir: the run's folder, with its config.json; "~" is the home directory.
@@ -46,7 +47,7 @@ def load_run(logdir: str | Path) -> "Run":
         Run.
 
     Raises:
-        ValueError: the folder holds no run, its config cannot be read, or an extension that it needs is missing.
+        ValueError: the folder holds no run, or its config.json cannot be read.
 
     Examples:
         >>> run = load_run("runs/walker_walk-planet-cpu-pixels-seed0")  # doctest: +SKIP
@@ -56,10 +57,7 @@ def load_run(logdir: str | Path) -> "Run":
         853.0
     """
     logdir = Path(logdir).expanduser()
-    description = read_description(logdir)
-    import_extensions(description.config["imports"])
-    check_registered(description.config)
-    return Run(logdir, description)
+    return Run(logdir, read_description(logdir))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,8 +82,10 @@ class Run:
         """The experiment: environment, agent, schedule and replay memory, with every setting.
 
         Raises:
-            ValueError: the config was written by an unsupported version.
+            ValueError: the config was written by an unsupported version, or has a value that is none. `NotImported`: an
+                extension that the run imported is not imported in this process.
         """
+        check_imported(self.description.config["imports"])
         return from_dict(Experiment, self.description.config)
 
     @cached_property
@@ -135,7 +135,7 @@ class Run:
     @property
     def checkpoints(self) -> dict[int, Progress]:
         """The available checkpoints, oldest first: number -> counters (env_steps, updates, ...)."""
-        return {step: Progress(**held["progress"]) for step, held in self._checkpoints().metadata().items()}
+        return {step: _progress(held) for step, held in self._checkpoints().metadata().items()}
 
     def params(self, step: int | None = None) -> Params:
         """The agent's parameters.
@@ -162,7 +162,7 @@ class Run:
                 f"{self.logdir / 'checkpoints'}, got {kept}"
             )
         params, metadata = found
-        return params, Progress(**metadata["progress"])
+        return params, _progress(metadata)
 
     def policy(self, step: int | None = None, *, seed: int = 0) -> StatefulPolicy:
         """The trained agent as `policy(observation, is_first) -> action`, for one environment.
@@ -245,6 +245,14 @@ def curve(rows: list[Row], kind: str) -> list[Row]:
             counters = {name: row[name] for name in _COUNTERS}
             found.append(counters | {"minutes": row["time/total"] / 60} | values)
     return found
+
+
+def _progress(metadata: Metadata) -> Progress:
+    """The counters of a checkpoint."""
+    try:
+        return Progress(**metadata["progress"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"checkpoint: expected a run's counters, got others ({error})") from error
 
 
 def _columns(rows: list[Row]) -> dict[str, np.ndarray]:

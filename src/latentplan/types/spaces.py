@@ -83,16 +83,20 @@ class EnvSpec(NamedTuple):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "EnvSpec":
-        """Rebuilds a spec from the output of `to_fields`."""
-        spaces = {
-            kind: {
-                name: ArraySpec(tuple(space["shape"]), space["dtype"], space["num_choices"])
-                for name, space in x.items()
-            }
-            for kind, x in fields.items()
-            if kind in ("observations", "actions")
-        }
-        return cls(**{**fields, **spaces})
+        """Rebuilds a spec from the output of `to_fields`.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            spaces = {kind: _read_spaces(fields[kind]) for kind in ("observations", "actions")}
+            spec = cls(**{**fields, **spaces})
+            whole = (spec.action_repeat, 1 if spec.max_decisions is None else spec.max_decisions)
+            if not all(type(n) is int and n >= 1 for n in whole):
+                raise TypeError(f"action_repeat or max_decisions of {whole}")
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"spec: expected the fields of an EnvSpec, got others ({error!r})") from error
+        return spec
 
     def to_fields(self) -> dict[str, object]:
         """The fields as plain values that survive a round trip through JSON."""
@@ -147,3 +151,13 @@ class EnvSpec(NamedTuple):
     def images(self) -> tuple[str, ...]:
         """The names of the observations that are images."""
         return tuple(name for name, space in self.observations.items() if space.is_image)
+
+
+def _read_spaces(fields: Mapping[str, Any]) -> dict[str, ArraySpec]:
+    """Spaces by name from their fields; raises TypeError or KeyError if they are none."""
+    spaces = {name: ArraySpec(tuple(x["shape"]), x["dtype"], x["num_choices"]) for name, x in fields.items()}
+    for space in spaces.values():
+        whole = (*space.shape, space.num_choices)
+        if space.dtype not in ("uint8", "float32") or not all(type(n) is int and n >= 0 for n in whole):
+            raise TypeError(f"{space}")
+    return spaces
