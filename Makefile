@@ -6,6 +6,7 @@
 # make docs   builds the site into site/, and fails on a broken link or an unknown name
 # make smoke  builds the wheel and uses it from an empty folder, in an environment of its own
 # make bench  measures planning, updates, rendering and the loop, and rewrites their tables
+# make soak   kills runs at random moments, and compares them with undisturbed ones; takes an hour, and is in no other target
 # make doctor what works on this machine, and what to do about what does not
 # make clean  removes the environment; runs/ stays
 # Choices: make run ENV=cartpole_swingup ARGS="--seed 1"; make test ARGS="tests/losses"; make bench EXTRAS="--extra peer"
@@ -14,7 +15,7 @@ ARGS ?=
 export EXTRAS ?=
 PYTHON := .venv/bin/python
 
-.PHONY: help run test test-all test-fast lint docs smoke bench setup doctor clean
+.PHONY: help run test test-all test-fast lint docs smoke bench soak setup doctor clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -45,6 +46,9 @@ smoke: setup
 
 bench: setup
 	@$(PYTHON) benchmarks/all.py $(ARGS)
+
+soak: setup
+	@$(PYTHON) benchmarks/soak.py $(ARGS)
 
 doctor: setup
 	@$(PYTHON) experiments/doctor.py

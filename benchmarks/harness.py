@@ -159,7 +159,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def _short(commit: str) -> str:
+def short(commit: str) -> str:
+    """A commit's abbreviation, and whether there were changes beside it."""
     name, changes, _ = commit.partition("+")
     return name[:9] + (" and changes" if changes else "")
 
@@ -192,7 +193,7 @@ def render(record: dict[str, Any]) -> str:
 def ratios(record: dict[str, Any]) -> str:
     """A result's summary as Markdown: hardware, ratios, other load on the machine."""
     hardware = record["hardware"]
-    lines = [f"{hardware['processor']}, {hardware['device']}; commit {_short(hardware['commit'])}", ""]
+    lines = [f"{hardware['processor']}, {hardware['device']}; commit {short(hardware['commit'])}", ""]
     lines += [f"- {name}: {_shown(value)}" for name, value in record["ratios"].items()]
     if (other := record.get("other work")) is not None:
         disturbed = "; too much to trust the numbers" if other > TOLERATED else ""

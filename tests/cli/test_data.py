@@ -10,7 +10,7 @@ from rich.console import Console
 
 from latentplan.cli import evaluate, train
 from latentplan.cli.report import write_report
-from latentplan.driver.logging import read_metrics
+from latentplan.driver.logging import read_metrics, reproducible
 from latentplan.runs import load_run
 
 OPTIMIZED = True
@@ -63,8 +63,7 @@ def main(monkeypatch):
 
 
 def timeless(logdir):
-    rows = read_metrics(logdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
+    return [reproducible(row) for row in read_metrics(logdir / "metrics.jsonl")]
 
 
 def test_a_world_model_is_learned_from_40_episodes_without_an_environment(data, main, tmp_path, capsys, monkeypatch):

@@ -21,7 +21,7 @@ from latentplan.driver.checkpoint import Checkpoints
 from latentplan.driver.evaluation import Evaluator
 from latentplan.driver.job import Job
 from latentplan.driver.learner import Learner
-from latentplan.driver.logging import read_metrics
+from latentplan.driver.logging import read_metrics, reproducible
 from latentplan.driver.loop import train
 from latentplan.driver.reporting import Interrupted, Reporter
 from latentplan.driver.restarts import RestartingWorkers
@@ -137,8 +137,7 @@ def run(logdir, report=lambda kind, values: None, **options):
 
 
 def timeless(logdir):
-    rows = read_metrics(logdir / "metrics.jsonl")
-    return [{k: v for k, v in row.items() if not k.startswith(("time/", "memory/"))} for row in rows]
+    return [reproducible(row) for row in read_metrics(logdir / "metrics.jsonl")]
 
 
 def newest(logdir):

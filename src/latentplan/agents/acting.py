@@ -1,5 +1,6 @@
 """Acting: filter the observation, plan, explore; for any model and planner."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 
 from latentplan.models.rollout import imagine
 from latentplan.planners import for_each_belief
-from latentplan.types import AnyBelief, Array, Carry, Key, Params, Planner, TrainState, WorldModel
+from latentplan.types import AnyBelief, Array, Carry, Key, Params, Planner, TrainState, WarmStart, WorldModel
 
 PREDICTION_SAMPLES = 32  # rollouts over which a plan's predicted rewards are averaged
 
@@ -64,10 +65,13 @@ def make_initial(
         `Agent.initial`.
     """
 
-    def initial(num_envs: int) -> Carry:
+    @functools.cache  # every episode asks; tracing takes time, and JAX keeps what it traced
+    def warm_start_shapes() -> WarmStart:
         key = jax.random.key(0)
-        planned = jax.eval_shape(planner, jax.eval_shape(init, key).params, model.initial(()), key)
-        warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), planned.warm_start)
+        return jax.eval_shape(planner, jax.eval_shape(init, key).params, model.initial(()), key).warm_start
+
+    def initial(num_envs: int) -> Carry:
+        warm_start = jax.tree.map(lambda x: jnp.zeros((num_envs, *x.shape), x.dtype), warm_start_shapes())
         return Carry(model.initial((num_envs,)), jnp.zeros((num_envs, action_size), jnp.float32), warm_start)
 
     return initial

@@ -105,11 +105,11 @@ class Checkpoints:
 
     def metadata(self) -> dict[int, Metadata]:
         """The metadata of the finished checkpoints by step, oldest first, without reading arrays."""
-        found = {}
-        for step, path in sorted(self._paths().items()):
-            with contextlib.suppress(CorruptCheckpoint):
-                found[step] = _unseal(path / _RECORD)["metadata"]
-        return found
+        return self._recorded("metadata")
+
+    def digests(self) -> dict[int, str]:
+        """The digests of the finished checkpoints' arrays by step, oldest first: equal where all arrays are equal."""
+        return self._recorded("digest")
 
     def restore(
         self, template: Tree, report: Callable[[str], None], *, part: str = "", step: int | None = None
@@ -146,6 +146,13 @@ class Checkpoints:
             for path in self._directory.glob(prefix + "[0-9]*"):
                 if re.fullmatch(r"\d{12,}", path.name.removeprefix(prefix)):
                     found[int(path.name.removeprefix(prefix))] = path
+        return found
+
+    def _recorded(self, field: str) -> dict[int, Any]:
+        found = {}
+        for step, path in sorted(self._paths().items()):
+            with contextlib.suppress(CorruptCheckpoint):
+                found[step] = _unseal(path / _RECORD)[field]
         return found
 
     def _prune(self, newest: int) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tensorboardX.event_file_writer import EventsWriter
 
 METRICS_FILE = "metrics.jsonl"
+MACHINE_DEPENDENT = ("time/", "memory/")
+"""Prefixes of the metrics that two equal runs do not have in common."""
 Row = dict[str, Any]
 """A line of metrics.jsonl: counters and metrics by name, each a number, a string or a list of numbers."""
 
@@ -25,7 +27,8 @@ class MetricsLog:
 
     One call to `write` appends one line of strict JSON and flushes it to disk: counters first, then metrics, with
     floats that round-trip exactly and non-finite values as null. By convention, machine-dependent fields begin with
-    `time/` or `memory/`; all others are reproducible on CPU. TensorBoard's step is the counter `env_steps`.
+    `time/` or `memory/`; all others are reproducible on CPU (`reproducible`). TensorBoard's step is the counter
+    `env_steps`.
 
     Events are written synchronously, not by tensorboardX's thread, which dies silently on a full disk, so that the next
     write blocks forever. They need tensorboardX, from the extra `cli`; without it there are none.
@@ -164,6 +167,11 @@ def read_metrics(path: str | os.PathLike) -> list[Row]:
             raise ValueError(f"{path}: expected JSON on line {number}, got {line[:60]!r}; remove it") from error
         rows.append({name: _not_finite(value) for name, value in row.items()})
     return rows
+
+
+def reproducible(row: Row) -> Row:
+    """A row of metrics.jsonl without what depends on the machine, that is, on a CPU the same in every repetition."""
+    return {name: value for name, value in row.items() if not name.startswith(MACHINE_DEPENDENT)}
 
 
 def write_json_atomic(path: str | os.PathLike, obj: object) -> None:

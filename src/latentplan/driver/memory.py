@@ -1,6 +1,7 @@
-"""Available memory, and this process's usage."""
+"""Available memory, and a process's usage."""
 
 from pathlib import Path
+from typing import Literal
 
 import jax
 
@@ -43,10 +44,10 @@ def _container_free(cgroup: Path) -> int | None:
     return max(0, limit - used + int(stat.get("inactive_file", 0)))  # the page cache is reclaimable
 
 
-def resident_bytes() -> int | None:
-    """This process's resident memory in bytes, None if the system does not report it."""
+def resident_bytes(process: int | Literal["self"] = "self") -> int | None:
+    """A process's resident memory in bytes, this one's by default; None if the system does not report it."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
     except (OSError, StopIteration):
         return None
