@@ -1,13 +1,11 @@
 """What acting is composed of."""
 
-from types import SimpleNamespace
-
 import chex
 import jax
 import jax.numpy as jnp
 
 from latentplan.agents.acting import make_initial
-from latentplan.types import Carry, PlanOutput, TrainState
+from latentplan.types import Carry, PlanOutput, TrainState, WorldModel
 
 
 def test_only_the_first_episode_traces_the_planner_for_the_shapes_of_its_warm_start():
@@ -18,7 +16,8 @@ def test_only_the_first_episode_traces_the_planner_for_the_shapes_of_its_warm_st
         traced.append(params.shape)
         return PlanOutput(jnp.zeros(2), jnp.zeros((3, 2)), jnp.ones((3, 2), jnp.int32), {})
 
-    model = SimpleNamespace(initial=lambda shape: jnp.zeros((*shape, 5)))
+    nothing = dict.fromkeys(WorldModel._fields)
+    model = WorldModel(**nothing | {"initial": lambda shape: jnp.zeros((*shape, 5))})
     initial = make_initial(lambda key: TrainState(jnp.zeros(7), (), jnp.int32(0)), model, planner, action_size=2)
     carries = initial(1), jax.jit(initial, static_argnums=0)(4), initial(1)
     assert traced == [(7,)]
