@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from latentplan.driver.logging import METRICS_FILE
 from latentplan.files import TEMPORARY
@@ -120,12 +120,20 @@ class Training:
         while (process := self._running()) is not None:
             process.wait()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Ends the process and its environments' processes, if there are any."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+    def __str__(self) -> str:
+        """What happened so far."""
+        befell = ", ".join(f"{count} {name}" for name, count in self.befell.items())
+        return f"{self.starts} starts; {befell or 'no accident'}"
 
     def _running(self) -> subprocess.Popen | None:
         """The process, started if there is none; None once the run is complete."""
@@ -147,7 +155,7 @@ class Training:
         self._complete = status == 0
         accident = any(reason in said for reason in ("full disk", "environment worker"))
         if "Traceback" in said or (status and not (status == 1 and accident)):
-            raise UnexpectedEnd(f"{' '.join(self._command)}: ended with status {status} and said\n{said}")
+            raise UnexpectedEnd(f"{' '.join(self._command)}: ended with status {status} and said\n{said[-3000:]}")
 
     def _await_moment(self, process: subprocess.Popen, accident: Accident) -> bool:
         """Whether the moment came; else the process ended before."""

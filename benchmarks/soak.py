@@ -13,6 +13,7 @@ import datetime
 import json
 import random
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from typing import Any
 import accidents
 import harness
 from accidents import ROOT, Kind, Training, rows_of
-from compare_runs import compare
+from compare_runs import Comparison, compare
 
 from latentplan.driver.logging import METRICS_FILE, read_metrics
 from latentplan.driver.memory import resident_bytes
@@ -68,16 +69,27 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.cases) - set(names):
         parser.error(f"cases: expected some of {', '.join(names)}, got {', '.join(sorted(unknown))}")
-    machine = hardware()  # before there are results, which are no change of the program
+    if options.memory_episodes < WARM + 2 * LAST:
+        parser.error(f"--memory-episodes: expected at least {WARM + 2 * LAST}, got {options.memory_episodes}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes and disks are cleared away
+    machine, failures = hardware(), []  # before there are results, which are no change of the program
     for name in () if options.tables else options.cases or names:
         print(f"\n## {name}\n", flush=True)
         measure, episodes = (memory_case, options.memory_episodes) if name in MEMORY else (case, options.episodes)
-        with tempfile.TemporaryDirectory(prefix="latentplan-soak-") as folder:
-            row = measure(name, Path(folder), options)
+        try:
+            with tempfile.TemporaryDirectory(prefix="latentplan-soak-") as folder:
+                row = measure(name, Path(folder), options)
+        except accidents.UnexpectedEnd as error:
+            print(error, file=sys.stderr)
+            failures.append(name)
+            continue
         keep(name, {"row": row, "hardware": machine}, episodes)
         write_tables()
+        failures += [name] if failed(row) else []
+    write_tables()
     print(tables(read_records()))
-    return 0
+    print(f"failed: {', '.join(failures)}" if failures else "nothing failed")
+    return 1 if failures else 0
 
 
 def case(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
@@ -99,32 +111,40 @@ def case(name: str, folder: Path, options: argparse.Namespace) -> dict[str, Any]
         if problem and counts["disk"]:
             print(f"no full disks, as none can be mounted here ({problem})", flush=True)
             counts["disk"] = 0
-        disturbed = disk / "run"
-        training = Training(
-            command(name, disturbed, options.episodes), disturbed, folder / "output.txt", startup=startup, rng=rng
-        )
-        try:
+        logdir = disk / "run"
+        words = command(name, logdir, options.episodes)
+        with Training(words, logdir, folder / "output.txt", startup=startup, rng=rng) as training:
             for accident in accidents.plan(counts, rows_of(reference), rng):
                 training.suffer(accident)
-                print(f"{accident}: {training.starts} starts, {dict(training.befell)}", flush=True)
+                print(f"{accident.kind}, row {accident.row}, {accident.during}: {training}", flush=True)
             training.finish()
-        finally:
-            training.close()
-        found = compare(reference, disturbed)
+        return {"case": name} | suffered(training) | equal(compare(reference, logdir))
+
+
+def suffered(training: Training) -> dict[str, Any]:
+    """Columns about accidents."""
     befell = training.befell
-    where = ", ".join(f"{befell[doing]} {doing}" for doing in ("starting", "saving", "working"))
+    doing = ", ".join(f"{befell[doing]} {doing}" for doing in ("starting", "saving", "working"))
     return {
-        "case": name,
-        "kill -9": f"{befell['kill']} ({where})",
+        "kill -9": f"{befell['kill']} ({doing})",
         "environment killed": befell["worker"],
         "suspended": befell["suspend"],
         "disk full": befell["disk"],
         "starts": training.starts,
-        "rows of metrics": found.rows,
-        "episodes": found.episodes,
-        "differing": len(found.differing),
-        "lost": len(found.lost),
-    } | ({"which": found.differing + found.lost} if found.differing or found.lost else {})
+    }
+
+
+def equal(found: Comparison) -> dict[str, Any]:
+    """Columns about what was compared; the last one, which names what is not equal, is there only if something is."""
+    counts = {"rows of metrics": found.rows, "episodes": found.episodes}
+    counts |= {"differing": len(found.differing), "lost": len(found.lost)}
+    return counts | ({"which": "; ".join(found.differing + found.lost)} if found.differing or found.lost else {})
+
+
+def failed(row: dict[str, Any]) -> bool:
+    """Whether a row breaks a promise: something differs or is lost, or memory grows by 1 % or more."""
+    grown = [float(value.rstrip("%")) for name, value in row.items() if name.endswith("growth")]
+    return "which" in row or max(grown, default=0.0) >= 1.0
 
 
 def command(name: str, logdir: Path, episodes: int) -> list[str]:
@@ -154,7 +174,7 @@ def undisturbed(words: list[str], logdir: Path, watch: Callable[[int], None] = l
             watch(process.pid)
             time.sleep(0.2)
     if process.returncode:
-        raise RuntimeError(f"{shlex.join(words)}: expected status 0, got {process.returncode}")
+        raise accidents.UnexpectedEnd(f"{shlex.join(words)}: expected status 0, got {process.returncode}")
     return startup
 
 

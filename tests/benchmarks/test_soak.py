@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soak
 from accidents import Accident, Training, UnexpectedEnd, plan, small_disk
-from compare_runs import compare
+from compare_runs import Comparison, compare
 
 from latentplan.driver.checkpoint import Checkpoints
 from latentplan.replay.episodes import episode_path, write_episode
@@ -164,6 +164,16 @@ def test_accidents_are_planned_by_a_seed_at_all_kinds_of_moments():
 def test_growth_compares_the_episodes_after_the_first_fifty_with_the_last_fifty():
     samples = [(i, 2.0**20 * (1.0 if i <= 50 else 100.0 if i <= 150 else 101.0)) for i in range(1, 201)]
     assert soak.growth("process", samples) == {"process, MiB": "100.0 to 101.0", "process, growth": "+1.00%"}
+
+
+@pytest.mark.parametrize(
+    ("row", "fails"),
+    [({"lost": 0, "a, growth": "+0.99%", "b, growth": "-3.00%"}, False), ({"a, growth": "+1.00%"}, True), ({}, False),
+     (soak.equal(Comparison(3, 2, [], [])), False), (soak.equal(Comparison(3, 2, ["row 1"], [])), True),
+     (soak.equal(Comparison(3, 2, [], ["row 1", "row 2"])), True)],
+)  # fmt: skip
+def test_what_differs_is_lost_or_grows_is_a_failure(row, fails):
+    assert soak.failed(row) == fails
 
 
 @pytest.mark.slow  # tests/cli/test_train.py kills a run, too

@@ -3,6 +3,7 @@
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -304,6 +305,16 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(tmp_path, monkeypatch, error)
             checkpoints.save(2, make_tree(2), {})
     assert os.listdir(tmp_path) == ["000000000001"]
     assert checkpoints.restore(make_tree(0), silent) is not None
+
+
+def test_a_disk_without_room_for_all_arrays_is_full_before_any_is_written(tmp_path, monkeypatch):
+    checkpoints, x = Checkpoints(tmp_path), np.zeros(2**18, np.float32)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**21))
+    checkpoints.save(1, {"x": x}, {})
+    monkeypatch.setattr(checkpoint_module, "_write_arrays", lambda *_: pytest.fail("it was written"))
+    with pytest.raises(DiskFull, match="resumes from the last checkpoint"):
+        checkpoints.save(2, {"x": x, "y": np.zeros(1)}, {})
+    assert os.listdir(tmp_path) == ["000000000001"]
 
 
 def test_leftovers_of_a_kill_are_ignored_and_removed(tmp_path):

@@ -26,14 +26,20 @@ def run(**environment):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     environment = kept | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"} | environment
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
+    assert not done.stderr
     return done.stdout.splitlines()
 
 
-def test_programs_are_kept_in_the_users_cache_and_found_again(tmp_path):
+def test_programs_are_kept_in_the_users_cache_and_found_again_and_replaced_if_unreadable(tmp_path):
     folder = str(tmp_path / "latentplan" / "compiled")
     assert run(XDG_CACHE_HOME=str(tmp_path)) == [folder, "(9,) 0"]
     where, second = run(XDG_CACHE_HOME=str(tmp_path))
     assert where == folder and int(second.split()[-1]) > 0
+    written = {entry: entry.stat().st_size for entry in (tmp_path / "latentplan" / "compiled").glob("*-cache")}
+    for entry, size in written.items():
+        os.truncate(entry, size // 2)  # as a kill leaves it
+    assert run(XDG_CACHE_HOME=str(tmp_path)) == [folder, "(9,) 0"]
+    assert all(entry.stat().st_size > 0.9 * size for entry, size in written.items())
 
 
 def test_the_cache_goes_where_jax_is_told_and_can_be_switched_off(tmp_path):

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from latentplan.files import TEMPORARY, clear_disk_errors, sync
+from latentplan.files import TEMPORARY, check_room, clear_disk_errors, sync
 
 Tree = Any  # a pytree of JAX or NumPy arrays
 Leaf = jax.Array | np.ndarray
@@ -26,6 +26,7 @@ Metadata = dict[str, Any]
 _REPLACED = ".old-"  # prefix of a checkpoint that is being replaced
 _ARRAYS = "arrays"
 _RECORD = "record.json"
+_OVERHEAD = 2**20  # bytes, at most, of what is written beside the arrays
 
 
 class CorruptCheckpoint(ValueError):
@@ -90,6 +91,8 @@ class Checkpoints:
             self._directory.mkdir(parents=True, exist_ok=True)
             for leftover in self._directory.glob(TEMPORARY + "*"):
                 shutil.rmtree(leftover)
+            # Writing into a disk that fills up, orbax prints a hundred tracebacks from threads of its own.
+            check_room(self._directory, sum(array.nbytes for array in arrays.values()) + _OVERHEAD)
             try:
                 temporary.mkdir()
                 _write_arrays(temporary / _ARRAYS, arrays)

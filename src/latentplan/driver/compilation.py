@@ -2,6 +2,8 @@
 
 import functools
 import os
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -55,9 +57,34 @@ def configure() -> Path | None:
     except (OSError, RuntimeError):  # RuntimeError: no home directory
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    _remove_unreadable(folder)
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
+
+
+def _remove_unreadable(folder: Path) -> None:
+    """Removes entries of the cache that JAX warns it cannot read, so that it writes them again.
+
+    A kill or a full disk may leave one incomplete. JAX would compile the program, and warn, at every start.
+
+    Args:
+        folder: of the cache.
+    """
+    show = warnings.showwarning
+
+    def remove(message: Warning | str, *place: Any, **options: Any) -> None:
+        found = re.match(r"Error reading persistent compilation cache entry for '(\w+)'", str(message))
+        try:
+            entries = list(folder.glob(f"{found[1]}-*-cache")) if found else []
+            for entry in entries:
+                entry.unlink(missing_ok=True)
+        except OSError:
+            entries = []
+        if not entries:
+            show(message, *place, **options)
+
+    warnings.showwarning = remove
 
 
 def _user_cache() -> Path:
