@@ -159,11 +159,10 @@ class Training:
 
     def _await_moment(self, process: subprocess.Popen, accident: Accident) -> bool:
         """Whether the moment came; else the process ended before."""
-        started = time.monotonic()
 
         def come() -> bool:
             if accident.during == "start":
-                return time.monotonic() - started >= accident.delay * self._startup
+                return time.time() - self._started_at >= accident.delay * self._startup
             if rows_of(self._logdir) < accident.row or not self._works():
                 return False
             return accident.during == "work" or self._saves()

@@ -40,13 +40,13 @@ _PIXELS = "--env cartpole_balance --preset debug --action-repeat 50"
 CASES = {
     "state": (_PENDULUM, 200),
     "pixels": (_PIXELS, 1000),
-    "prioritised replay": (f"{_PENDULUM} --agent tdmpc2 --replay.priority-exponent 0.6", 200),
+    "prioritised replay": (f"{_PENDULUM} --agent tdmpc --replay.priority-exponent 0.6", 200),
     "overlap": (f"{_PENDULUM} --overlap", 200),
-    "three environments": (f"{_PENDULUM} --num-envs 3", 200),
+    "three environments": (f"{_PENDULUM} --num-envs 3", 600),
     "interleaved learning": (f"{_PENDULUM} --agent tdmpc2 --updates-per-decision 0.2 --interleave", 200),
     "dreamer_v3": (f"{_PENDULUM} --agent dreamer_v3", 200),
 }
-"""Options of `latentplan train`, and the env_steps of an episode."""
+"""Options of `latentplan train`, and the env_steps of an episode in every environment."""
 MEMORY = {"memory, state": "state", "memory, pixels": "pixels", "memory, three environments": "three environments"}
 COUNTS: dict[Kind, int] = {"kill": 20, "worker": 3, "suspend": 2, "disk": 3}
 """Accidents of a case, unless told otherwise."""
@@ -59,7 +59,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [*CASES, *MEMORY]
     parser.add_argument("cases", nargs="*", help=f"default: all of {', '.join(names)}")
-    parser.add_argument("--episodes", type=harness.positive, default=60, help="of a run; default: %(default)s")
+    parser.add_argument(
+        "--episodes", type=harness.positive, default=120, help="in every environment; default: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the accidents; default: %(default)s")
     for kind, count in COUNTS.items():
         about = f"{accidents.KINDS[kind]}, per case; default: %(default)s"
@@ -150,7 +152,7 @@ def failed(row: dict[str, Any]) -> bool:
 def command(name: str, logdir: Path, episodes: int) -> list[str]:
     """The training command of a case."""
     options, length = CASES[name]
-    run = {"env-steps": episodes, "eval-every": max(1, episodes // 6), "checkpoint-every": 4}
+    run = {"env-steps": episodes, "eval-every": max(1, episodes // 8), "checkpoint-every": 4}
     lengths = [word for option, count in run.items() for word in (f"--{option}", str(count * length))]
     return [sys.executable, "experiments/run.py", *options.split(), *lengths, "--logdir", str(logdir)]
 

@@ -3,7 +3,6 @@
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,20 +41,6 @@ def clear_disk_errors(path: str | os.PathLike) -> Iterator[None]:
             "Free some space and give the same command again: it resumes from the last checkpoint"
         )
         raise DiskFull(errno.ENOSPC, message, str(path)) from error
-
-
-def check_room(directory: str | os.PathLike, size: int) -> None:
-    """Raises, as writing would, if the disk has no room for so many bytes.
-
-    Args:
-        directory: an existing one on that disk.
-        size: in bytes.
-
-    Raises:
-        OSError: there is less.
-    """
-    if shutil.disk_usage(directory).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(directory))
 
 
 def sync(path: str | os.PathLike) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from latentplan.files import TEMPORARY, check_room, clear_disk_errors, sync
+from latentplan.files import TEMPORARY, clear_disk_errors, sync
 
 Tree = Any  # a pytree of JAX or NumPy arrays
 Leaf = jax.Array | np.ndarray
@@ -26,7 +27,6 @@ Metadata = dict[str, Any]
 _REPLACED = ".old-"  # prefix of a checkpoint that is being replaced
 _ARRAYS = "arrays"
 _RECORD = "record.json"
-_OVERHEAD = 2**20  # bytes, at most, of what is written beside the arrays
 
 
 class CorruptCheckpoint(ValueError):
@@ -91,8 +91,6 @@ class Checkpoints:
             self._directory.mkdir(parents=True, exist_ok=True)
             for leftover in self._directory.glob(TEMPORARY + "*"):
                 shutil.rmtree(leftover)
-            # Writing into a disk that fills up, orbax prints a hundred tracebacks from threads of its own.
-            check_room(self._directory, sum(array.nbytes for array in arrays.values()) + _OVERHEAD)
             try:
                 temporary.mkdir()
                 _write_arrays(temporary / _ARRAYS, arrays)
@@ -234,8 +232,27 @@ def _unseal(path: Path) -> Metadata:
 
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # orbax refuses arrays without elements; their shapes are in the record.
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-        checkpointer.save(path, {"tree" + name: array for name, array in arrays.items() if array.size})
+    stored = {"tree" + name: array for name, array in arrays.items() if array.size}
+    try:
+        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+            checkpointer.save(path, stored)
+    except BaseException:
+        _ignore_abandoned_writes()
+        raise
+
+
+def _ignore_abandoned_writes() -> None:
+    """Suppresses a traceback for each write that orbax did not wait for when another one failed.
+
+    Python prints them, many and without a word of what they belong to, when the process ends.
+    """
+    show = sys.unraisablehook
+
+    def show_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    sys.unraisablehook = show_others
 
 
 def _read(path: Path, template: Tree, part: str) -> tuple[Tree, Metadata]:
