@@ -69,7 +69,6 @@ CHECKS = {"learning": check_learning, "acting": check_acting, "diagnostics": che
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_disable_most_optimizations", True)
     members = {member[0]: member for member in SMALLEST}
     for chosen in sys.argv[1:]:
         agent, check = chosen.split(":")

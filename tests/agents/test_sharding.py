@@ -17,7 +17,8 @@ ALWAYS = {"planet:learning", "dreamer_v1:learning", "tdmpc:learning", "planet:ac
 @pytest.mark.parametrize("chosen", [ALWAYS, pytest.param(EVERYTHING - ALWAYS, marks=pytest.mark.slow)])
 def test_a_batch_split_over_two_devices_gives_the_same(chosen):
     """Sampling, update and priorities; acting; diagnostics."""
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     command = [sys.executable, "-m", "agents.sharded", *sorted(chosen)]
     ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

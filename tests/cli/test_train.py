@@ -27,16 +27,10 @@ PIXELS = ["--env", "cartpole_balance", "--preset", "debug", "--action-repeat", "
 STATE = ["--env", "Pendulum-v1", "--preset", "debug", "--obs", "state"]
 
 
-@pytest.fixture(scope="module")
-def environment():
-    """Of subprocesses: they compile in less time."""
-    return os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-
-
-def start(arguments, environment):
+def start(arguments):
     return subprocess.Popen(
         [sys.executable, "experiments/run.py", *arguments],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 
@@ -58,9 +52,9 @@ def timeless(logdir):
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, environment):
+def straight(tmp_path_factory):
     logdir = tmp_path_factory.mktemp("runs") / "straight"
-    process = start([*PIXELS, "--logdir", str(logdir)], environment)
+    process = start([*PIXELS, "--logdir", str(logdir)])
     output, _ = process.communicate(timeout=400)
     assert process.returncode == 0, output
     return logdir, output
@@ -100,16 +94,16 @@ def test_whole_run_from_pixels_leaves_everything(straight):
     assert episode.is_last[-1] and not episode.is_terminal[-1]  # a time limit, not a termination
 
 
-def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environment):
+def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path):
     whole, _ = straight
     logdir = tmp_path / "killed"
     arguments = [*PIXELS, "--logdir", str(logdir)]
-    process = start(arguments, environment)
+    process = start(arguments)
     wait_for(logdir, "learn/loss", 2, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert len(timeless(logdir)) < len(timeless(whole))
-    resumed = start(arguments, environment)
+    resumed = start(arguments)
     output, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, output
     assert "resumed at" in output
@@ -119,17 +113,17 @@ def test_kill_9_and_resume_gives_identical_metrics(straight, tmp_path, environme
 
 
 @pytest.mark.slow  # tests/driver/test_loop.py interrupts at many events, in one process
-def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path, environment):
+def test_ctrl_c_saves_exits_130_and_resumes(straight, tmp_path):
     logdir = tmp_path / "interrupted"
     arguments = [*PIXELS, "--logdir", str(logdir)]
-    process = start(arguments, environment)
+    process = start(arguments)
     wait_for(logdir, "learn/loss", 1, process)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
     assert "interrupted and saved" in output
     assert list((logdir / "checkpoints").iterdir())
-    resumed = start(arguments, environment)
+    resumed = start(arguments)
     output, _ = resumed.communicate(timeout=400)
     assert resumed.returncode == 0, output
     assert timeless(logdir) == timeless(straight[0])

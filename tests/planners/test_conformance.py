@@ -70,8 +70,8 @@ def optimizers(names):
 
 
 @functools.cache
-def compiled(name):
-    return jax.jit(make(name))
+def compiled(name, evaluate=None):
+    return jax.jit(make(name, evaluate))
 
 
 @functools.cache
@@ -128,7 +128,7 @@ def test_same_key_same_plan_another_key_another_plan(name):
 
 
 def test_params_and_belief_reach_the_plan(name):
-    planner, key = jax.jit(make(name)), jax.random.key(6)
+    planner, key = compiled(name), jax.random.key(6)
     plan = planner(PARAMS, make_belief(), key).plan
     assert not np.array_equal(plan, planner({"gain": -PARAMS["gain"]}, make_belief(), key).plan)
     assert not np.array_equal(plan, planner(PARAMS, Belief(jnp.zeros(2), jnp.array([2.0, 2.0])), key).plan)
@@ -264,14 +264,30 @@ def test_an_asymmetric_objective_is_climbed_and_not_descended(name):
 NOT_FINITE = {"nan": jnp.nan, "inf": jnp.inf, "-inf": -jnp.inf}
 
 
+def bad_beyond_a_half(bad, belief, actions, key):
+    """The best actions are 0.2; where the first one is above 0.5, the return is `bad`."""
+    return jnp.where(actions[0, :, 0] > 0.5, bad, -jnp.sum((actions - 0.2) ** 2, (0, 2)))
+
+
+def in_proportion(factor, belief, actions, key):
+    return factor * (1 + actions[0, :, 0])
+
+
+@functools.cache
+def gradient_of_an_action(name):
+    """Compiled, with respect to the objective's parameters."""
+
+    def evaluate(params, belief, actions, key):
+        return params["scale"] * jnp.sum(params["weight"] * actions, (0, 2))
+
+    planner = make(name, evaluate, **MORE[name])
+    return jax.jit(jax.grad(lambda params: jnp.sum(planner(params, make_belief(), jax.random.key(16)).action)))
+
+
 @optimizers(PLANNERS)
 @pytest.mark.parametrize("bad", NOT_FINITE)
 def test_returns_that_are_not_finite_are_never_taken_for_the_best(bad, name):
-    def evaluate(params, belief, actions, key):
-        returns = -jnp.sum((actions - 0.2) ** 2, (0, 2))
-        return jnp.where(actions[0, :, 0] > 0.5, NOT_FINITE[bad], returns)
-
-    output = jax.jit(make(name, evaluate))(None, make_belief(), jax.random.key(16))
+    output = compiled(name, bad_beyond_a_half)(jnp.float32(NOT_FINITE[bad]), make_belief(), jax.random.key(16))
     chex.assert_tree_all_finite(output)
     assert output.action[0] <= 0.5
 
@@ -280,8 +296,7 @@ def test_returns_that_are_not_finite_are_never_taken_for_the_best(bad, name):
 @pytest.mark.parametrize("all_are", [*NOT_FINITE.values(), 3e38, -3e38], ids=[*NOT_FINITE, "3e38", "-3e38"])
 def test_a_plan_is_finite_whatever_all_returns_are(all_are, name):
     """Products of the objective's parameter overflow, and a plan made of them is finite all the same."""
-    worth = lambda params, belief, actions, key: params * (1 + actions[0, :, 0])  # noqa: E731
-    output = jax.jit(make(name, worth))(jnp.float32(all_are), make_belief(), jax.random.key(16))
+    output = compiled(name, in_proportion)(jnp.float32(all_are), make_belief(), jax.random.key(16))
     chex.assert_tree_all_finite(output)
     assert jnp.abs(output.plan).max() <= 1
 
@@ -291,12 +306,7 @@ def test_a_plan_is_finite_whatever_all_returns_are(all_are, name):
 def test_the_gradient_through_a_plan_is_finite(scale, name):
     """With respect to the objective's parameters, also where all candidates are the same."""
 
-    def action(params, start):
-        worth = lambda params, belief, actions, key: scale * jnp.sum(params * actions, (0, 2))  # noqa: E731
-        plan = make(name, worth, **MORE[name])(params, make_belief(), jax.random.key(16))
-        return jnp.sum(plan.action + start)
-
-    chex.assert_tree_all_finite(jax.jit(jax.grad(action))(jnp.float32(0.5), 0.0))
+    chex.assert_tree_all_finite(gradient_of_an_action(name)({"weight": 0.5, "scale": scale}))
 
 
 @optimizers(PLANNERS)
