@@ -252,7 +252,10 @@ def test_filtering_is_causal(case, changed):
     after = case.observe(case.params, case.belief, *other.values(), KEY)
     assert_same(row(before, slice(0, 2)), row(after, slice(0, 2)))
     assert differs(row(before, 2), row(after, 2))
-    if changed != "embed" or "classes" not in VARIANTS[case.kind]:  # the same classes may be drawn in spite of it
+    forgets = case.kind == "vae" and changed != "embed"  # its belief depends on the latest transition only
+    if forgets:
+        assert_same(row(before, 3), row(after, 3))
+    elif changed != "embed" or "classes" not in VARIANTS[case.kind]:  # the same classes may be drawn in spite of it
         assert differs(row(before, 3), row(after, 3))
     if changed == "embed":  # the prior of a step does not see the observation of that step
         assert_same(row(before[1][1], 2), row(after[1][1], 2))

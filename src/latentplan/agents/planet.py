@@ -24,6 +24,7 @@ from latentplan.config import (
     Rate,
 )
 from latentplan.diagnostics import Subject, make_diagnostics
+from latentplan.losses.annealing import KLWeightConfig, kl_weight
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import (
@@ -41,6 +42,7 @@ from latentplan.planners.cem import CEMConfig
 from latentplan.planners.objectives import ObjectiveConfig, model_returns, penalise_risk
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
+Weight = float | Float[Array, ""]
 Loss = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
 """(params, batch [T, B], key, number of updates taken) -> (loss in nats per step, metrics)."""
 
@@ -58,6 +60,8 @@ class LossConfig(Config):
     terminal_scale: NonNegativeFloat = 10.0
     """Weight of the termination's log-likelihood, with `predict_terminal`. PlaNet predicts none; the default equals the
     reward's weight."""
+    kl: KLWeightConfig = field(default_factory=KLWeightConfig)
+    """Weight of every KL term."""
     free_nats: NonNegativeFloat = 3.0
     """Free nats: KL per step without cost or gradient, in nats."""
     dynamics_scale: Annotated[float, Bound(ge=1)] = 1.0
@@ -191,10 +195,17 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         Loss.
     """
     losses = config.loss
+    own_terms = config.model.dynamics.latent_terms
     default_distance = 0 if config.model.dynamics.has_kl else 1
     decoded = losses.observation_overshooting_distance
     decoded = default_distance if decoded is None else decoded
     distance = max(losses.overshooting_distance, decoded)
+    if own_terms:
+        advice = "overshooting is for priors that KL(posterior || prior) trains"
+        one = losses.overshooting_distance == 1
+        losses.require(one, "overshooting_distance", f"1 with kind {config.model.kind}", advice)
+        none = not decoded
+        losses.require(none, "observation_overshooting_distance", f"0 with kind {config.model.kind}", advice)
 
     def loss(params: Params, batch: Batch, key: Key, updates: Array) -> tuple[Array, Metrics]:
         steps, advice = len(batch.reward), "lower it, or raise the replay's batch_length"
@@ -206,7 +217,12 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
         seen = filter_windows(model, params, batch, pixel_key, filter_key)
         fit = log_likelihoods(model, params, seen.beliefs, seen.observation, batch.reward)
-        terms = ElboTerms(*fit, model.divergence(seen.posteriors, seen.priors))
+        weight = kl_weight(losses.kl, updates)
+        if own_terms:
+            kl, transition_nll = own_terms(seen.posteriors, seen.priors, seen.beliefs.stoch)
+        else:
+            kl, transition_nll = model.divergence(seen.posteriors, seen.priors), None
+        terms = ElboTerms(*fit, kl)
         metrics = {
             "observation_nll": -jnp.mean(terms.observation),
             "reward_nll": -jnp.mean(terms.reward),
@@ -216,7 +232,8 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         scale = losses.observation_start ** jnp.maximum(1.0 - updates / max(losses.observation_ramp, 1), 0.0)
         terms = terms._replace(observation=scale * terms.observation)
         if distance == 1 and not decoded:
-            total = -jnp.mean(elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats))
+            per_step = elbo(terms, reward_scale=losses.reward_scale, free_nats=losses.free_nats, kl_weight=weight)
+            total = -jnp.mean(per_step)
         else:  # the overshooting KL, which contains the ELBO's
             bound = elbo(terms._replace(kl=jnp.zeros_like(terms.kl)), reward_scale=losses.reward_scale)
             previous = previous_beliefs(seen.initial, seen.beliefs, batch.is_first)
@@ -224,10 +241,13 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
             ahead = overshoot(
                 model.imagine_step, params, previous, actions, batch.is_first, overshoot_key, distance=distance
             )
-            extra, more = overshooting_loss(losses, model, params, seen, ahead, batch.reward, decoded, scale)
+            extra, more = overshooting_loss(losses, model, params, seen, ahead, batch.reward, decoded, (scale, weight))
             total = extra - jnp.mean(bound)
             metrics |= more
-        for term, more in further_terms(losses, model, params, seen, batch.is_terminal):
+        if transition_nll is not None:
+            metrics["transition_nll"] = jnp.mean(transition_nll)
+            total += metrics["transition_nll"]
+        for term, more in further_terms(losses, model, params, seen, batch.is_terminal, weight):
             total += term
             metrics |= more
         return total, metrics
@@ -258,7 +278,7 @@ def overshooting_loss(
     ahead: Overshoot,
     reward: Float[Array, "T B"],
     decoded: int,
-    scale: Float[Array, ""],
+    scales: tuple[Float[Array, ""], Weight],
 ) -> tuple[Float[Array, ""], Metrics]:
     """The KL of all distances (PlaNet section 4), and log-likelihoods of multi-step predictions.
 
@@ -270,15 +290,16 @@ def overshooting_loss(
         ahead: predictions 1 to D steps ahead.
         reward: [T, B].
         decoded: maximum distance at which observations are decoded, too; 0 for none.
-        scale: weight of the observations' log-likelihood.
+        scales: weights of the observations' log-likelihood and of the KL.
 
     Returns:
         (loss in nats per step, metrics).
     """
+    scale, kl_scale = scales
     latent = jax.tree.map(lambda x: x[: losses.overshooting_distance], ahead)
     kl = latent_overshooting(model.divergence, seen.posteriors, latent)
     per_distance = mean_per_distance(free_nats(kl, losses.free_nats), latent.valid)
-    total = average_distances(per_distance, losses.overshooting_beta, losses.overshooting_average)
+    total = kl_scale * average_distances(per_distance, losses.overshooting_beta, losses.overshooting_average)
     metrics = {"overshooting_kl": jnp.mean(mean_per_distance(kl, latent.valid))}
     if losses.overshooting_reward_scale and losses.overshooting_distance > 1:
         further = jax.tree.map(lambda x: x[1:], latent)
@@ -296,7 +317,12 @@ def overshooting_loss(
 
 
 def further_terms(
-    losses: LossConfig, model: WorldModel, params: Params, seen: Filtered, is_terminal: Bool[Array, "T B"]
+    losses: LossConfig,
+    model: WorldModel,
+    params: Params,
+    seen: Filtered,
+    is_terminal: Bool[Array, "T B"],
+    weight: Weight,
 ) -> Iterator[tuple[Float[Array, ""], Metrics]]:
     """Optional terms beside the bound: KL balancing, terminations, the global prior.
 
@@ -306,17 +332,18 @@ def further_terms(
         params: its parameters.
         seen: the filtered windows.
         is_terminal: [T, B].
+        weight: of the KL.
 
     Yields:
         (weighted term, its metrics).
     """
     if losses.dynamics_scale > 1:
         dynamics, _ = balanced(model.divergence, seen.posteriors, seen.priors)
-        yield (losses.dynamics_scale - 1) * jnp.mean(free_nats(dynamics, losses.free_nats)), {}
+        yield weight * (losses.dynamics_scale - 1) * jnp.mean(free_nats(dynamics, losses.free_nats)), {}
     if model.terminal:
         error = jnp.mean(optax.sigmoid_binary_cross_entropy(model.terminal(params, seen.beliefs), is_terminal))
         yield losses.terminal_scale * error, {"terminal_nll": error}
     if losses.global_prior_scale:
         to_normal = model.divergence(seen.posteriors, distributions.standard_normal_like(seen.posteriors))
         clipped = jnp.mean(free_nats(to_normal, losses.free_nats))
-        yield losses.global_prior_scale * clipped, {"global_kl": jnp.mean(to_normal)}
+        yield weight * losses.global_prior_scale * clipped, {"global_kl": jnp.mean(to_normal)}

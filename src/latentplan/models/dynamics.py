@@ -1,6 +1,6 @@
 """Latent dynamics: their interface, config and registry entry, and the reset at episode starts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -12,6 +12,9 @@ from latentplan.checks import call_problem, expect_shape, expect_type
 from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.nets.network import Activation, Norm, Style, Weights
 from latentplan.types import AnyLatent, Array, Belief, ImagineStep, Key, ObserveStep, Params
+
+FEATURE = ("stoch", "deter")
+"""The parts of a belief in the order in which heads read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,9 @@ class DynamicsConfig(Config):
     """Hidden layers of the rssm's prior; None: the same as `layers`. Dreamer V3 uses 2 for the prior, 1 elsewhere."""
     min_std: PositiveFloat = 0.1
     """Minimum standard deviation of priors and posteriors."""
+    transition: Literal["stochastic", "deterministic"] = "stochastic"
+    """Transition of the vae. stochastic: a mean and a standard deviation; deterministic: a mean, learned by squared
+    error."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Compute precision of the networks; parameters and losses stay float32."""
 
@@ -84,6 +90,18 @@ class Dynamics(NamedTuple):
     divergence: Callable[[AnyLatent, AnyLatent], Array]
 
 
+class LatentTerms(NamedTuple):
+    """What latents cost in the loss, per step and in nats.
+
+    Attributes:
+        kl: [...], to which free nats and the KL's weight apply.
+        transition_nll: [...], negative log-likelihood of the next latent.
+    """
+
+    kl: Float[Array, "*batch"]
+    transition_nll: Float[Array, "*batch"]
+
+
 class DynamicsEntry(NamedTuple):
     """Registry entry of latent dynamics: their builder, and the properties that other modules depend on.
 
@@ -93,6 +111,10 @@ class DynamicsEntry(NamedTuple):
             through what is decoded from it.
         deter_size: (config) -> width of `Belief.deter`.
         stoch_size: (config) -> width of `Belief.stoch`. The feature that heads read has both widths together.
+        decoder_reads: the parts of a belief from which observations are decoded.
+        reward_reads: the parts from which rewards are predicted.
+        latent_terms: (posterior, prior, stoch [..., S]) -> LatentTerms, what learning the latents costs; None:
+            KL(posterior || prior) alone, the divergence.
         only: settings that must keep these values, because the dynamics support no others.
     """
 
@@ -101,6 +123,13 @@ class DynamicsEntry(NamedTuple):
     deter_size: Callable[[DynamicsConfig], int] = lambda config: config.deter
     stoch_size: Callable[[DynamicsConfig], int] = lambda config: config.stoch_size
     only: Mapping[str, Any] = MappingProxyType({})
+    decoder_reads: tuple[str, ...] = FEATURE
+    reward_reads: tuple[str, ...] = FEATURE
+    latent_terms: Callable[[AnyLatent, AnyLatent, Array], LatentTerms] | None = None
+
+    def width(self, config: DynamicsConfig, parts: Iterable[str] = FEATURE) -> int:
+        """Total width of a belief's parts."""
+        return sum({"deter": self.deter_size, "stoch": self.stoch_size}[part](config) for part in parts)
 
     def problem(self) -> str:
         """What keeps the entry from being used; "" if nothing does."""

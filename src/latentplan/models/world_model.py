@@ -1,6 +1,6 @@
 """A world model: latent dynamics with encoders, decoders, a reward head and an optional termination head."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -13,11 +13,12 @@ from latentplan.checks import expect_type
 from latentplan.config import Bound, NonNegativeInt, OneOf, PositiveFloat, PositiveInt
 from latentplan.distributions import Gaussian, TwoHot
 from latentplan.models.checked import checked_model
-from latentplan.models.dynamics import DynamicsConfig, DynamicsEntry, checked_dynamics
+from latentplan.models.dynamics import FEATURE, DynamicsConfig, DynamicsEntry, checked_dynamics
 from latentplan.models.heads import make_scalar_head
 from latentplan.models.rnn import RNN
 from latentplan.models.rssm import RSSM
 from latentplan.models.ssm import SSM
+from latentplan.models.vae import VAE
 from latentplan.nets.conv_dreamer_v3 import SIDE, make_pooled_encoder, make_repeating_decoder
 from latentplan.nets.conv_dreamer_v3 import embed_size as pooled_size
 from latentplan.nets.conv_world_models import check_image_shape, embed_size, make_conv_decoder, make_conv_encoder
@@ -26,7 +27,7 @@ from latentplan.nets.network import Activation, Network, Norm, Style, each, spli
 from latentplan.registry import Registry
 from latentplan.types import Array, Belief, EnvSpec, Key, Params, WorldModel
 
-DYNAMICS = Registry("DYNAMICS", DynamicsEntry, {"rssm": RSSM, "ssm": SSM, "rnn": RNN})
+DYNAMICS = Registry("DYNAMICS", DynamicsEntry, {"rssm": RSSM, "ssm": SSM, "rnn": RNN, "vae": VAE})
 """Latent dynamics by name. A new one is one file and one line here."""
 
 
@@ -35,7 +36,8 @@ class WorldModelConfig(DynamicsConfig):
     """Settings of a world model. Defaults: PlaNet on pixels (arXiv 1811.04551v5, appendix A)."""
 
     kind: Annotated[str, OneOf(DYNAMICS)] = "rssm"
-    """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL)."""
+    """rssm: deterministic and stochastic path; ssm: stochastic only; rnn: deterministic only (no KL);
+    vae: an autoencoder of single observations, with a transition of its own."""
     conv: Literal["world_models", "dreamer_v3"] = "world_models"
     """Image encoder and decoder: those of World Models (PlaNet, Dreamer V1 and V2), or Dreamer V3's."""
     conv_depth: PositiveInt = 32
@@ -79,11 +81,6 @@ class WorldModelConfig(DynamicsConfig):
     def dynamics(self) -> DynamicsEntry:
         """The registry entry of `kind`."""
         return DYNAMICS[self.kind]
-
-    @property
-    def feature_size(self) -> int:
-        """F, width of the feature that every head reads."""
-        return self.dynamics.stoch_size(self) + self.dynamics.deter_size(self)
 
     @property
     def conv_style(self) -> Style:
@@ -180,7 +177,9 @@ class _Observations(NamedTuple):
 
 def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
     entries = {
-        name: (_pixels if space.is_image else _vectors)(config, space.shape, config.feature_size)
+        name: (_pixels if space.is_image else _vectors)(
+            config, space.shape, config.dynamics.width(config, config.dynamics.decoder_reads)
+        )
         for name, space in spec.observations.items()
     }
     encoder = each({name: entry.encoder for name, entry in entries.items()})
@@ -199,7 +198,7 @@ def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
         return jnp.concatenate([embeds[name] for name in entries], -1)
 
     def decode(params: Params, belief: Belief) -> dict[str, Gaussian]:
-        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief)))
+        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief, config.dynamics.decoder_reads)))
         return {name: Gaussian(means[name], jnp.float32(entry.std)) for name, entry in entries.items()}
 
     return _Observations(preprocess, postprocess, encoder, embed_size, decoder, encode, decode)
@@ -208,8 +207,10 @@ def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
 def _heads(config: WorldModelConfig) -> tuple[Network, Network]:
     """The heads of reward and termination."""
     hidden, layers, style = config.reward_hidden, config.reward_layers, config.style
-    reward = make_scalar_head(config.feature_size, config.reward, hidden=hidden, layers=layers, style=style)
-    return reward, make_mlp(config.feature_size, 1, hidden=hidden, layers=layers, style=style)
+    entry = config.dynamics
+    width = entry.width(config, entry.reward_reads)
+    reward = make_scalar_head(width, config.reward, hidden=hidden, layers=layers, style=style)
+    return reward, make_mlp(entry.width(config), 1, hidden=hidden, layers=layers, style=style)
 
 
 def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
@@ -263,7 +264,7 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
         return lambda params, *args: step(params["dynamics"], *args)
 
     def reward(params: Params, belief: Belief) -> Gaussian | TwoHot:
-        return reward_head.apply(params["reward"], feature(belief))
+        return reward_head.apply(params["reward"], feature(belief, entry.reward_reads))
 
     def terminal(params: Params, belief: Belief) -> Array:
         return terminal_head.apply(params["terminal"], feature(belief))[..., 0]
@@ -284,6 +285,6 @@ def make_world_model(config: WorldModelConfig, spec: EnvSpec) -> WorldModel:
     return checked_model(model, spec, observations.embed_size)
 
 
-def feature(belief: Belief) -> Float[Array, "*batch F"]:
-    """The feature [stoch, deter] that every head reads: [..., F]."""
-    return jnp.concatenate([belief.stoch, belief.deter], -1)
+def feature(belief: Belief, parts: Iterable[str] = FEATURE) -> Float[Array, "*batch F"]:
+    """The feature that heads read, [..., F]: [stoch, deter], or some of a belief's parts."""
+    return jnp.concatenate([getattr(belief, part) for part in parts], -1)

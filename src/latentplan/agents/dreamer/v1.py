@@ -100,7 +100,7 @@ def make_dreamer_v1(config: DreamerV1Config, spec: EnvSpec) -> Agent:
         model_key, behaviour_key = jax.random.split(key)
         params = split(state.params)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
-            params.model, sample.batch, model_key
+            params.model, sample.batch, model_key, state.updates
         )
         losses, gradients, more = behaviour(params, params.critic, beliefs, sample.batch.is_terminal, behaviour_key)
         losses, gradients = losses._replace(model=model_total), gradients._replace(model=model_gradient)

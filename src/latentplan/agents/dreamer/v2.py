@@ -138,7 +138,7 @@ def make_dreamer_v2(config: DreamerV2Config, spec: EnvSpec) -> Agent:
         params, (states, target) = split(state.params), state.opt_state
         target = optax.periodic_update(params.critic, target, state.updates, config.target_every)
         (model_total, (metrics, beliefs)), model_gradient = jax.value_and_grad(model_loss, has_aux=True)(
-            params.model, sample.batch, model_key
+            params.model, sample.batch, model_key, state.updates
         )
         params, states = apply_gradients(optimizers, states, params, model=model_gradient)
         losses, gradients, more = behaviour(params, target, beliefs, sample.batch.is_terminal, behaviour_key)

@@ -147,8 +147,8 @@ class LearnerState(NamedTuple):
     returns: Range
 
 
-Loss = Callable[[Params, Params, Range, Batch, Key], tuple[Array, tuple[Metrics, Range]]]
-"""(params, slow_critic, return range, batch [T, B], key) -> (loss, (metrics, updated return range))."""
+Loss = Callable[..., tuple[Array, tuple[Metrics, Range]]]
+"""(params, slow_critic, return range, batch [T, B], key, updates taken = 0) -> (loss, (metrics, new return range))."""
 CriticError = Callable[[Params, Params, Array, Array], Array]
 """(critic's params, slow critic's params, features [..., F], target [...]) -> error per step [...], in nats."""
 ReplayLoss = Callable[[Params, Params, Batch, Array, Array], Array]
@@ -188,7 +188,7 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
     def update(state: TrainState, sample: Sample, key: Key) -> tuple[TrainState, Metrics]:
         learning: LearnerState = state.opt_state
         (total, (metrics, returns)), gradients = jax.value_and_grad(loss, has_aux=True)(
-            state.params, learning.slow_critic, learning.returns, sample.batch, key
+            state.params, learning.slow_critic, learning.returns, sample.batch, key, state.updates
         )
         steps, opt_state = optimizer.update(gradients, learning.optimizer, state.params)
         params = optax.apply_updates(state.params, steps)
@@ -243,10 +243,10 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
     replay_loss = make_replay_loss(config, critic, critic_error)
 
     def loss(
-        params: Params, slow_critic: Params, returns: Range, batch: Batch, key: Key
+        params: Params, slow_critic: Params, returns: Range, batch: Batch, key: Key, updates: Array | int = 0
     ) -> tuple[Array, tuple[Metrics, Range]]:
         model_key, imagine_key = jax.random.split(key)
-        total, (metrics, beliefs) = model_loss(params, batch, model_key)
+        total, (metrics, beliefs) = model_loss(params, batch, model_key, updates)
 
         fixed = jax.lax.stop_gradient(params)
         actor_params = (params if through_model else fixed)["actor"]

@@ -1,7 +1,7 @@
 """The world model's loss, shared by all versions of Dreamer."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import jax
@@ -10,6 +10,7 @@ import optax
 
 from latentplan import distributions
 from latentplan.config import Config, NonNegativeFloat, OneOf
+from latentplan.losses.annealing import KLWeightConfig, kl_weight
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.rollout import filter_windows
 from latentplan.models.world_model import WorldModelConfig
@@ -18,8 +19,8 @@ from latentplan.types import Array, Batch, Belief, Key, Metrics, Params, WorldMo
 REWARDS: dict[str, Callable[[Array], Array]] = {"raw": lambda x: x, "tanh": jnp.tanh, "sign": jnp.sign}
 """Transformation of the reward targets."""
 
-WorldLoss = Callable[[Params, Batch, Key], tuple[Array, tuple[Metrics, Belief]]]
-"""(params, batch [T, B], key) -> (loss in nats per step, (metrics, beliefs [T, B, ...]))."""
+WorldLoss = Callable[..., tuple[Array, tuple[Metrics, Belief]]]
+"""(params, batch [T, B], key, updates taken = 0) -> (loss in nats per step, (metrics, beliefs [T, B, ...]))."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,8 @@ class ModelLossConfig(Config):
     representation_scale: NonNegativeFloat = 1.0
     """Weight of the KL whose gradient reaches the posterior only. Dreamer V2: 0.2; V3: 0.1. With both weights 1, the
     gradient is the plain KL's, and the loss counts its value twice."""
+    kl: KLWeightConfig = field(default_factory=KLWeightConfig)
+    """Weight of both KL terms."""
     free_nats: NonNegativeFloat = 3.0
     """Free nats per KL term. Dreamer V2: 1 on the control suite, 0 on Atari; V3: 1."""
     free_nats_averaged: bool = True
@@ -49,16 +52,18 @@ def check_model(model: WorldModelConfig) -> None:
     Raises:
         ConfigError: naming the setting.
     """
-    advice = "without a KL the prior gets no gradient; only PlaNet's observation overshooting trains it"
-    model.require(model.dynamics.has_kl, "kind", "dynamics with a KL", advice)
+    advice = "without it the prior gets no gradient; PlaNet has other losses for it"
+    trained = model.dynamics.has_kl and model.dynamics.latent_terms is None
+    model.require(trained, "kind", "dynamics with KL(posterior || prior)", advice)
 
 
 def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float) -> WorldLoss:
     """The world model's loss, averaged over batch and time.
 
-    -log p(o | s) - c_r log p(r | s) - c_t log p(continue | s) + c_d KL(sg(q) || p) + c_q KL(q || sg(p)), with free nats
-    (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3). The continuation head includes the discount, as in
-    all released versions: its target is `discount`, and zero at a termination.
+    -log p(o | s) - c_r log p(r | s) - c_t log p(continue | s) + w (c_d KL(sg(q) || p) + c_q KL(q || sg(p))), with free
+    nats (Dreamer V1 eq. 10, V2 eq. 2 and algorithm 2, V3 eq. 2 and 3); w is `losses.kl`, 1 in the papers. The
+    continuation head includes the discount, as in all released versions: its target is `discount`, and zero at a
+    termination.
 
     Args:
         losses: weights.
@@ -69,7 +74,7 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
         WorldLoss.
     """
 
-    def loss(params: Params, batch: Batch, key: Key) -> tuple[Array, tuple[Metrics, Belief]]:
+    def loss(params: Params, batch: Batch, key: Key, updates: Array | int = 0) -> tuple[Array, tuple[Metrics, Belief]]:
         pixel_key, filter_key = jax.random.split(key)
         seen = filter_windows(model, params, batch, pixel_key, filter_key)
         assert model.decode is not None, "Dreamer learns by decoding observations"
@@ -87,8 +92,10 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
             total += losses.terminal_scale * metrics["terminal_nll"]
         dynamics, representation = balanced(model.divergence, seen.posteriors, seen.priors)
         metrics["kl"] = jnp.mean(dynamics)
+        weight = kl_weight(losses.kl, updates)
         for scale, kl in ((losses.dynamics_scale, dynamics), (losses.representation_scale, representation)):
-            total += scale * free_nats_floor(kl, losses.free_nats, averaged=losses.free_nats_averaged)
+            floored = free_nats_floor(kl, losses.free_nats, averaged=losses.free_nats_averaged)
+            total += weight * scale * floored
         return total, (metrics, seen.beliefs)
 
     return loss
