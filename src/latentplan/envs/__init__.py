@@ -6,7 +6,7 @@ must not import JAX.
 
 import difflib
 
-from latentplan.envs import atari, dm_control, gymnasium, minatar, recorded
+from latentplan.envs import atari, dm_control, gymnasium, memory, minatar, recorded
 from latentplan.envs.suite import Suite
 from latentplan.registry import Registry
 
@@ -18,6 +18,7 @@ SUITES = Registry(
     {
         "atari": atari.SUITE,
         "minatar": minatar.SUITE,
+        "memory": memory.SUITE,
         "gymnasium": gymnasium.SUITE,
         "dm_control": dm_control.SUITE,
         "recorded": recorded.SUITE,

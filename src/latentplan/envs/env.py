@@ -11,7 +11,7 @@ import gymnasium
 from gymnasium.spaces import Box, Dict, Space
 
 from latentplan.config import Bound, Config, PositiveInt
-from latentplan.envs import suite_of, unknown_environment
+from latentplan.envs import masking, suite_of, unknown_environment
 from latentplan.envs.actions import action_notes
 from latentplan.envs.atari import AtariConfig
 from latentplan.envs.boundary import Boundary
@@ -36,6 +36,9 @@ class EnvConfig(Config):
 
     action_repeat: PositiveInt | None = None
     """Control steps for which each action is held. None: PlaNet's value for the task (Atari: 4, gymnasium: 1)."""
+
+    mask: str = ""
+    """Numbers of the state vector to hide: velocities, or their indices separated by commas (1,3)."""
 
     image_size: PositiveInt = 64
     """Height and width of a frame, in pixels."""
@@ -95,6 +98,8 @@ class EnvConfig(Config):
         named = all(re.fullmatch(r"[\w.*?\[\]-]+", name) for name in self.names)
         expected = "pixels, state, or different names separated by commas"
         self.require(named and len(set(self.names)) == len(self.names), "obs", expected, "for example image,state")
+        expected = masking.problem_of(self.mask)
+        self.require(not expected, "mask", expected, "for example velocities")
         expected = problem_of(self.env_kwargs)
         self.require(not expected, "env_kwargs", expected, "for example map_name=8x8")
         for name, plain in {"grayscale": False, "frame_stack": 1}.items():
@@ -126,8 +131,8 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
 
     Raises:
         ValueError: the name is unknown, a required package is missing, the action or observation space is not
-            supported, an argument or a camera does not exist, or frames cannot be rendered. What `reset` and `step`
-            return is held against the declared spaces, and refused by `boundary.SpaceMismatch`.
+            supported, an argument, a camera or a number to mask does not exist, or frames cannot be rendered. What
+            `reset` and `step` return is held against the declared spaces, and refused by `boundary.SpaceMismatch`.
         GLUnavailable: pixels are requested, but OpenGL does not work.
 
     Examples:
@@ -157,7 +162,8 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     )
     repeat = config.action_repeat or suite.action_repeat(name)
     env = ActionRepeat(env, repeat, suite.step_limit(raw), config.max_decisions)
-    return FreezeAfterEnd(CheckFinite(by_name(env, name, config), name))
+    env = masking.masked(by_name(env, name, config), raw, name, config.mask)
+    return FreezeAfterEnd(CheckFinite(env, name))
 
 
 def env_spec(env: gymnasium.Env) -> "EnvSpec":
