@@ -80,7 +80,8 @@ def _named_velocities(space: Space) -> list[int]:
     """Entries of a dictionary whose names say that they are velocities, as in dm_control."""
     if not isinstance(space, Dict):
         return []
-    found, start = [], 0
+    found: list[int] = []
+    start = 0
     for name, part in space.spaces.items():
         if "vel" in name:
             found += range(start, start + flatdim(part))
