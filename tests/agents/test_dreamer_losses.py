@@ -13,6 +13,7 @@ from agents.dreamers import small
 from agents.windows import SPEC, make_batch, make_sample, noisy
 from latentplan import distributions
 from latentplan.agents import AGENTS
+from latentplan.agents.config import KLWeightConfig
 from latentplan.agents.dreamer import acting as dreamer_acting
 from latentplan.agents.dreamer import v1 as dreamer_v1
 from latentplan.agents.dreamer import v2 as dreamer_v2
@@ -22,7 +23,6 @@ from latentplan.agents.dreamer.actor_critic import CriticBatch, make_critic_loss
 from latentplan.agents.dreamer.imagination import BehaviourConfig, Rollout, imagination_starts
 from latentplan.agents.dreamer.world_loss import ModelLossConfig, make_model_loss
 from latentplan.distributions import Gaussian, OneHot, TwoHot
-from latentplan.losses.annealing import KLWeightConfig
 from latentplan.losses.returns import Range
 from latentplan.models import rollout
 from latentplan.models.actor import make_actor
@@ -314,7 +314,7 @@ def test_the_models_loss_is_numpys(monkeypatch, unchecked, rewards, averaged, te
         expected -= 5.0 * np.mean(target * np.log(goes_on) + (1 - target) * np.log(1 - goes_on))
     np.testing.assert_allclose(metrics["kl"], kl.mean(), rtol=1e-5)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
-    warmed = replace(config, kl=KLWeightConfig(schedule="linear", updates=4))
+    warmed = replace(config, kl=KLWeightConfig(schedule="linear", length=4))
     quarter, _ = make_model_loss(warmed, model, 0.9)(weights, batch, jax.random.key(0), 1)
     np.testing.assert_allclose(quarter, expected - 0.75 * (0.8 + 0.2) * floored, rtol=1e-5)
 

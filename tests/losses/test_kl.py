@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from latentplan import distributions
 from latentplan.distributions import Gaussian, OneHot
-from latentplan.losses.kl import balanced, free_nats, free_nats_floor
+from latentplan.losses.kl import annealed, balanced, free_nats, free_nats_floor
 
 
 def test_only_what_exceeds_the_allowance_counts_and_per_step():
@@ -61,3 +62,16 @@ def test_free_nats_of_the_mean_or_of_every_step():
     np.testing.assert_allclose(free_nats_floor(kl, 3.0, averaged=True), 3.0)
     np.testing.assert_array_equal(jax.grad(lambda x: free_nats_floor(x, 3.0, averaged=True))(kl), [0.0, 0.0])
     np.testing.assert_array_equal(jax.grad(lambda x: free_nats_floor(x, 1.0, averaged=False))(kl), [0.0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("constant", [0.5, 0.5, 0.5, 0.5, 0.5, 0.5]),
+        ("linear", [0.0, 0.125, 0.25, 0.5, 0.5, 0.5]),
+        ("cyclical", [0.0, 0.25, 0.5, 0.0, 0.25, 0.5]),
+    ],
+)
+def test_the_kls_weight_follows_its_schedule(schedule, expected):
+    found = [float(annealed(0.5, schedule, 100, updates)) for updates in (0, 25, 50, 100, 125, 175)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from latentplan.agents.config import KLWeightConfig
 from latentplan.agents.dreamer.v1 import DreamerV1Config
 from latentplan.agents.planet import LossConfig, PlaNetConfig, make_loss
 from latentplan.distributions import Gaussian
-from latentplan.losses.annealing import KLWeightConfig
 from latentplan.models.vae import latent_terms
 from latentplan.models.world_model import make_world_model
 from latentplan.types import Batch, Belief

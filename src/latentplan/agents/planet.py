@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from latentplan import distributions
 from latentplan.agents.acting import gaussian_noise, make_act, make_initial, random_choices
-from latentplan.agents.config import AgentConfig
+from latentplan.agents.config import AgentConfig, KLWeightConfig
 from latentplan.agents.optimizers import chain
 from latentplan.config import (
     Bound,
@@ -24,7 +24,6 @@ from latentplan.config import (
     Rate,
 )
 from latentplan.diagnostics import Subject, make_diagnostics
-from latentplan.losses.annealing import KLWeightConfig, kl_weight
 from latentplan.losses.elbo import ElboTerms, elbo
 from latentplan.losses.kl import balanced, free_nats
 from latentplan.losses.overshooting import (
@@ -217,7 +216,7 @@ def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
         pixel_key, filter_key, overshoot_key = jax.random.split(key, 3)
         seen = filter_windows(model, params, batch, pixel_key, filter_key)
         fit = log_likelihoods(model, params, seen.beliefs, seen.observation, batch.reward)
-        weight = kl_weight(losses.kl, updates)
+        weight = losses.kl.after(updates)
         if own_terms:
             kl, transition_nll = own_terms(seen.posteriors, seen.priors, seen.beliefs.stoch)
         else:

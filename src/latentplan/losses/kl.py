@@ -1,12 +1,15 @@
-"""Free nats and KL balancing."""
+"""Free nats, KL balancing, and schedules of the KL's weight."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from latentplan.types import AnyLatent, Array
+
+Schedule = Literal["constant", "linear", "cyclical"]
 
 
 def free_nats(kl: Float[Array, "*batch"], nats: float) -> Float[Array, "*batch"]:
@@ -58,3 +61,23 @@ def free_nats_floor(kl: Float[Array, "*batch"], nats: float, *, averaged: bool) 
         Scalar, in nats.
     """
     return jnp.maximum(jnp.mean(kl), nats) if averaged else jnp.mean(jnp.maximum(kl, nats))
+
+
+def annealed(weight: float, schedule: Schedule, length: int, updates: Int[Array, ""] | int) -> Float[Array, ""] | float:
+    """A KL's weight after a number of updates.
+
+    Args:
+        weight: the final one.
+        schedule: "constant"; "linear": grows from 0 over `length` updates (Bowman et al. 2016); "cyclical": every
+            `length` updates, it grows from 0 in the first half and is constant in the second (Fu et al. 2019).
+        length: in updates.
+        updates: taken so far.
+
+    Returns:
+        Scalar, from 0 to `weight`.
+    """
+    if schedule == "constant":
+        return weight
+    passed = jnp.asarray(updates, jnp.float32) / length
+    grown = passed if schedule == "linear" else 2.0 * (passed % 1.0)
+    return weight * jnp.minimum(grown, 1.0)

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from latentplan import distributions
+from latentplan.agents.config import KLWeightConfig
 from latentplan.config import Config, NonNegativeFloat, OneOf
-from latentplan.losses.annealing import KLWeightConfig, kl_weight
 from latentplan.losses.kl import balanced, free_nats_floor
 from latentplan.models.rollout import filter_windows
 from latentplan.models.world_model import WorldModelConfig
@@ -92,7 +92,7 @@ def make_model_loss(losses: ModelLossConfig, model: WorldModel, discount: float)
             total += losses.terminal_scale * metrics["terminal_nll"]
         dynamics, representation = balanced(model.divergence, seen.posteriors, seen.priors)
         metrics["kl"] = jnp.mean(dynamics)
-        weight = kl_weight(losses.kl, updates)
+        weight = losses.kl.after(updates)
         for scale, kl in ((losses.dynamics_scale, dynamics), (losses.representation_scale, representation)):
             floored = free_nats_floor(kl, losses.free_nats, averaged=losses.free_nats_averaged)
             total += weight * scale * floored
