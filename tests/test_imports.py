@@ -62,7 +62,7 @@ MAY_IMPORT = {
         "extensions",
     },
 }
-"""Room -> the other rooms it may import from."""
+"""Package, or module beside the packages -> the others that it may import from."""
 
 ONLY_IN = {
     "flax": {"nets"},
@@ -79,7 +79,7 @@ ONLY_IN = {
         {"replay", "driver", "cli"},
     ),
 }
-"""Third-party package -> the rooms that may import it."""
+"""Third-party package -> the packages of ours that may import it."""
 
 
 class Import(NamedTuple):
@@ -108,27 +108,27 @@ def imports(source: str, module: str) -> Iterator[Import]:
                 yield Import(f"{base}.{alias.name}", node.lineno)
 
 
-def room_violations(source: str, module: str) -> list[str]:
-    """Imports of rooms that the module's room must not know."""
-    room = module.split(".")[1]
+def direction_violations(source: str, module: str) -> list[str]:
+    """Imports of packages that the module's package must not know."""
+    package = module.split(".")[1]
     found = []
     for target, line in imports(source, module):
         parts = target.split(".")
         if parts[0] == "experiments":
             found.append(f"{module}:{line} imports {target}")
-        other = parts[1] if parts[0] == "latentplan" and len(parts) > 1 else room
-        if other in MAY_IMPORT and other != room and other not in MAY_IMPORT[room]:
+        other = parts[1] if parts[0] == "latentplan" and len(parts) > 1 else package
+        if other in MAY_IMPORT and other != package and other not in MAY_IMPORT[package]:
             found.append(f"{module}:{line} imports {target}")
     return found
 
 
-def package_violations(source: str, module: str) -> list[str]:
-    """Third-party packages imported outside the rooms they are kept in."""
-    room = module.split(".")[1] if module.startswith("latentplan.") else module.split(".")[0]
+def third_party_violations(source: str, module: str) -> list[str]:
+    """Third-party packages imported outside the packages they are kept in."""
+    package = module.split(".")[1] if module.startswith("latentplan.") else module.split(".")[0]
     found = []
     for target, line in imports(source, module):
         allowed = ONLY_IN.get(target.split(".")[0])
-        if allowed is not None and room not in allowed:
+        if allowed is not None and package not in allowed:
             found.append(f"{module}:{line} imports {target}")
     return sorted(set(found))
 
@@ -157,19 +157,19 @@ PURE_FILES = [path for path in LIBRARY_FILES if path.relative_to(LIBRARY).parts[
 
 
 def test_every_package_has_an_import_rule():
-    rooms = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in LIBRARY_FILES}
-    assert rooms == MAY_IMPORT.keys()
+    packages = {path.relative_to(LIBRARY).parts[0].removesuffix(".py") for path in LIBRARY_FILES}
+    assert packages == MAY_IMPORT.keys()
     assert len(PURE_FILES) >= 20 and len(ALL_FILES) > len(LIBRARY_FILES)
 
 
 @pytest.mark.parametrize("path", LIBRARY_FILES, ids=module_name)
 def test_packages_import_only_what_the_rules_allow(path):
-    assert room_violations(path.read_text(), module_name(path)) == []
+    assert direction_violations(path.read_text(), module_name(path)) == []
 
 
 @pytest.mark.parametrize("path", ALL_FILES, ids=module_name)
-def test_packages_stay_in_their_rooms(path):
-    assert package_violations(path.read_text(), module_name(path)) == []
+def test_third_party_packages_stay_where_they_are_kept(path):
+    assert third_party_violations(path.read_text(), module_name(path)) == []
 
 
 @pytest.mark.parametrize("path", PURE_FILES, ids=module_name)
@@ -192,7 +192,7 @@ def test_the_pure_core_never_calls_jit(path):
     ],
 )
 def test_a_wrong_direction_is_found(module, source):
-    assert room_violations(source, module)
+    assert direction_violations(source, module)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_wrong_direction_is_found(module, source):
     ],
 )
 def test_a_right_direction_passes(module, source):
-    assert room_violations(source, module) == []
+    assert direction_violations(source, module) == []
 
 
 @pytest.mark.parametrize(
@@ -218,8 +218,8 @@ def test_a_right_direction_passes(module, source):
         ("experiments.bad", "import flax"),
     ],
 )
-def test_a_stray_package_is_found(module, source):
-    assert package_violations(source, module)
+def test_a_stray_third_party_package_is_found(module, source):
+    assert third_party_violations(source, module)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from latentplan.driver.diagnose import Diagnosis
 from latentplan.driver.job import update_metrics
 from latentplan.driver.logging import read_metrics
 from latentplan.envs import SUITES
+from latentplan.models.rssm import RSSM
 from latentplan.models.world_model import DYNAMICS
 from latentplan.planners import PLANNERS
 from latentplan.planners.cem import CEMConfig, make_cem
@@ -239,6 +240,40 @@ def test_what_dynamics_have_is_checked_against_their_entry(change, message, monk
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     with pytest.raises(ValueError, match=message):
         lp.make_world_model(lp.WorldModelConfig(**TINY), SPEC).initial(())
+
+
+@pytest.mark.parametrize(
+    ("latents", "got"),
+    [
+        (lambda posterior, prior: posterior, r"expected \(belief, \(posterior, prior\)\), got a Gaussian"),
+        (
+            lambda posterior, prior: (posterior, jax.tree.map(lambda x: x[..., 1:], prior)),
+            r"expected a prior like the posterior Gaussian\[\(2, 4\), \(2, 4\)\], got Gaussian\[\(2, 3\), \(2, 3\)\]",
+        ),
+        (
+            lambda posterior, prior: (posterior, prior.mean),
+            r"expected a prior like the posterior Gaussian\[.*, got array\[\(2, 4\)\]",
+        ),
+    ],
+)
+def test_what_dynamics_observe_is_a_posterior_and_a_prior_alike(latents, got, monkeypatch):
+    def make(config, embed_size, action_size):
+        whole = RSSM.make(config, embed_size, action_size)
+
+        def observe_step(*arguments):
+            belief, pair = whole.observe_step(*arguments)
+            return belief, latents(*pair)
+
+        return whole._replace(observe_step=observe_step)
+
+    monkeypatch.setitem(DYNAMICS, "rssm", RSSM._replace(make=make))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    agent = lp.make_agent(PlaNetConfig(model=lp.WorldModelConfig(**TINY)), SPEC)
+    observation = {"state": jnp.zeros((2, 5))}
+    state = jax.eval_shape(agent.init, jax.random.key(0))
+    with pytest.raises(ValueError, match=rf"^DYNAMICS\['rssm'\], observe_step: {got}"):
+        act = lambda params, key: agent.act(params, agent.initial(2), observation, jnp.ones(2, bool), key, mode="eval")  # noqa: E731
+        jax.eval_shape(act, state.params, jax.random.key(0))
 
 
 def test_what_an_agents_or_a_diagnostics_builder_returns_is_checked(monkeypatch):

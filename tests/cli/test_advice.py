@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from latentplan import cli
+from latentplan.cli import options
 from latentplan.cli.evaluate import Evaluation
 from latentplan.cli.export import Export
 from latentplan.cli.main import COMMANDS, main
+from latentplan.cli.words import explain
 from latentplan.config import field_hints, split_hint
 from latentplan.presets import PRESETS, make_preset
 from latentplan.presets.experiment import FLAT
@@ -82,8 +84,6 @@ def test_a_checkout_finds_environments_of_the_current_directory(tmp_path):
 
 
 def test_arguments_and_limits_reach_the_config():
-    from latentplan.cli import options
-
     default = make_preset("debug", "Pendulum-v1", "state")
     flags = ["--env-kwargs", "g=5", "goal=[1, 2]", "--max-decisions", "30"]
     chosen = options.parse(default, flags, None, ("train",)).environment
@@ -98,6 +98,18 @@ def test_arguments_and_limits_reach_the_config():
         options.parse(default, ["--env-kwargs", "g=5", "--env_kwargs=h=2"], None, ("train",))
     with pytest.raises(ValueError, match="--max-decisions: expected at least 1"):
         options.parse(default, ["--max-decisions", "0"], None, ("train",))
+
+
+@pytest.mark.parametrize(
+    "given", [["--model.kind", "mine"], ["--model.kind=mine"], ["--seed", "3", "--model.kind", "mine"]]
+)
+def test_an_extension_that_is_not_imported_is_told_how(given):
+    default = make_preset("debug", "Pendulum-v1", "state")
+    message = "--model.kind: expected one of rssm, ssm, rnn, got 'mine'; import the module that registers it"
+    with pytest.raises(ValueError, match=f"^{message}$") as refused:
+        options.parse(default, given, None, ("train",))
+    assert explain(refused.value) == f"{message} (--import MODULE)"
+    assert options.parse(default, ["--model.kind", "ssm"], None, ("train",)).agent_config.model.kind == "ssm"
 
 
 def names_of(config, prefix=""):

@@ -80,6 +80,9 @@ def test_an_endless_environment_is_cut_off_by_the_option_and_told_so(tmp_path, c
     assert len(episode.reward) == 13 and not episode.is_terminal.any()
     status, printed = called(evaluate.main, logdir, "--episodes", "1", "--env", "sample_envs:Counter-v0")
     assert status == 0 and printed.count(line) == 1 and "12 decisions" in printed
+    shorter = ["--env", "sample_envs:Counter-v0", "--episodes", "1", "--max-decisions", "5"]
+    status, printed = called(evaluate.main, logdir, *shorter)
+    assert status == 0 and line.replace("12", "5") in printed and "episode 0: return 10.0, 5 decisions" in printed
 
 
 def test_the_opening_line_says_that_there_is_no_time_limit(tmp_path, called, monkeypatch):

@@ -84,6 +84,12 @@ def test_a_new_diagnostic_is_a_function_and_a_line(tmp_path, monkeypatch):
     assert len(list((tmp_path / "run" / "videos").glob("open_loop_*.png"))) == 3
 
 
+@pytest.mark.parametrize("name", ["time", "learn", "episodes", "evaluation/mine"])
+def test_a_diagnostic_of_a_name_that_metrics_have_is_refused(name):
+    with pytest.raises(ValueError, match=f"diagnostics: expected names other than collect, .*, got '{name}'; rename"):
+        Diagnosis({name: make_largest_reward(None)})
+
+
 def test_an_agents_own_diagnostics_are_used(tmp_path):
     agent = fake_agent()
     run(tmp_path / "run", agent=agent._replace(diagnostics={"mine": make_largest_reward(None)}))

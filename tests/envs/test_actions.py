@@ -4,6 +4,7 @@ import itertools
 import re
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from envs.given import Given, made
@@ -11,7 +12,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from hypothesis import given
 from hypothesis import strategies as st
 
-from latentplan.envs.actions import make_codec
+from latentplan.envs.actions import check_actions, make_codec
 from latentplan.envs.env import env_notes, env_spec
 
 ROUND = [round(0.1 * i, 1) for i in range(-20, 21)]  # 820 pairs of bounds, of which a third overshoot when scaled
@@ -175,3 +176,20 @@ def test_other_spaces_take_the_wrapper_that_is_advised(space):
     assert "gymnasium.wrappers.TransformAction where it is registered" in message
     (value,) = wrapped(space, lambda action: [action[0] > 0, action[1]], Box(-1, 1, (2,)), [1, 0.5])
     assert value == [True, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("actions", "got"),
+    [
+        (np.zeros((2, 2), np.float32), r"float32 \[2, 2\]"),
+        (np.zeros(3, np.float32), r"float32 \[3\]"),
+        (np.zeros((2, 3), complex), r"complex128 \[2, 3\]"),
+        (np.full((2, 3), None), r"object \[2, 3\]"),
+    ],
+)
+def test_what_an_agent_returns_as_actions_is_checked(actions, got):
+    with pytest.raises(
+        ValueError, match=rf"^actions: expected float32 \[2, 3\], got {got}\. An agent's act returns one"
+    ):
+        check_actions(actions, (2, 3))
+    assert check_actions(jnp.full((2, 3), 0.5, jnp.bfloat16), (2, 3)).dtype == np.float32

@@ -413,13 +413,18 @@ def test_grey_is_refused_for_images_without_colours():
             "the observation uint8 [8, 8, 3] is flattened into a vector of 192 numbers; obs=pixels keeps im",
         ),
         (
+            Box(0, 1, (8, 8, 5)),
+            "pixels",
+            "the image is rendered: the observation float32 [8, 8, 5] is not used, since images are uint8",
+        ),
+        (
             Box(0, 1, (8, 8, 3)),
             "pixels",
-            "the image is rendered: the observation float32 [8, 8, 3] is not used, since images are uint8",
+            "the observation float32 [8, 8, 3] from 0 to 1 is scaled to uint8 from 0 to 255",
         ),
         (Box(0, 1, (8, 8, 3)), "state", "the observation float32 [8, 8, 3] is flattened into a vector of 192 numbers"),
         (
-            Dict({"see": IMAGE, "depth": Box(0, 1, (8, 8, 1))}),
+            Dict({"see": IMAGE, "depth": Box(0, 9, (8, 8, 1))}),
             "pixels",
             "the observation['depth'] float32 [8, 8, 1] is flattened into a vector of 64 numbers",
         ),
@@ -433,3 +438,25 @@ def test_grey_is_refused_for_images_without_colours():
 def test_what_is_replaced_or_flattened_is_noted(space, obs, note):
     notes = env_notes(made(Given([space.sample()], space=space, frames=lambda count: picture(0)), obs=obs))
     assert (len(notes) == 1 and notes[0].startswith(note)) if note else notes == ()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((8, 8, 3), np.float32), ((3, 8, 8), np.float64), ((8, 8, 1), np.float16)]
+)
+def test_images_of_floats_from_0_to_1_become_bytes(shape, dtype):
+    levels = np.linspace(0.0, 1.0, int(np.prod(shape))).reshape(shape).astype(dtype)
+    env = made(Given([levels], space=Box(0.0, 1.0, shape, dtype)), obs="pixels", image_size=8)
+    seen = env.reset(seed=0)[0]["image"]
+    assert seen.dtype == np.uint8 and env_spec(env).observations["image"].shape == seen.shape == (8, 8, min(shape))
+    expected = np.moveaxis(levels, 0, -1) if shape[0] == 3 else levels
+    np.testing.assert_allclose(seen, 255 * expected.astype(float), atol=0.501)
+    assert seen.min() == 0 and seen.max() == 255
+
+
+@pytest.mark.parametrize(("level", "got"), [(255.0, "0 to 255"), (-1.0, "-1 to 0"), (np.nan, "nan to nan")])
+def test_images_of_floats_beyond_what_they_declare_are_refused(level, got):
+    image = np.zeros((8, 8, 3), np.float32)
+    image[0, 0, 0] = level
+    env = made(Given([image], space=Box(0.0, 1.0, (8, 8, 3))), obs="pixels", image_size=8)
+    with pytest.raises(ValueError, match=f"numbers from 0 to 1, as its Box says, got {got}. Return the image divided"):
+        env.reset(seed=0)

@@ -531,7 +531,7 @@ def test_workers_are_asked_properly():
         with pytest.raises(ValueError, match="seeds: expected 2, one per environment, got 1"):
             workers.reset(seeds=[0])
         workers.reset(seeds=[0, 1])
-        with pytest.raises(ValueError, match=r"actions: expected shape \(2, 2\), got \(1, 2\)"):
+        with pytest.raises(ValueError, match=r"actions: expected float32 \[2, 2\], got float64 \[1, 2\]\. An agent"):
             workers.step(np.zeros((1, 2)))
         with pytest.raises(RuntimeError, match="Call step_async first"):
             workers.step_wait()

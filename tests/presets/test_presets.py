@@ -86,7 +86,7 @@ def test_a_debug_run_is_short_whatever_the_environment():
 @pytest.mark.parametrize(("protocol", "agent"), presets.protocols().items())
 def test_a_protocols_name_chooses_its_agent(protocol, agent):
     env = "ALE/Pong-v5" if protocol == "dreamer-v2-atari" else "walker_walk"
-    experiment = parse(["--env", env, "--preset", protocol], ("train",), Console(quiet=True))
+    experiment, _ = parse(["--env", env, "--preset", protocol], ("train",), Console(quiet=True))
     assert (experiment.agent, experiment.preset) == (agent, protocol)
     assert isinstance(experiment.agent_config, AGENTS[agent].config)
 

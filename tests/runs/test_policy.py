@@ -74,10 +74,10 @@ def test_the_first_observation_of_an_episode_clears_the_memory(policy, vectors):
     [
         (
             np.zeros(2, np.float32),
-            r"state: expected float32 \[5\], got float32 \[2\]; give one observation",
+            r"state: expected float32 \[5\], got float32 \[2\] = \[0.0, 0.0\]; give one observation",
         ),
         (np.zeros((1, 5), np.float32), r"got float32 \[1, 5\]"),
-        (np.array(["a"] * 5), r"expected float32 \[5\], got <U1"),
+        (np.array(["a"] * 5), r"expected float32 \[5\], got ndarray array"),
         ({"image": np.zeros(5)}, "observation: expected state, got image"),
     ],
 )

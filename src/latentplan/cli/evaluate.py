@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from latentplan.cli.words import explain
+from latentplan.cli.words import NO_TIME_LIMIT, explain
 from latentplan.config import Config, NonNegativeInt, OneOf, PositiveInt
 from latentplan.extensions import IMPORTS, check_imported
 
 if TYPE_CHECKING:
     from latentplan.driver.logging import Row
+    from latentplan.envs.env import EnvConfig
     from latentplan.runs import Run
     from latentplan.types import Agent, EnvSpec
 
@@ -50,6 +51,8 @@ class Evaluation(Config):
     was a policy."""
     imports: Annotated[tuple[str, ...], IMPORTS] = ()
     """A module to import first, such as the run's extensions; repeat the option for several."""
+    max_decisions: PositiveInt | None = None
+    """Cuts episodes off after this many decisions. None: as in training."""
     video: str = ""
     """File for a video of the first episode (.mp4). Empty: none."""
 
@@ -100,13 +103,16 @@ def _evaluate(options: Evaluation) -> None:
     env = options.env or experiment.env
     if not options.env:
         check_imported(filter(None, [module_of(env)]))  # as the run's file says, and not the user
-    with Workers(env, experiment.environment, min(options.num_envs, options.episodes)) as workers:
+    environment = experiment.environment
+    if options.max_decisions is not None:
+        environment = replace(environment, max_decisions=options.max_decisions)
+    with Workers(env, environment, min(options.num_envs, options.episodes)) as workers:
         check_spec(run, workers.spec)
-        for note in workers.notes:
-            print(f"{experiment.env}: {note}")
+        for note in (*workers.notes, *([NO_TIME_LIMIT] if workers.spec.max_decisions is None else [])):
+            print(f"{env}: {note}")
         for act in dict.fromkeys(options.act or ("",)):
             name = {"": options.planner, "policy": by_policy, "planner": plans}[act]
-            found[name] = _act(options, run, workers, name)
+            found[name] = _act(options, run, workers, environment, name)
     if options.act:
         _keep(run.logdir / "acting.json", found, options)
 
@@ -145,7 +151,7 @@ def acting_by(run: "Run", planner: str) -> "Agent":
     return run.with_planner(chosen.agent_config.planner)
 
 
-def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
+def _act(options: Evaluation, run: "Run", workers, environment: "EnvConfig", name: str) -> "Row":
     """Evaluates with one acting policy: returns, and the checkpoint's counters."""
     import numpy as np
 
@@ -162,14 +168,14 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     from latentplan.driver.rng import env_seeds, stream_key
     from latentplan.envs.workers import Workers
 
-    experiment, agent, env = run.config, acting_by(run, name), options.env or run.config.env
+    agent, env = acting_by(run, name), options.env or run.config.env
     params, progress = run.restore(options.checkpoint)
     counters = f"{progress.env_steps} env_steps, {progress.episodes} episodes, {progress.updates} updates"
     print(f"{env} after {counters}" + f", acting by {name}" * bool(name))
     policy = agent_policy(agent, lambda: params, compile_act(agent, "eval"))
     seeds = env_seeds(options.seed, "env_evaluate", 0, options.episodes)
     trajectories = evaluate(workers, policy, seeds, stream_key(options.seed, "evaluate"))
-    if message := cut_message(trajectories, experiment.environment.max_decisions):
+    if message := cut_message(trajectories, environment.max_decisions):
         print(message)
     episodes = [one.batch for one in trajectories]
     returns = [episode_return(episode) for episode in episodes]
@@ -182,7 +188,7 @@ def _act(options: Evaluation, run: "Run", workers, name: str) -> "Row":
     if options.video:
         frames = next((episodes[0].observation[image] for image in workers.spec.images), None)
         if frames is None:
-            pixels = replace(experiment.environment, obs="pixels")
+            pixels = replace(environment, obs="pixels")
             with Workers(env, pixels, 1) as filmed:  # same seed, same actions: the same episode
                 frames = rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video).expanduser()

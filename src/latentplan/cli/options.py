@@ -34,10 +34,12 @@ def parse(default: Config | type[Config], argv: list[str], description: str | No
         A config of that class.
 
     Raises:
-        ValueError: an option has an invalid value, or one with several values is given twice; the message names it.
+        ValueError: an option has an invalid value, names what is not registered, or has several values and is given
+            twice; the message names it.
         SystemExit: after the help, with 0, or options that cannot be read, with 2.
     """
     _check_once(default, argv)
+    _check_registered(default, argv)
     start = {"f": default} if isinstance(default, type) else {"f": type(default), "default": default}
     with naming_options(default), _choices_from_registries():
         return tyro.cli(args=argv, prog=" ".join(program), description=description, **start)
@@ -73,6 +75,19 @@ def _check_once(config: object, argv: Sequence[str]) -> None:
         kind, extras = split_hint(hint)
         if get_origin(kind) is tuple and IMPORTS not in extras and given.count(f"--{option}") > 1:
             raise ValueError(f"--{option}: expected once, with all its values, got it again; write --{option} A B")
+
+
+def _check_registered(config: object, argv: Sequence[str]) -> None:
+    """Raises if an option names an entry that its registry does not have; tyro's own error lacks the advice."""
+    words = [word for given in argv for word in (given.split("=", 1) if given.startswith("--") else [given])]
+    given = {word.replace("_", "-"): value for word, value in zip(words, words[1:], strict=False)}
+    for kind, name, _, hint, option in _settings(config):
+        for extra in split_hint(hint)[1]:
+            value = given.get(f"--{option}")
+            if isinstance(extra, OneOf) and extra.advice and value is not None and extra.problem(value):
+                problem = f"expected {extra.problem(value)}, got {value!r}; {extra.advice}"
+                with naming_options(config):
+                    raise ConfigError(kind, name, problem)
 
 
 def _settings(config: object, prefix: str = "") -> Iterator[tuple[type, str, object, Annotation, str]]:

@@ -8,9 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from latentplan.cli.words import explain
+from latentplan.cli.words import NO_TIME_LIMIT, explain
 
 if TYPE_CHECKING:
+    from latentplan.data import RawData
     from latentplan.driver.job import Job
     from latentplan.envs.workers import Workers
     from latentplan.presets.experiment import Experiment
@@ -61,12 +62,12 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     from latentplan.runs.folder import record_segment
 
     compilation.configure()
-    experiment = parse(argv, program, console)
+    experiment, data = parse(argv, program, console)
     with naming_options(experiment), ExitStack() as closing:
         workers = None
         if experiment.env != RECORDED:
             workers = closing.enter_context(Workers(experiment.env, experiment.environment, experiment.run.num_envs))
-        job, notes = make_job(experiment, workers)
+        job, notes = make_job(experiment, workers, data)
         check_job(job)  # before the folder is made
         logdir = prepare_logdir(job.logdir)
         length = (job.run.env_steps, "env_steps") if job.run.env_steps else (job.run.data_updates, "updates")
@@ -86,12 +87,15 @@ def _run(argv: list[str], program: Sequence[str], console) -> int:
     return 0
 
 
-def make_job(experiment: "Experiment", workers: "Workers | None") -> "tuple[Job, list[str]]":
+def make_job(
+    experiment: "Experiment", workers: "Workers | None", data: "RawData | None" = None
+) -> "tuple[Job, list[str]]":
     """An experiment's job: its agent, its data, and the parameters to start from.
 
     Args:
         experiment: from `parse`.
         workers: its environments; None without any.
+        data: what it learns from, from `parse`; None without any.
 
     Returns:
         (job, notes): notes say how the environment is seen, and what was taken from where.
@@ -100,19 +104,19 @@ def make_job(experiment: "Experiment", workers: "Workers | None") -> "tuple[Job,
         ValueError: data, environment, agent and the run to start from do not fit together.
     """
     from latentplan.agents import make_agent
-    from latentplan.data import read_data, split_held_out
+    from latentplan.data import fit_data, split_held_out
     from latentplan.driver.checkpoint import Checkpoints
     from latentplan.driver.job import Job
     from latentplan.runs import load_run
     from latentplan.runs.start import start_from
 
     spec, notes = (workers.spec, [*workers.notes]) if workers else (None, [])
-    data = start = None
-    if experiment.data:
-        recorded = read_data(experiment.data, spec)
-        spec, data = recorded.spec, split_held_out(recorded.episodes, experiment.data_held_out)
-        sizes = f"{len(data.training)} episodes to learn from, {len(data.held_out)} held out"
-        notes.append(f"data {experiment.data}: {sizes}")
+    split = start = None
+    if data is not None:
+        recorded = fit_data(data, spec)
+        spec, split = recorded.spec, split_held_out(recorded.episodes, experiment.data_held_out)
+        sizes = f"{len(split.training)} episodes to learn from, {len(split.held_out)} held out"
+        notes.append(f"data {data.path}: {sizes}")
     if spec is None:
         raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
     agent, logdir = make_agent(experiment.agent_config, spec), Path(experiment.folder())
@@ -128,16 +132,16 @@ def make_job(experiment: "Experiment", workers: "Workers | None") -> "tuple[Job,
         replay=experiment.replay,
         logdir=logdir,
         workers=workers,
-        data=data,
+        data=split,
         start=None if start is None else start.params,
     )
     return job, notes
 
 
-def parse(argv: list[str], program: Sequence[str], console):
-    """The experiment of a command line: its preset, overridden by its flags."""
+def parse(argv: list[str], program: Sequence[str], console) -> "tuple[Experiment, RawData | None]":
+    """The experiment of a command line, its preset overridden by its flags, and the recorded data it names."""
     from latentplan.cli import options
-    from latentplan.data import read_data
+    from latentplan.data import fit_data, read_raw
     from latentplan.envs.recorded import RECORDED
     from latentplan.presets import PRESETS, Experiment, make_preset, protocols, resolve_preset
 
@@ -150,7 +154,8 @@ def parse(argv: list[str], program: Sequence[str], console):
     early.add_argument("--planner", default="")
     early.add_argument("--size", default="")
     known, _ = early.parse_known_args(argv)
-    recorded = read_data(known.data) if known.data else None
+    data = read_raw(known.data) if known.data else None
+    recorded = fit_data(data) if data else None
     env = known.env or (RECORDED if recorded else Experiment.env)
     obs = known.obs or ("state" if recorded and not recorded.spec.images else "pixels")
     preset, why = resolve_preset(known.preset)
@@ -174,7 +179,7 @@ def parse(argv: list[str], program: Sequence[str], console):
         for line in others_settings(argv, default.agent, default.planner) if exit.code else ():
             complain(line)
         raise
-    return dataclasses.replace(experiment, preset=preset)
+    return dataclasses.replace(experiment, preset=preset), data
 
 
 def on_recorded(default, records: int):
@@ -254,6 +259,6 @@ def announce(experiment, logdir: Path, spec, notes: Sequence[str], console) -> N
         soft_wrap=True,
     )
     if spec.max_decisions is None and not experiment.data:
-        notes = [*notes, "no time limit: episodes end where the environment ends them; --max-decisions sets one"]
+        notes = [*notes, NO_TIME_LIMIT]
     for note in notes:
         console.print(f"{experiment.env}: {note}", markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,9 @@
 from latentplan.extensions import NotImported
 from latentplan.registry import Registry
 
+NO_TIME_LIMIT = "no time limit: episodes end where the environment ends them; --max-decisions sets one"
+"""A note on an environment."""
+
 
 def explain(error: Exception) -> str:
     """An error as a line: a mistake of the user's (`ValueError`) in its own words, any other under its type.

@@ -34,25 +34,57 @@ class Recorded(NamedTuple):
         return sum(len(episode.reward) for episode in self.episodes)
 
 
+class RawData(NamedTuple):
+    """Episodes with the actions as they were recorded, before they are made to fit an environment.
+
+    Attributes:
+        path: where they come from.
+        episodes: (file and place in it, episode).
+    """
+
+    path: str
+    episodes: list[tuple[str, Batch]]
+
+
 def read_data(path: str, spec: EnvSpec | None = None) -> Recorded:
+    """Reads recorded episodes, and fits them: `fit_data(read_raw(path), spec)`."""
+    return fit_data(read_raw(path), spec)
+
+
+def read_raw(path: str) -> RawData:
     """Reads recorded episodes.
 
     Args:
         path: the folder of a run or of its episodes; a .npz or HDF5 file, a folder of them, or a pattern such as
             "data/*.npz"; the folder or the name of a Minari data set ("mine/walker-v0").
-        spec: of the environment that the episodes must fit; None: what the data tells.
+
+    Returns:
+        RawData.
+
+    Raises:
+        ValueError: there is no data, or a field is missing. The message names the file.
+        ModuleNotFoundError: HDF5 files need h5py, Minari data sets minari; both come with the extra `data`.
+    """
+    episodes = list(_episodes(path))
+    if not episodes:
+        raise ValueError(f"data: expected at least one episode with a decision in {path}, got none; check the path")
+    return RawData(path, episodes)
+
+
+def fit_data(data: RawData, spec: EnvSpec | None = None) -> Recorded:
+    """Recorded episodes as those of an environment.
+
+    Args:
+        data: from `read_raw`.
+        spec: of the environment; None: what the data tells.
 
     Returns:
         Recorded.
 
     Raises:
-        ValueError: there is no data, a field is missing, or episodes do not fit together or the spec. The message names
-            the file.
-        ModuleNotFoundError: HDF5 files need h5py, Minari data sets minari; both come with the extra `data`.
+        ValueError: episodes do not fit together or the spec. The message names the file.
     """
-    named = list(_episodes(path))
-    if not named:
-        raise ValueError(f"data: expected at least one episode with a decision in {path}, got none; check the path")
+    named = data.episodes
     choices = _num_choices([episode.action[1:] for _, episode in named], spec)
     episodes = [(where, _with_actions(where, episode, choices)) for where, episode in named]
     found = spec or _spec(episodes[0][1], choices)

@@ -80,7 +80,7 @@ class Checkpoints:
         arrays = {name: _to_numpy(name, leaf) for name, leaf in leaves.items()}
         record = {
             "step": int(step),
-            "leaves": {name: _describe(leaf) for name, leaf in leaves.items()},
+            "leaves": describe_leaves(tree),
             "digest": _digest(arrays),
             "metadata": metadata,
         }
@@ -163,6 +163,11 @@ class Checkpoints:
         for path in [*paths.values(), *self._directory.glob(_REPLACED + "*")]:
             if path not in kept:
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def describe_leaves(tree: Tree) -> dict[str, str]:
+    """The path of every leaf in a tree -> its dtype and shape, such as "float32[3, 2]"."""
+    return {name: _describe(leaf) for name, leaf in _named(tree).items()}
 
 
 def _named(tree: Tree) -> dict[str, Leaf]:
@@ -258,7 +263,7 @@ def _ignore_abandoned_writes() -> None:
 def _read(path: Path, template: Tree, part: str) -> tuple[Tree, Metadata]:
     record = _unseal(path / _RECORD)
     like = {part + name: leaf for name, leaf in _named(template).items()}
-    expected = {name: _describe(leaf) for name, leaf in like.items()}
+    expected = {part + name: text for name, text in describe_leaves(template).items()}
     _check_structure(path, expected, {name: x for name, x in record["leaves"].items() if name.startswith(part)})
     _check_files(path / _ARRAYS, record["files"])
     try:

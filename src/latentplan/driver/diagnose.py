@@ -8,6 +8,7 @@ import numpy as np
 
 from latentplan.checks import expect_type
 from latentplan.driver.compilation import compiled
+from latentplan.driver.logging import RESERVED
 from latentplan.driver.pictures import DRAWINGS
 from latentplan.types import Diagnostic, Evidence, Key, Measurement, Params, Trajectory
 
@@ -51,7 +52,7 @@ class Diagnosis:
         diagnostics: the agent's.
 
     Raises:
-        ValueError: a diagnostic names an unknown drawing.
+        ValueError: a diagnostic has the name of other metrics, or names an unknown drawing.
     """
 
     def __init__(self, diagnostics: Mapping[str, Diagnostic]) -> None:
@@ -59,6 +60,11 @@ class Diagnosis:
         self._diagnostics = diagnostics
         self._measures: dict[str, Measure] = {}
         for name, diagnostic in diagnostics.items():
+            if name.partition("/")[0] in RESERVED:
+                raise ValueError(
+                    f"diagnostics: expected names other than {', '.join(RESERVED)}, which metrics have already, got "
+                    f"{name!r}; rename it"
+                )
             if diagnostic.drawing not in (None, *DRAWINGS):
                 known = ", ".join(DRAWINGS)
                 raise ValueError(

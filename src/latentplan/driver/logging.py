@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 METRICS_FILE = "metrics.jsonl"
 MACHINE_DEPENDENT = ("time/", "memory/")
 """Prefixes of the metrics that two equal runs do not have in common."""
+KINDS = ("collect", "learn", "evaluation", "held_out")
+"""Groups of metrics: "collect/return" is the return of collected episodes."""
+COUNTERS = ("env_steps", "episodes", "updates")
+"""What every line begins with."""
+RESERVED = (*KINDS, *COUNTERS, *(prefix.rstrip("/") for prefix in MACHINE_DEPENDENT))
+"""Names that nothing else may be logged under."""
 Row = dict[str, Any]
 """A line of metrics.jsonl: counters and metrics by name, each a number, a string or a list of numbers."""
 

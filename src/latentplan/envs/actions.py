@@ -82,9 +82,13 @@ def check_actions(actions: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: wrong shape, non-finite numbers, or numbers outside [-1, 1].
     """
-    array = np.asarray(actions, dtype=np.float32)
-    if array.shape != shape:
-        raise ValueError(f"actions: expected shape {shape}, got {array.shape}.")
+    given = np.asarray(actions)
+    if given.shape != shape or given.dtype.kind in "OSUMmc":  # V: bfloat16
+        raise ValueError(
+            f"actions: expected float32 {list(shape)}, got {given.dtype} {list(given.shape)}. An agent's act returns "
+            "one action [A] for each environment."
+        )
+    array = given.astype(np.float32)
     if not np.all(np.isfinite(array)):
         raise ValueError("actions: expected finite numbers, got NaN or infinity. Has the policy diverged?")
     if np.any(np.abs(array) > 1.0 + ACTION_TOLERANCE):

@@ -82,7 +82,7 @@ class Boundary(gymnasium.Wrapper):
         if not is_image or frame.shape != (self._frame_shape or frame.shape):
             expected = f"uint8 {list(self._frame_shape)}, as the first" if self._frame_shape else WHAT_IS_AN_IMAGE
             raise SpaceMismatch(
-                f"obs: {self._name} renders {_described(frame)}; expected {expected}. "
+                f"obs: {self._name} renders {described(frame)}; expected {expected}. "
                 "Use obs=state, or convert what its render returns."
             )
         self._frame_shape = frame.shape
@@ -95,7 +95,7 @@ class Boundary(gymnasium.Wrapper):
 
     def _refuse(self, where: str, declared: object, got: object) -> SpaceMismatch:
         return SpaceMismatch(
-            f"env: {self._name} returned the observation{where} {_described(got)}; expected {declared}, as its "
+            f"env: {self._name} returned the observation{where} {described(got)}; expected {declared}, as its "
             "observation_space says. Return that, or declare what is returned."
         )
 
@@ -115,7 +115,7 @@ class Boundary(gymnasium.Wrapper):
         if array is not None and array.size == 1 and array.dtype.kind in "biuf":
             return array.item()
         raise SpaceMismatch(
-            f"env: {self._name} returned the {what} {_described(value)}; expected one number. "
+            f"env: {self._name} returned the {what} {described(value)}; expected one number. "
             "Return one, for example the sum, if there are several."
         )
 
@@ -164,7 +164,7 @@ def _as_array(value: object) -> np.ndarray | None:
         return None
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
     """A short description for an error message."""
     if isinstance(value, Mapping):
         return f"a dictionary with {', '.join(map(repr, value)) or 'nothing'}"

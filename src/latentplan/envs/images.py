@@ -9,17 +9,42 @@ from gymnasium.spaces import Box, Dict, Space, Tuple
 from gymnasium.wrappers import FrameStackObservation, TransformObservation
 from PIL import Image
 
+_COLOURS = (1, 3, 4)  # channels by which floats from 0 to 1 are recognised as an image
+_SLACK = 1e-3  # by which rounding may carry them out of [0, 1]
 WHAT_IS_AN_IMAGE = "uint8 from 0 to 255, [height, width], [height, width, channels] or [channels, height, width]"
 
 
 def is_image(space: Space) -> bool:
-    """Whether a space is one of images, as in `WHAT_IS_AN_IMAGE`, with any number of channels."""
-    return (
+    """Whether a space is one of images: as in `WHAT_IS_AN_IMAGE`, with any number of channels, or `is_unit_image`."""
+    return is_unit_image(space) or (
         isinstance(space, Box)
         and space.dtype == np.uint8
         and len(space.shape) in (2, 3)
         and bool(np.all(space.low == 0) and np.all(space.high == 255))
     )
+
+
+def is_unit_image(space: Space) -> bool:
+    """Whether a space is one of images as floats from 0 to 1, with 1, 3 or 4 channels, last or first."""
+    if not (isinstance(space, Box) and space.dtype.kind == "f" and len(space.shape) == 3):
+        return False
+    channels = space.shape[0] if channels_first(space.shape) else space.shape[-1]
+    return channels in _COLOURS and bool(np.all(space.low == 0) and np.all(space.high == 1))
+
+
+def as_uint8(image: np.ndarray) -> np.ndarray:
+    """Floats from 0 to 1 as uint8 from 0 to 255, rounded.
+
+    Raises:
+        ValueError: there are other numbers.
+    """
+    low, high = np.min(image), np.max(image)
+    if not (low >= -_SLACK and high <= 1 + _SLACK):
+        raise ValueError(
+            f"env: expected an image of numbers from 0 to 1, as its Box says, got {low:g} to {high:g}. Return the "
+            "image divided by 255, or declare uint8 from 0 to 255."
+        )
+    return np.rint(255 * np.clip(image.astype(np.float32), 0.0, 1.0)).astype(np.uint8)
 
 
 def has_images(space: Space) -> bool:

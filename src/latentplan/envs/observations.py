@@ -82,7 +82,10 @@ def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
             advice = "; obs=pixels keeps images" if images.is_image(leaf) else ""
             size = math.prod(leaf.shape)
             yield f"{_called(path)} {_brief(leaf)} is flattened into a vector of {size} numbers{advice}"
-        elif images.channels_first(leaf.shape):
+            continue
+        if images.is_unit_image(leaf):
+            yield f"{_called(path)} {_brief(leaf)} from 0 to 1 is scaled to uint8 from 0 to 255"
+        if images.channels_first(leaf.shape):
             yield f"{_called(path)} {_brief(leaf)} is taken as [channels, height, width]"
 
 
@@ -145,7 +148,7 @@ def _children(space: Any) -> list[tuple[Any, Space]]:
 
 def _named_space(space: Space, config: "EnvConfig") -> Box:
     if config.pixels and images.is_image(space):
-        return space  # type: ignore[return-value]
+        return Box(0, 255, space.shape, np.uint8) if images.is_unit_image(space) else space  # type: ignore[return-value]
     return Box(-np.inf, np.inf, flatten_space(space).shape, np.float32)
 
 
@@ -171,8 +174,10 @@ class _ByName(gymnasium.ObservationWrapper):
             value = observation
             for key in path:
                 value = value[key]
-            kept = self.observation_space[name] is space  # type: ignore[index]
-            values[name] = value if kept else np.asarray(flatten(space, value), np.float32)
+            if self.observation_space[name].dtype != np.uint8:  # type: ignore[index]
+                values[name] = np.asarray(flatten(space, value), np.float32)
+            else:
+                values[name] = images.as_uint8(value) if images.is_unit_image(space) else value
         return values
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Float
 
-from latentplan.checks import call_problem, expect_shape, expect_type
+from latentplan.checks import call_problem, described, expect_shape, expect_type
 from latentplan.config import Config, NonNegativeInt, PositiveFloat, PositiveInt, Share
 from latentplan.nets.network import Activation, Norm, Style, Weights
 from latentplan.types import AnyLatent, Array, Belief, ImagineStep, Key, ObserveStep, Params
@@ -154,7 +155,8 @@ def checked_dynamics(name: str, dynamics: Dynamics, deter: int, stoch: int) -> D
         Dynamics with the same outputs.
 
     Raises:
-        ValueError: the builder returned no Dynamics; when called: beliefs are of other widths.
+        ValueError: the builder returned no Dynamics; when called: beliefs are of other widths, or posterior and prior
+            of different ones.
     """
     expect_type(f"{name}.make", dynamics, Dynamics, "return Dynamics(init, initial, ...)")
 
@@ -165,18 +167,30 @@ def checked_dynamics(name: str, dynamics: Dynamics, deter: int, stoch: int) -> D
             expect_shape(f"{name}, belief.{field}", getattr(belief, field), ("...", size), advice)
         return belief
 
-    def step(function: Callable) -> Callable:
-        def stepped(*arguments):
-            belief, latents = function(*arguments)
-            return checked(belief), latents
+    def observe_step(*arguments: Any) -> tuple[Belief, tuple[AnyLatent, AnyLatent]]:
+        belief, latents = dynamics.observe_step(*arguments)
+        if type(latents) is not tuple or len(latents) != 2:
+            raise ValueError(f"{name}, observe_step: expected (belief, (posterior, prior)), got {described(latents)}")
+        posterior, prior = map(_described_latent, latents)
+        if posterior != prior:
+            raise ValueError(f"{name}, observe_step: expected a prior like the posterior {posterior}, got {prior}")
+        return checked(belief), latents
 
-        return stepped
+    def imagine_step(*arguments: Any) -> tuple[Belief, AnyLatent]:
+        belief, prior = dynamics.imagine_step(*arguments)
+        return checked(belief), prior
 
     return dynamics._replace(
         initial=lambda batch_shape: checked(dynamics.initial(batch_shape)),
-        observe_step=step(dynamics.observe_step),
-        imagine_step=step(dynamics.imagine_step),
+        observe_step=observe_step,
+        imagine_step=imagine_step,
     )
+
+
+def _described_latent(latent: AnyLatent) -> str:
+    """A distribution's kind and the shapes of its arrays: "Gaussian[(8, 4), (8, 4)]"."""
+    kind = type(latent).__name__ if isinstance(latent, tuple) else "array"
+    return f"{kind}{[jnp.shape(x) for x in jax.tree.leaves(latent)]}"
 
 
 def zeros_belief(deter: int, stoch: int) -> Callable[[tuple[int, ...]], Belief]:

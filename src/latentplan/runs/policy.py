@@ -9,8 +9,10 @@ import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import ArrayLike
 
+from latentplan.envs.boundary import described, received
 from latentplan.types import Agent, Array, EnvSpec, Params
 
 _TIMED_CALLS = 10
@@ -38,6 +40,12 @@ class StatefulPolicy:
     def __init__(self, agent: Agent, spec: EnvSpec, params: Params, *, seed: int = 0) -> None:
         """See the class."""
         self._spec, self._params = spec, params
+        self._boxes = {
+            name: Box(-np.inf, np.inf, space.shape, np.float32)
+            if space.dtype == "float32"
+            else Box(0, 255, space.shape, np.uint8)
+            for name, space in spec.observations.items()
+        }
         self._start = _start(agent, seed)
         step = jax.jit(make_step(agent))
         zeros = {name: np.zeros(space.shape, space.dtype) for name, space in spec.observations.items()}
@@ -71,16 +79,7 @@ class StatefulPolicy:
         if not isinstance(observation, Mapping):
             observation = {next(iter(spaces)): observation} if len(spaces) == 1 else {"": observation}
         self._spec.check_names(observation)
-        named = {}
-        for name, space in spaces.items():
-            array = np.asarray(observation[name])
-            if array.shape != space.shape or not np.can_cast(array.dtype, space.dtype, "same_kind"):
-                raise ValueError(
-                    f"observation {name}: expected {space.dtype} {list(space.shape)}, got {array.dtype} "
-                    f"{list(array.shape)}; give one observation, as the training environment did"
-                )
-            named[name] = array.astype(space.dtype)
-        return named
+        return {name: received(self._boxes[name], observation[name], _refusal(name)) for name in spaces}
 
     def _measure(self, observation: dict[str, np.ndarray]) -> float:
         seconds, state = [], self._start
@@ -89,6 +88,16 @@ class StatefulPolicy:
             action, state = jax.block_until_ready(self._step(self._params, state, observation, np.bool_(False)))
             seconds.append(time.perf_counter() - started)
         return 1000 * float(np.median(seconds))
+
+
+def _refusal(name: str) -> Callable[[str, Any, object], ValueError]:
+    def refuse(where: str, declared: Any, got: object) -> ValueError:
+        return ValueError(
+            f"observation {name}: expected {declared.dtype} {list(declared.shape)}, got {described(got)}; give one "
+            "observation, as the training environment did"
+        )
+
+    return refuse
 
 
 def export_policy(file: str | Path, agent: Agent, params: Params, spec: EnvSpec) -> int:

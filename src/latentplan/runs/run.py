@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from latentplan.agents import make_agent
 from latentplan.driver.checkpoint import Checkpoints, Metadata
-from latentplan.driver.logging import METRICS_FILE, Row, read_metrics
+from latentplan.driver.logging import COUNTERS, KINDS, METRICS_FILE, RESERVED, Row, read_metrics
 from latentplan.driver.provenance import from_dict
 from latentplan.driver.schedule import Progress
 from latentplan.extensions import check_imported
@@ -27,8 +27,6 @@ from latentplan.types import Agent, Batch, EnvSpec, Params, Planner, WorldModel
 
 Part = TypeVar("Part")
 _PARAMS = "['train_state'].params"
-_KINDS = ("collect", "learn", "evaluation", "held_out")
-_COUNTERS = ("env_steps", "episodes", "updates")
 _MEASURED = ("evaluation", "held_out")
 """The kinds that come with what diagnostics measured: all that is of no kind, whatever registered it."""
 
@@ -203,7 +201,7 @@ class Run:
         Vectors of one length are [n, length], of several an array of lists; a number that a row lacks is NaN.
         """
         rows = self.rows()
-        return {kind: _columns(curve(rows, kind)) for kind in _KINDS}
+        return {kind: _columns(curve(rows, kind)) for kind in KINDS}
 
     def episodes(self) -> Iterator[Batch]:
         """The collected episodes in their order, one at a time: NumPy arrays with a leading axis of n + 1 records.
@@ -237,12 +235,11 @@ def curve(rows: list[Row], kind: str) -> list[Row]:
         evaluations and held-out losses, what diagnostics measured.
     """
     found = []
-    others = (*_KINDS, *_COUNTERS, "time", "memory")
     for row in rows:
         if values := {name.split("/", 1)[1]: x for name, x in row.items() if name.split("/")[0] == kind}:
             if kind in _MEASURED:
-                values |= {name: x for name, x in row.items() if name.split("/")[0] not in others}
-            counters = {name: row[name] for name in _COUNTERS}
+                values |= {name: x for name, x in row.items() if name.split("/")[0] not in RESERVED}
+            counters = {name: row[name] for name in COUNTERS}
             found.append(counters | {"minutes": row["time/total"] / 60} | values)
     return found
 

@@ -1,10 +1,11 @@
 """Starting a new run from another run's parameters."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 
+from latentplan.driver.checkpoint import describe_leaves
 from latentplan.driver.rng import stream_key
 from latentplan.runs.run import Run
 from latentplan.types import Agent, Params
@@ -52,16 +53,11 @@ def start_from(run: Run, agent: Agent, seed: int, *, parts: Parts = "all") -> St
             f"{', '.join(other)}; choose a run of the same agent"
         )
     for name in taken:
-        _check_shapes(name, _shapes(fresh[name]), _shapes(other[name]), run)
+        _check_shapes(name, describe_leaves(fresh[name]), describe_leaves(other[name]), run)
     left = [name for name in fresh if name not in taken]
     message = f"from {run.logdir} at {progress.env_steps} env_steps: {', '.join(taken)}; afresh: "
     message += ", ".join([*left, "optimisers", "replay"])
     return Start(fresh | {name: other[name] for name in taken}, message)
-
-
-def _shapes(tree: Any) -> dict[str, str]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _check_shapes(part: str, expected: Mapping[str, str], got: Mapping[str, str], run: Run) -> None:
