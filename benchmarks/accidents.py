@@ -162,7 +162,7 @@ class Training:
 
         def come() -> bool:
             if accident.during == "start":
-                return time.time() - self._started_at >= accident.delay * self._startup
+                return self._works() or time.time() - self._started_at >= accident.delay * self._startup
             if rows_of(self._logdir) < accident.row or not self._works():
                 return False
             return accident.during == "work" or self._saves()

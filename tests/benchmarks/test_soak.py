@@ -181,15 +181,15 @@ def test_a_run_that_suffers_accidents_is_the_undisturbed_one(tmp_path, monkeypat
     monkeypatch.setattr(soak, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(soak, "PAGE", tmp_path / "page.md")
     soak.PAGE.write_text("before\n" + "".join(soak.MARKS) + "after\n")
-    options = "--episodes 8 --kills 2 --workers 1 --disks 1 --suspends 0"
+    options = "--episodes 40 --kills 2 --workers 1 --disks 1 --suspends 0"
     monkeypatch.setattr(sys, "argv", ["soak.py", "state", *options.split()])
     assert soak.main() == 0
     row = json.loads((tmp_path / "results" / "state.json").read_text())["row"]
     assert row["kill -9"].startswith("2 (") and row["environment killed"] == 1 and row["starts"] >= 3
-    assert (row["episodes"], row["differing"], row["lost"]) == (8, 0, 0)
+    assert (row["episodes"], row["differing"], row["lost"]) == (40, 0, 0)
     page = soak.PAGE.read_text()
     assert page.startswith("before\n") and page.endswith("after\n")
-    assert "| state |" in page and "--env-steps 1600" in page
+    assert "| state |" in page and "--env-steps 8000" in page
 
 
 def test_the_page_has_the_tables_of_the_results():

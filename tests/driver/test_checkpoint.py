@@ -310,10 +310,12 @@ def test_a_full_disk_keeps_the_earlier_checkpoints(tmp_path, monkeypatch, error)
 
 def test_writes_that_are_given_up_when_one_fails_print_nothing(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: shown.append(str(unraisable.exc_value)))
-    (tmp_path / "arrays").write_text("in the way")
+    show = lambda unraisable: shown.append(str(unraisable.exc_value))  # noqa: E731
+    monkeypatch.setattr(sys, "unraisablehook", show)
+    checkpoint_module._write_arrays(tmp_path / "arrays", {"x": np.ones(1)})
+    assert sys.unraisablehook is show
     with pytest.raises(Exception, match="arrays"):
-        checkpoint_module._write_arrays(tmp_path / "arrays", {"x": np.ones(1)})
+        checkpoint_module._write_arrays(tmp_path / "arrays", {"x": np.ones(1)})  # they are there already
     for message in ("Event loop is closed", "another"):
         sys.unraisablehook(SimpleNamespace(exc_value=RuntimeError(message)))
     assert shown == ["another"]

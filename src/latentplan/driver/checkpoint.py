@@ -1,6 +1,7 @@
 """Checkpoints: written atomically, verified by digests, restored from the newest intact one."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -238,26 +239,17 @@ def _unseal(path: Path) -> Metadata:
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # orbax refuses arrays without elements; their shapes are in the record.
     stored = {"tree" + name: array for name, array in arrays.items() if array.size}
-    try:
-        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
-            checkpointer.save(path, stored)
-    except BaseException:
-        _ignore_abandoned_writes()
-        raise
-
-
-def _ignore_abandoned_writes() -> None:
-    """Suppresses a traceback for each write that orbax did not wait for when another one failed.
-
-    Python prints them, many and without a word of what they belong to, when the process ends.
-    """
     show = sys.unraisablehook
+    sys.unraisablehook = functools.partial(_show_unless_abandoned, show)
+    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        checkpointer.save(path, stored)
+    sys.unraisablehook = show  # after a failure it stays, as the last writes end with the process
 
-    def show_others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            show(unraisable)
 
-    sys.unraisablehook = show_others
+def _show_unless_abandoned(show: Callable[[Any], Any], unraisable: Any) -> None:
+    """Suppresses the traceback that Python prints for each write that orbax gave up when another one failed."""
+    if str(unraisable.exc_value) != "Event loop is closed":
+        show(unraisable)
 
 
 def _read(path: Path, template: Tree, part: str) -> tuple[Tree, Metadata]:
