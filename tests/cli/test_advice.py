@@ -16,6 +16,7 @@ from latentplan.cli.export import Export
 from latentplan.cli.main import COMMANDS, main
 from latentplan.cli.words import explain
 from latentplan.config import field_hints, split_hint
+from latentplan.models.world_model import DYNAMICS
 from latentplan.presets import PRESETS, make_preset
 from latentplan.presets.experiment import FLAT
 from latentplan.runs import load_run
@@ -105,7 +106,8 @@ def test_arguments_and_limits_reach_the_config():
 )
 def test_an_extension_that_is_not_imported_is_told_how(given):
     default = make_preset("debug", "Pendulum-v1", "state")
-    message = "--model.kind: expected one of rssm, ssm, rnn, got 'mine'; import the module that registers it"
+    known = ", ".join(DYNAMICS)
+    message = f"--model.kind: expected one of {known}, got 'mine'; import the module that registers it"
     with pytest.raises(ValueError, match=f"^{message}$") as refused:
         options.parse(default, given, None, ("train",))
     assert explain(refused.value) == f"{message} (--import MODULE)"
