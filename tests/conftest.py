@@ -27,10 +27,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # the workers and the program
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):  # a process needs seconds to compile what it imports: keep it here
     os.environ["PYTHONPYCACHEPREFIX"] = os.path.join(os.environ["JAX_COMPILATION_CACHE_DIR"], "python")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs are small, and met again
-# Most programs run once, so they are compiled in a quarter of the time, with few optimisations and XLA's older code
-# for fusions. `make test-all` sets XLA_FLAGS to nothing: its programs are fused as a user's are.
+# Most programs run once, so they are compiled in a third of the time: with XLA's older code for fusions, and with few
+# optimisations or none. `make test-all` sets XLA_FLAGS to nothing: its programs are fused as a user's are.
+FLAGS = (
+    "xla_cpu_use_fusion_emitters=false",
+    "xla_backend_optimization_level=1",
+    "xla_llvm_disable_expensive_passes=true",
+)
+os.environ.setdefault("XLA_FLAGS", " ".join(f"--{flag}" for flag in FLAGS))
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +73,7 @@ def _imports_inner_packages_alone(path: Path) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def _compile_as_each_module_needs(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Modules that train, or compare closely, say `OPTIMIZED = True`.
+    """Nothing is optimised but in modules that train, or compare closely, which say `OPTIMIZED = True`.
 
     Every compiled program keeps pages mapped, and a process that runs all modules would reach the system's limit, so
     they are forgotten; what a module set in JAX's config, as the driver does when it compiles, is taken back, too.
