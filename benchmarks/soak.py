@@ -169,12 +169,15 @@ def undisturbed(words: list[str], logdir: Path, watch: Callable[[int], None] = l
         Seconds until the first row of metrics.
     """
     started, startup = time.monotonic(), 0.0
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            if not startup and rows_of(logdir):
-                startup = time.monotonic() - started
-            watch(process.pid)
-            time.sleep(0.2)
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            while process.poll() is None:
+                if not startup and rows_of(logdir):
+                    startup = time.monotonic() - started
+                watch(process.pid)
+                time.sleep(0.2)
+        finally:
+            process.kill()
     if process.returncode:
         raise accidents.UnexpectedEnd(f"{shlex.join(words)}: expected status 0, got {process.returncode}")
     return startup

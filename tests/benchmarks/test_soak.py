@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soak
-from accidents import Accident, Training, UnexpectedEnd, plan, small_disk
+from accidents import Accident, Training, UnexpectedEnd, environment_processes, plan, small_disk
 from compare_runs import Comparison, compare
 
 from latentplan.driver.checkpoint import Checkpoints
@@ -130,6 +130,18 @@ def test_a_process_is_killed_at_its_moments_and_started_again(tmp_path):
     assert run.starts == 3 and soak.rows_of(tmp_path / "run") == 20
     run.suffer(Accident("kill", 0, "work", 0.0))  # complete: nothing is left to kill
     assert run.starts == 3 and run.befell["kill"] == 2
+
+
+def test_a_process_is_watched_with_its_environments(tmp_path):
+    spawn = (
+        "import multiprocessing as m, time; m.get_context('spawn').Process(target=time.sleep, args=(60,), daemon=True)"
+    )
+    command = [sys.executable, "-c", f"{spawn}.start()\n{PROGRAM}", str(tmp_path / "run"), "20"]
+    seen = []
+    assert soak.undisturbed(command, tmp_path / "run", lambda pid: seen.append(len(environment_processes(pid)))) > 0
+    assert max(seen) == 1 and soak.rows_of(tmp_path / "run") == 20
+    with pytest.raises(UnexpectedEnd, match="expected status 0, got 1"):
+        soak.undisturbed([sys.executable, "-c", "raise SystemExit(1)"], tmp_path / "run")
 
 
 def test_an_end_that_no_accident_explains_is_an_error(tmp_path):
