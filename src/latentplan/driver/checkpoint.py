@@ -1,7 +1,6 @@
 """Checkpoints: written atomically, verified by digests, restored from the newest intact one."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
@@ -239,17 +238,28 @@ def _unseal(path: Path) -> Metadata:
 def _write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     # orbax refuses arrays without elements; their shapes are in the record.
     stored = {"tree" + name: array for name, array in arrays.items() if array.size}
-    show = sys.unraisablehook
-    sys.unraisablehook = functools.partial(_show_unless_abandoned, show)
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), _abandoned_writes_are_silent(), ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(path, stored)
-    sys.unraisablehook = show  # after a failure it stays, as the last writes end with the process
 
 
-def _show_unless_abandoned(show: Callable[[Any], Any], unraisable: Any) -> None:
-    """Suppresses the traceback that Python prints for each write that orbax gave up when another one failed."""
-    if str(unraisable.exc_value) != "Event loop is closed":
-        show(unraisable)
+@contextlib.contextmanager
+def _abandoned_writes_are_silent() -> Iterator[None]:
+    """Suppresses a hundred tracebacks, one for each write that orbax gave up when another one had failed.
+
+    After a failure this stays so, since the last of them come when the process ends.
+    """
+    logger, show = logging.getLogger("asyncio"), sys.unraisablehook
+    level = logger.level
+
+    def show_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            show(unraisable)
+
+    logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = show_others
+    yield
+    logger.setLevel(level)
+    sys.unraisablehook = show
 
 
 def _read(path: Path, template: Tree, part: str) -> tuple[Tree, Metadata]:
