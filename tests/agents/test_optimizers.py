@@ -3,8 +3,9 @@
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from latentplan.agents.optimizers import adaptive_clip, clipped_adam, laprop, scale_parts
+from latentplan.agents.optimizers import adaptive_clip, clipped_adam, laprop, rate_schedule, scale_parts
 
 RNG = np.random.default_rng(0)
 
@@ -12,7 +13,7 @@ RNG = np.random.default_rng(0)
 def test_laprop_is_numpys():
     """Normalise by the bias-corrected mean square first, then the bias-corrected momentum (Ziyin et al. 2020)."""
     rate, beta1, beta2, eps = 0.1, 0.9, 0.99, 1e-8
-    optimizer = laprop(rate, beta1=beta1, beta2=beta2, eps=eps, warmup=0)
+    optimizer = laprop(rate, beta1=beta1, beta2=beta2, eps=eps)
     params = {"w": jnp.zeros(3)}
     state, mean, square = optimizer.init(params), np.zeros(3), np.zeros(3)
     for t in range(1, 6):
@@ -23,13 +24,19 @@ def test_laprop_is_numpys():
         np.testing.assert_allclose(updates["w"], -rate * mean / (1 - beta1**t), rtol=1e-4)
 
 
-def test_laprops_rate_rises_from_zero():
-    optimizer = laprop(1.0, beta1=0.0, beta2=0.0, eps=1e-20, warmup=4)
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [((0, 0), [0, 0.5, 1, 1, 1, 1, 1, 1, 1]), ((4, 8), [0, 0.5, 1, 1, 1, 0.775, 0.55, 0.325, 0.1])],
+)
+def test_the_rate_rises_from_zero_and_falls_to_a_share_of_itself(decay, expected):
+    rate = rate_schedule(1.0, warmup=2, decay=decay, least=0.1)
+    optimizer = laprop(rate, beta1=0.0, beta2=0.0, eps=1e-20)
     state, sizes = optimizer.init({"w": jnp.zeros(1)}), []
-    for _ in range(6):
+    for _ in expected:
         updates, state = optimizer.update({"w": jnp.ones(1)}, state)
         sizes.append(-float(updates["w"][0]))
-    np.testing.assert_allclose(sizes, [0, 0.25, 0.5, 0.75, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(sizes, expected, atol=1e-6)
+    np.testing.assert_allclose(rate(100), expected[-1], atol=1e-6)
 
 
 def test_every_tensors_gradient_is_bounded_by_its_own_norm():

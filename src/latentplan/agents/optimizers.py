@@ -43,26 +43,43 @@ def chain(*steps: optax.GradientTransformation) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
+def rate_schedule(learning_rate: float, *, warmup: int, decay: tuple[int, int], least: float) -> optax.Schedule:
+    """A learning rate that grows linearly from 0, is constant, and falls linearly to a fraction of itself.
+
+    Args:
+        learning_rate: the largest.
+        warmup: updates over which it grows; 0 for none.
+        decay: (first, last) update of its fall; (0, 0) for none.
+        least: the final fraction.
+
+    Returns:
+        (updates) -> learning rate.
+    """
+    grow = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else optax.constant_schedule(learning_rate)
+    if not decay[1]:
+        return grow
+    fall = optax.linear_schedule(learning_rate, least * learning_rate, decay[1] - decay[0])
+    return optax.join_schedules([grow, fall], [decay[0]])
+
+
 def laprop(
-    learning_rate: float, *, beta1: float, beta2: float, eps: float, warmup: int
+    learning_rate: float | optax.Schedule, *, beta1: float, beta2: float, eps: float
 ) -> optax.GradientTransformation:
     """LaProp: momentum of normalised gradients, where Adam normalises the momentum (Ziyin et al. 2020).
 
     Args:
-        learning_rate: after the warm-up.
+        learning_rate: a number, or a function of the updates.
         beta1: decay of the momentum.
         beta2: decay of the mean square.
         eps: added to the root of the mean square.
-        warmup: updates of linear learning-rate warm-up; 0 for none.
 
     Returns:
         A transformation from gradients to updates.
     """
-    rate = optax.linear_schedule(0.0, learning_rate, warmup) if warmup else learning_rate
     return chain(
         optax.scale_by_rms(beta2, eps, eps_in_sqrt=False, bias_correction=True),
         optax.ema(beta1, debias=True),
-        optax.scale_by_learning_rate(rate),
+        optax.scale_by_learning_rate(learning_rate),
     )
 
 

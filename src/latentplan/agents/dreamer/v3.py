@@ -22,7 +22,7 @@ from latentplan.agents.dreamer.imagination import (
     resolve_gradient,
 )
 from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check_model, make_model_loss
-from latentplan.agents.optimizers import adaptive_clip, chain, laprop, scale_parts
+from latentplan.agents.optimizers import adaptive_clip, chain, laprop, rate_schedule, scale_parts
 from latentplan.config import Config, Fields, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Share
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig
@@ -33,6 +33,7 @@ from latentplan.planners import AnyPlanner
 from latentplan.planners.policy import PolicyConfig
 from latentplan.types import Agent, Array, Batch, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
+_SATURATED = 0.95  # beyond it, an action's noise is cut off on one side
 NETWORKS: Fields = {"activation": "silu", "norm": "rms", "weights": "truncated"}  # of all networks
 
 
@@ -73,6 +74,18 @@ class LaPropConfig(Config):
     """Adaptive clipping: maximum norm of a tensor's gradient, relative to the tensor's norm."""
     warmup: NonNegativeInt = 1000
     """Updates of linear learning-rate warm-up."""
+    decay_from: NonNegativeInt = 0
+    """Update at which the learning rate begins to fall, linearly."""
+    decay_to: NonNegativeInt = 0
+    """Update from which on it stays at `decay_share` of itself; 0: it never falls, as published."""
+    decay_share: Share = 0.1
+    """Final learning rate, relative to `learning_rate`."""
+
+    def check(self) -> None:
+        """Checks constraints between fields."""
+        falls = not self.decay_to or self.warmup <= self.decay_from < self.decay_to
+        expected = f"from warmup = {self.warmup} to less than decay_to = {self.decay_to}"
+        self.require(falls, "decay_from", expected, "or set decay_to to 0")
 
 
 def model_config(**sizes: int) -> WorldModelConfig:
@@ -172,9 +185,11 @@ def make_dreamer_v3(config: DreamerV3Config, spec: EnvSpec) -> Agent:
         config.model, config.actor, spec, lambda size: make_critic(config.critic, size, config.model.dtype)
     )
     rates = config.optimizer
+    decay = rates.decay_from, rates.decay_to
+    rate = rate_schedule(rates.learning_rate, warmup=rates.warmup, decay=decay, least=rates.decay_share)
     optimizer = chain(
         adaptive_clip(rates.clip),
-        laprop(rates.learning_rate, beta1=rates.beta1, beta2=rates.beta2, eps=rates.eps, warmup=rates.warmup),
+        laprop(rate, beta1=rates.beta1, beta2=rates.beta2, eps=rates.eps),
         scale_parts({"actor": rates.actor_scale, "critic": rates.critic_scale}),
     )
     loss = make_loss(config, model, actor, critic, discrete=spec.discrete)
@@ -258,7 +273,10 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         returns = track_range(returns, target, config.return_rate)
         weight = jnp.cumprod(imagined.discount, 0)[:-1]
 
-        objective, entropy = actor_objective(params["actor"], imagined, advantage, returns.scale)
+        policy = actor.apply(params["actor"], imagined.features[:-1])
+        objective, entropy = actor_objective(policy, imagined, advantage, returns.scale)
+        if not discrete:
+            metrics["actor_saturated"] = jnp.mean(jnp.abs(distributions.mode(policy)) > _SATURATED)
         metrics["actor_loss"] = -jnp.mean(weight * objective)
         error = critic_error(params["critic"], slow_critic, imagined.features[:-1], target)
         metrics["critic_loss"] = jnp.mean(weight * error)
@@ -271,9 +289,10 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         metrics |= {"return_scale": returns.scale, "actor_entropy": jnp.mean(entropy)}
         return total, (metrics, returns)
 
-    def actor_objective(actor_params: Params, imagined: Rollout, advantage: Array, scale: Array) -> tuple[Array, Array]:
+    def actor_objective(
+        policy: distributions.Distribution, imagined: Rollout, advantage: Array, scale: Array
+    ) -> tuple[Array, Array]:
         """The actor's objective and its entropy at each imagined step, [H, B] each."""
-        policy = actor.apply(actor_params, imagined.features[:-1])
         entropy = distributions.entropy(policy)
         if through_model:
             gain = advantage / scale
