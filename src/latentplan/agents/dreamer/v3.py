@@ -24,6 +24,7 @@ from latentplan.agents.dreamer.imagination import (
 from latentplan.agents.dreamer.world_loss import REWARDS, ModelLossConfig, check_model, make_model_loss
 from latentplan.agents.optimizers import adaptive_clip, chain, laprop, rate_schedule, scale_parts
 from latentplan.config import Config, Fields, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Rate, Share
+from latentplan.distributions import Gaussian, OneHot, TruncatedGaussian
 from latentplan.losses.returns import Range, lambda_returns, track_range
 from latentplan.models.actor import ActorConfig
 from latentplan.models.heads import make_scalar_head
@@ -290,7 +291,7 @@ def make_loss(config: DreamerV3Config, model: WorldModel, actor: Network, critic
         return total, (metrics, returns)
 
     def actor_objective(
-        policy: distributions.Distribution, imagined: Rollout, advantage: Array, scale: Array
+        policy: Gaussian | OneHot | TruncatedGaussian, imagined: Rollout, advantage: Array, scale: Array
     ) -> tuple[Array, Array]:
         """The actor's objective and its entropy at each imagined step, [H, B] each."""
         entropy = distributions.entropy(policy)
