@@ -77,6 +77,7 @@ VARIANTS = {
         "rssm": planet("rssm"),
         "ssm": planet("ssm"),
         "rnn": planet("rnn"),
+        "vae": planet("vae"),
         "overshooting": planet("rssm", loss=OVERSHOOTING, optimizer=OptimizerConfig(ramp=10)),
         "terminal": planet("rssm", predict_terminal=True),
     },

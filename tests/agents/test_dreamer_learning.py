@@ -34,7 +34,8 @@ def config_of(version, name):
         # A cue times an action is learned in 1,000 updates as a mean, not in 5,000 as classes.
         model = replace(config.model, deter=32, reward="gaussian" if name == "cue_remembered" else "two_hot")
         behaviour = replace(behaviour, entropy_scale=1e-2)  # so short a training must not settle early
-        optimizer = LaPropConfig(learning_rate=1e-3, warmup=0)
+        # Falling steps: constant ones leave noise, and with it the judgement to rounding.
+        optimizer = LaPropConfig(learning_rate=1e-3, warmup=0, decay_from=UPDATES // 2, decay_to=UPDATES)
         loss = replace(loss, reward_scale=10.0)
         config = replace(config, model=model, loss=loss, behaviour=behaviour, optimizer=optimizer)
         return replace(config, eval_action="mode")  # what was learned is judged, not the draw

@@ -332,4 +332,4 @@ def test_an_image_and_a_vector_together_are_learned_from(tmp_path, capsys):
     assert {name: x.shape[1:] for name, x in episode.observation.items()} == {"camera": (16, 16, 3), "joints": (5,)}
     names = {path.name.rpartition("_")[2] for path in (logdir / "videos").iterdir()}
     assert {"camera.mp4", "camera.png", "joints.png"} <= names
-    assert evaluate.main(["--logdir", str(logdir), "--episodes", "1"]) == 0
+    assert evaluate.main(["--logdir", str(logdir), "--episodes", "1", "--import", "sample_envs"]) == 0

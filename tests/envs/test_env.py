@@ -324,7 +324,7 @@ def test_actions_and_observations_of_any_shape_become_vectors():
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        ([0.0], r"expected shape \(2,\), got \(1,\)"),
+        ([0.0], r"expected float32 \[2\], got float64 \[1\]"),
         ([0.0, np.nan], "expected finite numbers"),
         ([0.0, 1.1], r"expected numbers in \[-1, 1\], got 0 to 1.1"),
     ],

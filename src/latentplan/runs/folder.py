@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from latentplan.agents import AGENTS
 from latentplan.config import Fields
 from latentplan.driver.logging import write_json_atomic
 from latentplan.driver.provenance import check_version, describe, differences, other_version
@@ -77,10 +78,23 @@ def _check_kinds(found: Description) -> None:
 
 def _completed(config: Fields) -> Fields:
     """A config with the settings that the version which wrote it did not have yet, at their defaults."""
-    defaults = json.loads(json.dumps(dataclasses.asdict(Experiment())))
+    defaults = dataclasses.asdict(Experiment())
     del defaults["agent_config"]
-    parts = {name: defaults[name] | config[name] for name in ("environment", "run", "replay")}
-    return defaults | config | parts
+    agent = AGENTS.get(config["agent"])
+    if agent is not None:
+        defaults["agent_config"] = dataclasses.asdict(agent.config())
+        del defaults["agent_config"]["planner"]  # one of several classes
+    return _filled(json.loads(json.dumps(defaults)), config)
+
+
+def _filled(defaults: Fields, values: Fields) -> Fields:
+    """The values, and the defaults of those that are missing, at any depth."""
+    nested = {
+        name: _filled(default, values[name])
+        for name, default in defaults.items()
+        if isinstance(default, dict) and isinstance(values.get(name), dict)
+    }
+    return defaults | values | nested
 
 
 def record_segment(logdir: Path, experiment: Experiment, spec: EnvSpec, command: list[str]) -> None:
