@@ -176,10 +176,10 @@ class _Observations(NamedTuple):
 
 
 def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
+    reads = config.dynamics.decoder_reads
+    width = config.dynamics.width(config, reads)
     entries = {
-        name: (_pixels if space.is_image else _vectors)(
-            config, space.shape, config.dynamics.width(config, config.dynamics.decoder_reads)
-        )
+        name: (_pixels if space.is_image else _vectors)(config, space.shape, width)
         for name, space in spec.observations.items()
     }
     encoder = each({name: entry.encoder for name, entry in entries.items()})
@@ -198,7 +198,7 @@ def _observations(config: WorldModelConfig, spec: EnvSpec) -> _Observations:
         return jnp.concatenate([embeds[name] for name in entries], -1)
 
     def decode(params: Params, belief: Belief) -> dict[str, Gaussian]:
-        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief, config.dynamics.decoder_reads)))
+        means = decoder.apply(params["decoder"], dict.fromkeys(entries, feature(belief, reads)))
         return {name: Gaussian(means[name], jnp.float32(entry.std)) for name, entry in entries.items()}
 
     return _Observations(preprocess, postprocess, encoder, embed_size, decoder, encode, decode)
