@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partialmethod
 
 import imageio_ffmpeg
 import jax
@@ -13,6 +14,7 @@ from PIL import Image
 
 from latentplan.diagnostics.open_loop import open_loop_errors
 from latentplan.driver.drawings import (
+    imagined_trajectory_plot,
     imagined_trajectory_video,
     newest_frame,
     open_loop_image,
@@ -174,6 +176,30 @@ def test_state_vectors_are_plotted_not_filmed():
     assert image.dtype == np.uint8
     assert image.shape[2] == 3
     assert np.unique(image.reshape(-1, 3), axis=0).shape[0] > 10
+
+
+def test_of_long_vectors_the_numbers_that_vary_most_are_plotted(monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "__init__", partialmethod(_kept, figure.__init__, drawn))
+    true, model = np.zeros((2, 12, 1, 500), np.float32)
+    moving = range(7, 307, 20)  # 15 numbers, each moves more than the one before it
+    for size, number in enumerate(moving, start=1):
+        true[6:, 0, number] = size
+    model[:, 0, 499] = 100  # constant, but far from the truth
+    rewards = np.zeros((12, 1), np.float32)
+    open_loop_plot(OpenLoop({"state": true}, {"state": model}, rewards, rewards), context=3)
+    imagined_trajectory_plot(ImaginedTrajectory({"state": true}, rewards), context=3)
+    titles = [[axes.get_title() for axes in figure.axes] for figure in drawn]
+    assert titles[0] == ["reward", *(f"observation {i}" for i in [*moving[4:], 499])]
+    assert titles[1] == ["reward", *(f"observation {i}" for i in moving[3:])]
+    assert [figure.get_suptitle() for figure in drawn] == ["the 12 of 500 numbers that vary most"] * 2
+    np.testing.assert_array_equal(drawn[1].axes[1].lines[0].get_ydata(), true[:, 0, moving[3]])
+
+
+def _kept(figure, init, drawn, *args, **kwargs):
+    drawn.append(figure)
+    init(figure, *args, **kwargs)
 
 
 def test_a_plot_without_matplotlib_is_skipped_with_a_message(monkeypatch):

@@ -11,6 +11,9 @@ from PIL import Image, ImageDraw
 
 from latentplan.types import ImaginedTrajectory, OpenLoop
 
+MOST_NUMBERS = 12
+"""Maximum number of numbers of a state vector that a plot shows; one-hot vectors may have hundreds."""
+
 _BORDER = 2  # pixels around a frame
 _CONTEXT = (66, 133, 244)  # blue: the model observed this frame
 _IMAGINED = (244, 146, 32)  # orange: the model imagined this frame
@@ -85,10 +88,11 @@ def open_loop_video(open_loop: OpenLoop, *, context: int, row: int = 0) -> np.nd
 def open_loop_plot(
     open_loop: OpenLoop, *, context: int, row: int = 0, report: Callable[[str], None] = print
 ) -> np.ndarray | None:
-    """Draws an open-loop prediction of state vectors: true and model over time, one panel per dimension, and reward.
+    """Draws an open-loop prediction of state vectors: true and model over time, one panel per number, and reward.
 
     Args:
-        open_loop: state vectors; for a model without a decoder, only the reward is drawn.
+        open_loop: state vectors, of which at most `MOST_NUMBERS` numbers are drawn, those that vary most; for a model
+            without a decoder, only the reward.
         context: number of observed steps; a dotted line marks their end.
         row: index into the batch.
         report: called with a message if matplotlib is missing.
@@ -128,10 +132,11 @@ def imagined_trajectory_video(imagined: ImaginedTrajectory, *, context: int) -> 
 def imagined_trajectory_plot(
     imagined: ImaginedTrajectory, *, context: int, report: Callable[[str], None] = print
 ) -> np.ndarray | None:
-    """Draws imagined trajectories of state vectors: a panel for the reward and per dimension, a line per trajectory.
+    """Draws imagined trajectories of state vectors: a panel for the reward and per number, a line per trajectory.
 
     Args:
-        imagined: state vectors; for a model without a decoder, only the reward is drawn.
+        imagined: state vectors, of which at most `MOST_NUMBERS` numbers are drawn, those that vary most; for a model
+            without a decoder, only the reward.
         context: number of observed steps; a dotted line marks their end.
         report: called with a message if matplotlib is missing.
 
@@ -148,26 +153,36 @@ def imagined_trajectory_plot(
 def _plot(
     panels: list[dict[str, np.ndarray]], colours: dict[str, str], context: int, report: Callable[[str], None]
 ) -> np.ndarray | None:
-    """A panel for the reward, then one per dimension of the observation, with named lines."""
+    """A panel of named lines for the reward, the first of `panels`, and per number of the observation that is shown."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         report("plot of predictions skipped: matplotlib is not installed; it comes with latentplan[cli]")
         return None
-    columns = min(4, len(panels))
-    rows = -(-len(panels) // columns)
+    numbers = len(panels) - 1
+    shown = {"reward": panels[0]} | {f"observation {i}": panels[i + 1] for i in _most_varying(panels[1:])}
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
     figure = Figure(figsize=(3.2 * columns, 2.2 * rows), layout="constrained")
-    for index, lines in enumerate(panels):
-        axes = figure.add_subplot(rows, columns, index + 1)
+    for index, (title, lines) in enumerate(shown.items(), start=1):
+        axes = figure.add_subplot(rows, columns, index)
         for name, values in lines.items():
             axes.plot(values, color=colours.get(name), label=name)
         axes.axvline(context - 0.5, color="tab:blue", linestyle=":")
-        axes.set_title("reward" if index == 0 else f"observation {index - 1}", fontsize="small")
+        axes.set_title(title, fontsize="small")
+    if len(shown) <= numbers:
+        figure.suptitle(f"the {len(shown) - 1} of {numbers} numbers that vary most", fontsize="medium")
     figure.axes[0].legend(fontsize="small")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _most_varying(panels: list[dict[str, np.ndarray]]) -> list[int]:
+    """The indices, in order, of the at most `MOST_NUMBERS` panels whose lines together have the most variance."""
+    variances = [np.var(np.stack(list(lines.values()))) for lines in panels]
+    return sorted(np.argsort(-np.array(variances), kind="stable")[:MOST_NUMBERS].tolist())
 
 
 def _only(observation: dict[str, Any] | None) -> Any:
