@@ -175,13 +175,22 @@ def test_what_is_written_as_a_minari_data_set_is_read_back_by_minari_and_by_us(m
         ({"actions": None}, r"a\.npz: expected an array action or actions, got observations, rewards, terminals"),
         ({"rewards": None}, r"a\.npz: expected an array reward or rewards"),
         ({"observations": None}, r"a\.npz: expected an array observation or observations or obs"),
-        ({"rewards": np.zeros(3)}, r"reward: expected one number for each of 4 actions, got \[3\]"),
-        ({"rewards": np.zeros((4, 2))}, r"reward: expected one number for each of 4 actions, got \[4, 2\]"),
-        ({"observations": np.zeros((9, 3))}, "observation state: expected 4 or 5 of them for 4 actions, got 9"),
-        ({"observations": np.full((5, 3), np.nan)}, "state: expected finite numbers, got NaN"),
-        ({"actions": np.full((4, 2), np.inf)}, "action: expected finite numbers"),
+        ({"rewards": np.zeros(3)}, r"rewards: expected one number for each of 4 actions, got \[3\]"),
+        ({"rewards": np.zeros((4, 2))}, r"rewards: expected one number for each of 4 actions, got \[4, 2\]"),
+        ({"observations": np.zeros((9, 3))}, "observations: expected 4 or 5 of them for 4 actions, got 9"),
+        ({"observations": np.full((5, 3), np.nan)}, "observations: expected finite numbers, got NaN"),
+        ({"actions": np.full((4, 2), np.inf)}, "actions: expected finite numbers"),
         ({"actions": np.full((4, 2), 2.0)}, r"action: expected numbers in \[-1, 1\], got 0 to 2; scale them"),
         ({"observations": np.array([["a"]] * 5)}, "expected numbers, got <U1"),
+        ({"terminals": np.zeros(3)}, r"a\.npz: terminals: expected 4 numbers, one for each step, got \[3\]"),
+        ({"dones": np.zeros(5)}, r"dones: expected 4 numbers, one for each step, got \[5\]"),
+        ({"is_first": np.zeros(4)}, "is_first: expected 5, one for each observation, got 4 beside 5 observations"),
+        ({"is_first": np.zeros(7)}, r"is_first: expected 4 or 5 numbers, one for each step, got \[7\]"),
+        ({"terminals": np.full(4, np.nan)}, "terminals: expected finite numbers, got NaN"),
+        ({"state": np.zeros((5, 3))}, "observation: expected one array, got observations and state; leave one out"),
+        ({"obs": np.zeros((5, 8, 8, 3), np.uint8)}, "observation: expected one array, got observations and obs"),
+        ({"action": np.zeros((4, 2))}, "action: expected one array, got action and actions"),
+        ({"rewards": np.array([None] * 4)}, "rewards: expected an array of numbers, got ValueError: Object arrays"),
     ],
 )
 def test_what_is_missing_or_wrong_is_told_with_the_file(tmp_path, change, message):
@@ -189,6 +198,29 @@ def test_what_is_missing_or_wrong_is_told_with_the_file(tmp_path, change, messag
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_data(str(tmp_path))
+
+
+def test_is_first_for_every_observation_and_the_actions_between_them(tmp_path):
+    """Two episodes of 5 observations; the action between them led to nothing."""
+    one, two = recorded(0), recorded(1)
+    arrays = {
+        "observations": np.concatenate([one["observations"], two["observations"]]),
+        "actions": np.concatenate([one["actions"], np.zeros((1, 2)), two["actions"]]),
+        "rewards": np.concatenate([one["rewards"], [0.0], two["rewards"]]),
+        "is_first": np.isin(np.arange(10), [0, 5]),
+    }
+    np.savez(tmp_path / "records.npz", **arrays, is_terminal=np.isin(np.arange(10), [4, 9]))
+    np.savez(tmp_path / "steps.npz", **arrays, terminals=np.isin(np.arange(9), [3, 8]))
+    for episode, raw in zip(read_data(str(tmp_path)).episodes, [one, two] * 2, strict=True):
+        check(episode, raw)
+
+
+def test_booleans_are_choices_and_what_is_not_used_is_not_read(tmp_path):
+    taken = np.array([True, False, False, True])
+    np.savez(tmp_path / "a.npz", **recorded(0) | {"actions": taken, "info": np.array([{}, None])})
+    found = read_data(str(tmp_path))
+    assert found.spec.discrete and found.spec.action_size == 2
+    np.testing.assert_array_equal(found.episodes[0].action[1:].argmax(1), taken)
 
 
 def test_episodes_that_do_not_fit_together_are_refused(tmp_path):

@@ -1,6 +1,6 @@
 """Named arrays as episodes: finding the fields, aligning them, and cutting at the ends of episodes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from latentplan.types import Batch
 
-Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, Any]  # of what NumPy makes arrays of; an open file's are read when they are asked for
 
 NAMES: dict[str, tuple[str, ...]] = {
     "observation": ("observation", "observations", "obs"),
@@ -79,37 +79,39 @@ def read_steps(arrays: Arrays, where: str) -> Steps:
     """Finds the fields among named arrays.
 
     Args:
-        arrays: name -> array with a leading axis of steps; see `NAMES`. Others are ignored.
+        arrays: name -> array with a leading axis of steps; see `NAMES`. Others are ignored, and not even read.
         where: the file, for messages.
 
     Returns:
         Steps.
 
     Raises:
-        ValueError: a field is missing, has another length, or holds numbers that are not finite.
+        ValueError: a field is missing, held twice, has another length, or holds numbers that are not finite.
     """
-    known = {name: _numbers(x, f"{where}: {name}") for name, x in arrays.items() if _is_field(name)}
-    found = {field: [known[name] for name in NAMES[field] if name in known] for field in ("action", "reward")}
-    observation, following = (_observations(known, field) for field in ("observation", "next_observation"))
-    for field, held in {**found, "observation": observation}.items():
-        if not held:
-            got = f"{', '.join(arrays)}; rename one of them"
-            raise ValueError(f"{where}: expected an array {' or '.join(NAMES[field])}, got {got}")
-    action, reward = found["action"][0], found["reward"][0]
-    first = _flags(known, "first", len(action)) if "is_first" in known else None
-    last = _flags(known, "last", len(action)) | _flags(known, "terminal", len(action))
-    if first is not None:
-        last[:-1] |= first[1:]
+    known = {name: _numbers(arrays, name, where) for name in arrays if _is_field(name)}
+    observed, following = (_observations(known, field, where) for field in ("observation", "next_observation"))
+    if not observed:
+        raise _missing("observation", arrays, where)
+    action_name, reward_name = (_only(known, field, arrays, where) for field in ("action", "reward"))
+    action, reward = known[action_name], known[reward_name]
+    _check_rewards(reward, len(action), f"{where}: {reward_name}")
+    per_record = _is_per_record(known, observed, len(action), where)
+    size = len(action) + per_record  # of the steps that are returned
+    lengths = {len(action), size}
+    first, last, terminal = (_flags(known, field, lengths, where) for field in ("first", "last", "terminal"))
+    last |= terminal
+    last[:-1] |= first[1:]
     steps = Steps(
-        observation={name: _as_observation(x, f"{where}: {name}") for name, x in observation.items()},
-        action=action,
-        reward=reward.reshape(len(reward), -1)[:, 0] if reward.size == len(reward) else reward,
-        terminal=_flags(known, "terminal", len(action)),
+        observation={entry: _as_observation(known[name], f"{where}: {name}") for entry, name in observed.items()},
+        action=_padded(action.astype(np.int64) if action.dtype == bool else action, size),
+        reward=_padded(reward.reshape(-1), size),
+        terminal=terminal,
         last=last,
-        next_observation={name: _as_observation(x, f"{where}: {name}") for name, x in following.items()} or None,
-        shifted=first is not None,
+        next_observation={entry: _as_observation(known[name], f"{where}: {name}") for entry, name in following.items()}
+        or None,
+        shifted="is_first" in known,
     )
-    _check(steps, where)
+    _check_lengths(steps, observed, where)
     return steps
 
 
@@ -167,18 +169,45 @@ def _records(observation: dict[str, np.ndarray], action: np.ndarray, reward: np.
     )
 
 
-def _observations(arrays: Arrays, field: str) -> dict[str, np.ndarray]:
-    """Observations by name: of "observation/NAME", or one that is named by what it is, "image" or "state"."""
-    found: dict[str, np.ndarray] = {}
+def _observations(arrays: Arrays, field: str, where: str) -> dict[str, str]:
+    """Observations' names -> arrays' names: "observation/NAME", or one named by what it is, "image" or "state"."""
+    found: dict[str, str] = {}
+    whole = [name for name in arrays if name in NAMES[field]]
     for name, array in arrays.items():
         head, _, entry = name.partition("/")
         if head in NAMES[field] and entry:
-            found[entry.replace("/", ".")] = array
+            observed = entry.replace("/", ".")
         elif name in NAMES[field]:
-            found["image" if _is_image(array) else "state"] = array
+            observed = "image" if _is_image(array) else "state"
         elif field == "observation" and name in _PLAIN:
-            found[name.removesuffix("s")] = array
+            observed = name.removesuffix("s")
+        else:
+            continue
+        twice = [found[observed], name] if observed in found else whole[:2] if name in whole[1:] else []
+        if twice:
+            raise _twice(field, twice, where)
+        found[observed] = name
     return found
+
+
+def _only(known: Arrays, field: str, arrays: Arrays, where: str) -> str:
+    """The name of a field's array."""
+    names = [name for name in NAMES[field] if name in known]
+    if not names:
+        raise _missing(field, arrays, where)
+    if len(names) > 1:
+        raise _twice(field, names, where)
+    return names[0]
+
+
+def _missing(field: str, arrays: Arrays, where: str) -> ValueError:
+    got = f"{', '.join(arrays)}; rename one of them"
+    return ValueError(f"{where}: expected an array {' or '.join(NAMES[field])}, got {got}")
+
+
+def _twice(field: str, names: Sequence[str], where: str) -> ValueError:
+    got, rename = " and ".join(names), f", or rename it as {field}/NAME" if "observation" in field else ""
+    return ValueError(f"{where}: {field.replace('_', ' ')}: expected one array, got {got}; leave one out{rename}")
 
 
 def _is_image(array: np.ndarray) -> bool:
@@ -187,17 +216,22 @@ def _is_image(array: np.ndarray) -> bool:
 
 def _is_field(name: str) -> bool:
     """Whether an array is read."""
-    head = name.partition("/")[0]
-    return any(head in names for names in NAMES.values()) or name in _PLAIN
+    head, parted, _ = name.partition("/")
+    entries = (*NAMES["observation"], *NAMES["next_observation"])
+    return head in entries if parted else name in _PLAIN or any(name in names for names in NAMES.values())
 
 
-def _numbers(array: np.ndarray, where: str) -> np.ndarray:
-    """An array of numbers, with a leading axis."""
-    array = np.asarray(array)
+def _numbers(arrays: Arrays, name: str, where: str) -> np.ndarray:
+    """An array of finite numbers, with a leading axis."""
+    where = f"{where}: {name}"
+    with readable(where, "an array of numbers"):
+        array = np.asarray(arrays[name])
     if array.dtype.kind not in "fiub":
         raise ValueError(f"{where}: expected numbers, got {array.dtype}; convert them")
     if not array.ndim or not array.size:
         raise ValueError(f"{where}: expected numbers for each step, got {list(array.shape)}; rename or leave it out")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{where}: expected finite numbers, got NaN or infinity; leave those episodes out")
     return array
 
 
@@ -206,37 +240,63 @@ def _as_observation(array: np.ndarray, where: str) -> np.ndarray:
     if _is_image(array):
         first = array.shape[1] in _COLOURS and array.shape[3] not in _COLOURS
         return np.moveaxis(array, 1, 3) if first else array
-    flat = array.reshape(len(array), -1).astype(np.float32)
+    with np.errstate(over="ignore"):
+        flat = array.reshape(len(array), -1).astype(np.float32)
     if not np.isfinite(flat).all():
-        raise ValueError(f"{where}: expected finite numbers, got NaN or infinity; leave those episodes out")
+        raise ValueError(f"{where}: expected numbers that float32 holds, got larger ones; scale them")
     return flat
 
 
-def _flags(arrays: Arrays, field: str, size: int) -> np.ndarray:
-    """[n] bool: whether any of the field's arrays is true there."""
-    flags = np.zeros(size, bool)
-    for name in NAMES[field]:
-        if name in arrays and arrays[name].size == size:
-            flags |= arrays[name].reshape(-1).astype(bool)
+def _is_per_record(known: Arrays, observed: Mapping[str, str], size: int, where: str) -> bool:
+    """Whether `is_first` has one entry more than the actions, one for each observation.
+
+    Each record then has what led to it, as in our own files, but for the first, which nothing led to.
+    """
+    if "is_first" not in known:
+        return False
+    lengths = {len(known[name]) for name in observed.values()}
+    if lengths == {size + 1} and len(known["is_first"]) == size:
+        got = f"{size} beside {size + 1} observations and {size} actions"
+        raise ValueError(f"{where}: is_first: expected {size + 1}, one for each observation, got {got}")
+    return lengths == {size + 1}
+
+
+def _padded(array: np.ndarray, size: int) -> np.ndarray:
+    """An array of `size` entries; zeros precede what is there."""
+    return np.concatenate([np.zeros_like(array[: size - len(array)]), array]) if len(array) < size else array
+
+
+def _flags(arrays: Arrays, field: str, lengths: set[int], where: str) -> np.ndarray:
+    """[max(lengths)] bool: whether any of the field's arrays is true there; a shorter one lacks the first step."""
+    flags = np.zeros(max(lengths), bool)
+    for name in (name for name in NAMES[field] if name in arrays):
+        array = arrays[name]
+        if len(array) not in lengths or array.size != len(array):
+            expected = " or ".join(map(str, sorted(lengths)))
+            raise ValueError(
+                f"{where}: {name}: expected {expected} numbers, one for each step, got {list(array.shape)}; "
+                "cut it, or leave it out"
+            )
+        flags |= _padded(array.reshape(-1).astype(bool), len(flags))
     return flags
 
 
-def _check(steps: Steps, where: str) -> None:
+def _check_rewards(reward: np.ndarray, size: int, where: str) -> None:
+    if len(reward) != size or reward.size != size:
+        got = list(reward.shape)
+        raise ValueError(f"{where}: expected one number for each of {size} actions, got {got}; sum or cut them")
+
+
+def _check_lengths(steps: Steps, observed: Mapping[str, str], where: str) -> None:
     size = len(steps.action)
-    if steps.reward.shape != (size,):
-        got = list(steps.reward.shape)
-        raise ValueError(f"{where}: reward: expected one number for each of {size} actions, got {got}; sum or cut them")
+    lengths = (size,) if steps.shifted else (size, size + 1)
     for name, x in steps.observation.items():
-        if len(x) not in (size, size + 1):
-            raise ValueError(
-                f"{where}: observation {name}: expected {size} or {size + 1} of them for {size} actions, got {len(x)}"
-            )
+        if len(x) not in lengths:
+            expected = " or ".join(map(str, lengths))
+            raise ValueError(f"{where}: {observed[name]}: expected {expected} of them for {size} actions, got {len(x)}")
     for name, x in (steps.next_observation or {}).items():
         if name not in steps.observation or x.shape[1:] != steps.observation[name].shape[1:] or len(x) != size:
             advice = "give every observation a next one, or none"
             raise ValueError(
                 f"{where}: next observation {name}: expected {size} like observations, got {list(x.shape)}; {advice}"
             )
-    for name, x in {"action": steps.action, "reward": steps.reward}.items():
-        if not np.isfinite(x).all():
-            raise ValueError(f"{where}: {name}: expected finite numbers, got NaN or infinity; leave those episodes out")

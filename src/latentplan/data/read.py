@@ -141,17 +141,18 @@ def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
 
 
 def _file(file: Path) -> Iterator[tuple[str, Batch]]:
-    if file.suffix in _HDF5:
-        groups: Iterable[tuple[str, Arrays]] = _hdf5(file)
-    elif _is_ours(file):
+    if file.suffix not in _HDF5 and _is_ours(file):
         yield str(file), read_episode(file)
         return
-    else:
-        with readable(file, _NUMPY), file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
-            groups = [(str(file), {name: held[name] for name in held.files})]
-    for where, arrays in groups:
+    for where, arrays in _hdf5(file) if file.suffix in _HDF5 else _numpy(file):
         for number, episode in enumerate(cut_episodes(read_steps(arrays, where))):
             yield f"{where}, episode {number}", episode
+
+
+def _numpy(file: Path) -> Iterator[tuple[str, Arrays]]:
+    """The file and its arrays, which are read while it is open."""
+    with readable(file, _NUMPY), file.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+        yield str(file), held
 
 
 def _is_ours(file: Path) -> bool:
@@ -168,8 +169,8 @@ def _hdf5(file: Path) -> Iterator[tuple[str, Arrays]]:
 
     def visit(group: h5py.Group) -> Iterator[tuple[str, Arrays]]:
         if is_steps(group):
-            arrays: dict[str, np.ndarray] = {}
-            group.visititems(lambda name, x: arrays.update({name: x[()]}) if isinstance(x, h5py.Dataset) else None)
+            arrays: dict[str, h5py.Dataset] = {}
+            group.visititems(lambda name, x: arrays.update({name: x}) if isinstance(x, h5py.Dataset) else None)
             yield f"{file}{group.name.rstrip('/')}", arrays
             return
         for name in sorted(group, key=_natural):
@@ -196,11 +197,9 @@ def _num_choices(actions: Sequence[np.ndarray], spec: EnvSpec | None) -> int:
     """The number of choices of discrete actions, recorded as whole numbers or one-hot; 0 for continuous ones."""
     if spec is not None:
         return spec.action_size if spec.discrete else 0
-    highest = [int(taken.max()) for taken in actions if taken.dtype.kind in "iu"]
-    if highest:
-        return max(highest) + 1
-    one_hot = all(taken.ndim == 2 and taken.shape[1] > 1 and is_one_hot(taken) for taken in actions)
-    return actions[0].shape[1] if one_hot else 0
+    if all(taken.ndim == 2 and taken.shape[1] > 1 and is_one_hot(taken) for taken in actions):
+        return actions[0].shape[1]
+    return max((int(taken.max()) + 1 for taken in actions if taken.dtype.kind in "iu"), default=0)
 
 
 def _with_actions(where: str, episode: Batch, num_choices: int) -> Batch:
