@@ -1,7 +1,7 @@
 """Reading recorded data, whatever form it has, into episodes and a spec."""
 
 import glob
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
