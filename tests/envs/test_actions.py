@@ -145,10 +145,17 @@ def wrapped(space, function, inner, *actions):
 def test_unbounded_actions_take_the_wrapper_that_is_advised(low, high):
     space = Box(low, high, (2,))
     message = refused(space, "has the unbounded action space")
+    assert "expected bounds between -1e+09 and 1e+09." in message
     assert "gymnasium.wrappers.TransformAction(env, lambda action: action, Box(low, high, shape, dtype))" in message
     (value,) = wrapped(space, lambda action: action, Box(0.0, 4.0, (2,), np.float32), [0, 1])
     np.testing.assert_array_equal(value, [2, 4])
     np.testing.assert_array_equal(taken(Box(0.0, 4.0, (2,)), [0, 1])[0], [2, 4])  # or finite bounds
+
+
+def test_an_action_without_numbers_is_refused_unless_it_is_one_choice():
+    message = refused(Box(-1, 1, (0,)), "without any number; expected one or more")
+    assert "can be Discrete(1)" in message
+    assert taken(Discrete(1), [0.5]) == [0]
 
 
 def test_too_many_combinations_take_the_wrapper_that_is_advised():

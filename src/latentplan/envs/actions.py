@@ -36,8 +36,8 @@ def make_codec(space: Space, name: str) -> ActionCodec:
     """Builds the codec of an action space.
 
     Args:
-        space: Box with finite bounds, Discrete, or MultiDiscrete or MultiBinary with at most `MOST_COMBINATIONS`
-            combinations, which become one choice.
+        space: Box of one or more numbers with finite bounds, Discrete, or MultiDiscrete or MultiBinary with at most
+            `MOST_COMBINATIONS` combinations, which become one choice.
         name: of the environment, for error messages.
 
     Returns:
@@ -55,11 +55,17 @@ def make_codec(space: Space, name: str) -> ActionCodec:
             f"env: {name} has the action space {space}; expected Box, Discrete, MultiDiscrete or MultiBinary. "
             "Wrap it into one of these with gymnasium.wrappers.TransformAction where it is registered."
         )
+    if 0 in space.shape:
+        raise ValueError(
+            f"env: {name} has the action space {space} without any number; expected one or more. Declare what it "
+            "takes; an action that changes nothing can be Discrete(1)."
+        )
     if not np.all(np.abs([space.low.astype(np.float64), space.high.astype(np.float64)]) < UNBOUNDED):
         raise ValueError(
-            f"env: {name} has the unbounded action space {space}, to which [-1, 1] cannot be scaled. Give its Box "
-            "finite bounds, or wrap it where it is registered: gymnasium.wrappers.TransformAction(env, lambda action: "
-            "action, Box(low, high, shape, dtype)) with finite low and high."
+            f"env: {name} has the unbounded action space {space}, to which [-1, 1] cannot be scaled; expected "
+            f"bounds between -{UNBOUNDED:g} and {UNBOUNDED:g}. Give its Box finite bounds such as these, or wrap it "
+            "where it is registered: gymnasium.wrappers.TransformAction(env, lambda action: action, Box(low, high, "
+            "shape, dtype)) with finite low and high."
         )
     return _scaled(space)
 

@@ -4,7 +4,7 @@ Actions leave as values of the environment's own action space. Observations, rew
 with what the environment declares when they arrive, and copied, since an environment may reuse its arrays.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -15,6 +15,12 @@ from numpy.typing import ArrayLike
 from latentplan.envs.actions import make_codec
 from latentplan.envs.images import WHAT_IS_AN_IMAGE
 from latentplan.envs.wrappers import Reset, Stepped
+
+Path = tuple[Any, ...]
+"""The keys that lead to an entry inside nested dictionaries and tuples; () is the whole observation."""
+
+EVERYTHING: Collection[Path] = ((),)
+"""Where the whole observation is used."""
 
 _SHOWN = 4  # values of an array in a message, at most
 
@@ -29,7 +35,7 @@ class Boundary(gymnasium.Wrapper):
     Args:
         env: the environment as its authors wrote it, one control step per `step`.
         name: its name, for error messages.
-        observes: whether its observations are used; otherwise they are not checked.
+        used: the entries of its observations that are used; the others are neither checked nor passed on.
         notes: what a user might not expect of how it is used, in sentences; kept for `env.env_notes`.
 
     Attributes:
@@ -40,13 +46,15 @@ class Boundary(gymnasium.Wrapper):
         ValueError: the action space is not supported.
     """
 
-    def __init__(self, env: gymnasium.Env, name: str, *, observes: bool = True, notes: Sequence[str] = ()):
+    def __init__(
+        self, env: gymnasium.Env, name: str, *, used: Collection[Path] = EVERYTHING, notes: Sequence[str] = ()
+    ):
         super().__init__(env)
         codec = make_codec(env.action_space, name)
         self.action_space = Box(-1.0, 1.0, (codec.size,), np.float32)
         self.num_choices, self._decode = codec.num_choices, codec.decode
         self.notes = tuple(notes)
-        self._name, self._observes = name, observes
+        self._name, self._used = name, used
         self._frame_shape: tuple[int, ...] | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, object] | None = None) -> Reset:
@@ -89,9 +97,9 @@ class Boundary(gymnasium.Wrapper):
         return frame.copy()
 
     def _received(self, observation: object) -> object:
-        if not self._observes:
+        if not self._used:
             return observation
-        return received(self.env.observation_space, observation, self._refuse)
+        return received(self.env.observation_space, observation, self._refuse, used=self._used)
 
     def _refuse(self, where: str, declared: object, got: object) -> SpaceMismatch:
         return SpaceMismatch(
@@ -120,7 +128,13 @@ class Boundary(gymnasium.Wrapper):
         )
 
 
-def received(space: Any, value: object, refuse: Callable[[str, object, object], Exception], where: str = "") -> Any:
+def received(
+    space: Any,
+    value: object,
+    refuse: Callable[[str, object, object], Exception],
+    where: str = "",
+    used: Collection[Path] = EVERYTHING,
+) -> Any:
     """A copy of an observation, with the types of its space.
 
     Numbers may come in another precision (float64 for float32) or as Python numbers, integers if nothing is lost, and
@@ -131,21 +145,25 @@ def received(space: Any, value: object, refuse: Callable[[str, object, object], 
         value: as returned.
         refuse: (where, declared, got) -> the exception to raise.
         where: the place within the observation, "['camera']".
+        used: the entries that are used, by their keys from this place on.
 
     Returns:
-        New arrays, in dictionaries and tuples as in the space.
+        New arrays, in dictionaries and tuples as in the space; what is not used is left out, or None in a tuple.
 
     Raises:
         Exception: `refuse`'s, where the observation does not have the structure, a shape or a dtype of its space.
     """
     if isinstance(space, Dict):
-        if not isinstance(value, Mapping) or set(value) != set(space.spaces):
+        inner = _inside(space.spaces, used)
+        if not isinstance(value, Mapping) or not set(inner) <= set(value) or (() in used and len(value) > len(inner)):
             raise refuse(where, space, value)
-        return {key: received(x, value[key], refuse, f"{where}[{key!r}]") for key, x in space.spaces.items()}
+        return {key: received(space[key], value[key], refuse, f"{where}[{key!r}]", x) for key, x in inner.items()}
     if isinstance(space, Tuple):
         if not isinstance(value, tuple | list) or len(value) != len(space.spaces):
             raise refuse(where, space, value)
-        return tuple(received(x, y, refuse, f"{where}[{i}]") for i, (x, y) in enumerate(zip(space, value, strict=True)))
+        inner = _inside(range(len(value)), used)
+        copies = {i: received(space[i], value[i], refuse, f"{where}[{i}]", x) for i, x in inner.items()}
+        return tuple(copies.get(i) for i in range(len(value)))
     array = _as_array(value)
     if array is None or array.shape != space.shape or not np.can_cast(array.dtype, space.dtype, "same_kind"):
         raise refuse(where, space, value)
@@ -154,6 +172,14 @@ def received(space: Any, value: object, refuse: Callable[[str, object, object], 
     if not unchanged or not (isinstance(space, Box) or space.contains(copy[()] if space.shape == () else copy)):
         raise refuse(where, space, value)
     return copy
+
+
+def _inside(keys: Iterable[Any], used: Collection[Path]) -> dict[Any, Collection[Path]]:
+    """The keys that lead to what is used -> where it is from there on."""
+    if () in used:
+        return dict.fromkeys(keys, EVERYTHING)
+    inner = {key: [path[1:] for path in used if path[0] == key] for key in keys}
+    return {key: paths for key, paths in inner.items() if paths}
 
 
 def _as_array(value: object) -> np.ndarray | None:

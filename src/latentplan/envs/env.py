@@ -16,7 +16,7 @@ from latentplan.envs.actions import action_notes
 from latentplan.envs.atari import AtariConfig
 from latentplan.envs.boundary import Boundary
 from latentplan.envs.env_kwargs import parse_pairs, problem_of
-from latentplan.envs.observations import by_name, is_rendered, observation_notes
+from latentplan.envs.observations import by_name, observation_notes, used_paths
 from latentplan.envs.suite import Suite, UnknownTask
 from latentplan.envs.wrappers import ActionRepeat, CheckFinite, FreezeAfterEnd
 
@@ -115,9 +115,9 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
     Observations are dictionaries: {"state": float32 [n]}, or
     {"image": uint8 [image_size, image_size, C * frame_stack]} with the newest frame last; C is 3 for rendered frames
     and whatever an observed image has, or 1 without colour.
-    If the environment's own observation is a dictionary with images, obs pixels includes all its entries, images and
-    vectors; with names in `obs`, those are chosen. One `step` is one decision: `action_repeat` control steps, rewards
-    summed.
+    If the environment's own observation is a dictionary with images, obs pixels includes all its entries that are
+    images or vectors; with names in `obs`, those are chosen. One `step` is one decision: `action_repeat` control steps,
+    rewards summed.
     After the end of an episode, further steps repeat the last observation with reward 0 and the same flags. Resetting
     with the same seed reproduces an episode bit for bit, whatever ran before.
 
@@ -157,9 +157,7 @@ def make_env(name: str, config: EnvConfig, suite: Suite | None = None) -> gymnas
                 f"env: {name}.{kind}: expected one of gymnasium.spaces, got {got}. Declare it in __init__."
             )
     notes = *observation_notes(raw.observation_space, config), *action_notes(raw.action_space)
-    env: gymnasium.Env = Boundary(
-        raw, name, observes=bool(config.names) or not is_rendered(raw.observation_space, config), notes=notes
-    )
+    env: gymnasium.Env = Boundary(raw, name, used=used_paths(raw.observation_space, config), notes=notes)
     repeat = config.action_repeat or suite.action_repeat(name)
     env = ActionRepeat(env, repeat, suite.step_limit(raw), config.max_decisions)
     env = masking.masked(by_name(env, name, config), raw, name, config.mask)

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Graph, Sequence, Space, Text, Tuple, flatten, flatten_space
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple, flatten, flatten_space
 
 from latentplan.envs import images
+from latentplan.envs.boundary import Path
 
 if TYPE_CHECKING:
     from latentplan.envs.env import EnvConfig
-
-Path = tuple[Any, ...]
-"""The keys that lead to an entry inside nested dictionaries and tuples."""
 
 
 def is_rendered(space: Space, config: "EnvConfig") -> bool:
@@ -29,8 +27,8 @@ def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env
     """Gives observations by name.
 
     With obs state, the whole observation becomes one vector, "state". With obs pixels, an observed image is "image";
-    of a dictionary or tuple, each image and each other entry has its own name, where a dot separates the names of
-    nested ones. Without any image, frames are rendered. With names, those of all these are chosen.
+    of a dictionary or tuple, each image and each other entry that is a vector has its own name, where a dot separates
+    the names of nested ones. Without any image, frames are rendered. With names, those of all these are chosen.
 
     Args:
         env: the environment.
@@ -42,11 +40,11 @@ def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env
         values are one-hot vectors.
 
     Raises:
-        ValueError: an entry has no fixed size, or there is none of a name.
+        ValueError: an entry has no fixed size, or there is none of a name, or two.
     """
     entries = _entries(env.observation_space, config)
     for entry, (_, space) in entries.items():
-        _check_flattenable(name, entry, space)
+        _check_vector(name, entry, space, config)
     spaces: dict[str, Space] = {entry: _named_space(space, config) for entry, (_, space) in entries.items()}
     rendered = is_rendered(env.observation_space, config)
     if rendered:
@@ -58,6 +56,11 @@ def by_name(env: gymnasium.Env, name: str, config: "EnvConfig") -> gymnasium.Env
     return images.stack(images.fit(env, config.image_size, grayscale=config.grayscale), config.frame_stack)
 
 
+def used_paths(space: Space, config: "EnvConfig") -> tuple[Path, ...]:
+    """Where the entries that are used lie in the environment's own observations; () if all of it is rendered."""
+    return tuple(path for path, _ in _entries(space, config).values())
+
+
 def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
     """What a user might not expect of how observations are used: one sentence each.
 
@@ -65,8 +68,9 @@ def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
         space: the environment's own observation space.
         config: what to observe.
     """
-    leaves = _leaves(space)
-    pictured = {path: leaf for path, leaf in leaves if images.is_image(leaf) or len(leaf.shape or ()) == 3}
+    leaves = dict(_leaves(space))
+    vectors = {path: leaf for path, leaf in leaves.items() if _is_vector(leaf)}
+    pictured = {path: leaf for path, leaf in vectors.items() if images.is_image(leaf) or len(leaf.shape) == 3}
     if is_rendered(space, config) and not config.names:
         for path, leaf in pictured.items():
             yield (
@@ -75,8 +79,12 @@ def observation_notes(space: Space, config: "EnvConfig") -> Iterator[str]:
             )
         return
     if config.names:
-        chosen = {path for path, _ in _entries(space, config).values()}
+        chosen = used_paths(space, config)
         pictured = {path: leaf for path, leaf in pictured.items() if path in chosen}
+    elif config.pixels:
+        for path, leaf in leaves.items():
+            if path not in vectors:
+                yield f"{_called(path)} {type(leaf).__name__} is not used, since it is no vector of a fixed size"
     for path, leaf in pictured.items():
         if not config.pixels or not images.is_image(leaf):
             advice = "; obs=pixels keeps images" if images.is_image(leaf) else ""
@@ -100,7 +108,10 @@ def _entries(space: Space, config: "EnvConfig") -> dict[str, tuple[Path, Space]]
         return {"state": ((), space)}
     if is_rendered(space, config):
         return {}
-    found = list(_parts(space))
+    return _named(space, list(_parts(space)))
+
+
+def _named(space: Space, found: list[tuple[Path, Space]]) -> dict[str, tuple[Path, Space]]:
     entries = {".".join(map(str, path)) or "image": (path, part) for path, part in found}
     if len(entries) < len(found):
         raise ValueError(f"env: {space} has two entries of the same name; expected different ones. Rename one.")
@@ -109,7 +120,7 @@ def _entries(space: Space, config: "EnvConfig") -> dict[str, tuple[Path, Space]]
 
 def _available(space: Space) -> dict[str, tuple[Path, Space]]:
     """Name -> keys and space of everything that can be chosen: the entries, "image" and "state"."""
-    entries = {".".join(map(str, path)): (path, leaf) for path, leaf in _leaves(space) if path}
+    entries = _named(space, [(path, leaf) for path, leaf in _leaves(space) if path])
     if images.is_image(space):
         entries["image"] = (), space
     elif not images.has_images(space):
@@ -126,12 +137,12 @@ def _matching(pattern: str, available: Mapping[str, object], rendered: set[str])
 
 
 def _parts(space: Space, path: Path = ()) -> Iterator[tuple[Path, Space]]:
-    """The images, and what lies beside them, as large as possible."""
-    if images.is_image(space) or not images.has_images(space):
+    """The images, and the vectors beside them, as large as possible."""
+    if images.is_image(space) or (_is_vector(space) and not images.has_images(space)):
         yield path, space
-        return
-    for key, inner in _children(space):
-        yield from _parts(inner, (*path, key))
+    elif isinstance(space, Dict | Tuple):
+        for key, inner in _children(space):
+            yield from _parts(inner, (*path, key))
 
 
 def _leaves(space: Space, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -181,13 +192,19 @@ class _ByName(gymnasium.ObservationWrapper):
         return values
 
 
-def _check_flattenable(name: str, entry: str, space: Space) -> None:
-    plain = not any(isinstance(leaf, Text | Sequence | Graph) for _, leaf in _leaves(space))
-    if not (plain and space.is_np_flattenable):
+def _is_vector(space: Space) -> bool:
+    """Whether observations are numbers of a fixed count, one or more, also inside dictionaries and tuples."""
+    leaves = [leaf for _, leaf in _leaves(space)]
+    plain = all(isinstance(leaf, Box | Discrete | MultiDiscrete | MultiBinary) for leaf in leaves)
+    return plain and any(0 not in leaf.shape for leaf in leaves)
+
+
+def _check_vector(name: str, entry: str, space: Space, config: "EnvConfig") -> None:
+    if not _is_vector(space):
+        advice = "Leave it out of obs" if config.names else "Use obs=pixels, if it renders or observes images"
         raise ValueError(
             f"env: {name} has the observation space {space} for {entry!r}, which is not a vector of numbers of a fixed "
-            "size. Use obs=pixels, if it renders or observes images, or wrap it where it is registered with "
-            "gymnasium.wrappers.TransformObservation."
+            f"size. {advice}, or wrap it where it is registered with gymnasium.wrappers.TransformObservation."
         )
 
 
