@@ -128,4 +128,6 @@ def test_mistakes_with_data_are_told_before_anything_is_made(data, main, tmp_pat
     assert status == 2 and "--replay.capacity: expected at least 756" in printed
     status, printed = main(*DEBUG, "--env", "Pendulum-v1", "--env-steps", 0, "--logdir", tmp_path / "run")
     assert status == 2 and "--env-steps: expected at least 1 without recorded data" in printed
+    status, printed = main("--data", data[0], *DEBUG, "--env-steps", 100, "--logdir", tmp_path / "run")
+    assert status == 2 and "--env-steps: expected 0 without an environment, got 100; name the" in printed
     assert not (tmp_path / "run").exists()

@@ -231,10 +231,55 @@ def test_episodes_that_do_not_fit_together_are_refused(tmp_path):
 
 
 def test_missing_data_is_reported(tmp_path, minari_home):
+    with pytest.raises(ValueError, match=r"data: expected \.npz, \.h5 or \.hdf5 files in .*, got nothing"):
+        read_data(str(tmp_path))
+    with pytest.raises(
+        ValueError, match="data: expected a file, a folder, a pattern, or the name.*check the path"
+    ) as no:
+        read_data(str(tmp_path / "nothing"))
+    assert "download" not in str(no.value)
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"data: expected \.npz, .* got \.npy, .*; give each"):
+        read_data(str(tmp_path))
+    with pytest.raises(ValueError, match=r"a\.npy: expected a \.npz, \.h5 or \.hdf5 file, got \.npy"):
+        read_data(str(tmp_path / "a.npy"))
+    np.savez(tmp_path / "a.npz", **{name: x[:1] for name, x in flat(recorded(0)).items()})
     with pytest.raises(ValueError, match="data: expected at least one episode"):
         read_data(str(tmp_path))
-    with pytest.raises(ValueError, match="data: expected a file, a folder, a pattern, or the name of a local Minari"):
-        read_data(str(tmp_path / "nothing"))
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["actions"], file["data"] = h5py.SoftLink("/nowhere"), 1.0
+    with pytest.raises(ValueError, match=r"a\.hdf5.*expected") as dangling:
+        read_data(str(tmp_path / "a.hdf5"))
+    assert "\n" not in str(dangling.value)
+
+
+NAMES = ["bad name", "d/slash-v0", "reach", "lab//reach-v0", "data/reach-v0", "../reach-v0", "", "lab/reach-v0/two-v0"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_would_break_minaris_store_is_refused_and_nothing_is_written(minari_home, tmp_path, name):
+    import minari
+
+    np.savez(tmp_path / "a.npz", **recorded(0))
+    found = read_data(str(tmp_path / "a.npz"))
+    ours.write("lab/reach-v0", found.episodes, found.spec)
+    with pytest.raises(ValueError, match="minari: expected"):
+        ours.write(name, found.episodes, found.spec)
+    assert list(minari.list_local_datasets()) == ["lab/reach-v0"]
+
+
+def test_a_data_set_that_fails_half_way_leaves_nothing(minari_home, tmp_path, monkeypatch):
+    from minari.dataset.minari_storage import MinariStorage
+
+    def full(*_):
+        raise OSError("no space left")
+
+    np.savez(tmp_path / "a.npz", **recorded(0))
+    found = read_data(str(tmp_path / "a.npz"))
+    monkeypatch.setattr(MinariStorage, "update_metadata", full)
+    with pytest.raises(OSError, match="no space left"):
+        ours.write("lab/inner/reach-v0", found.episodes, found.spec)
+    assert list((tmp_path / "minari").iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "share", "held"), [(10, 0.1, 1), (40, 0.1, 4), (2, 0.1, 1), (1, 0.5, 0), (9, 0, 0)])

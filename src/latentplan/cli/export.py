@@ -55,6 +55,8 @@ def _export(options: Export) -> None:
     run = load_run(options.logdir)
     if not options.policy and not options.minari:
         raise ValueError("--policy or --minari: expected one of them at least, got none; name what to write")
+    if options.minari:
+        minari.check_name(options.minari)  # before anything is written
     if options.policy:
         size = run.export_policy(options.policy, options.checkpoint)
         print(f"policy in {options.policy}, {size / 2**20:.1f} MiB")

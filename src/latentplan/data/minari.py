@@ -1,7 +1,9 @@
 """Minari data sets (the Farama Foundation's standard, version 0.5): read as episodes, and written from them."""
 
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,11 @@ def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
     try:
         held = minari.MinariDataset(dataset / "data") if isinstance(dataset, Path) else minari.load_dataset(dataset)
     except Exception as error:  # FileNotFoundError, ValueError, and what its parsers raise
+        missing = isinstance(error, FileNotFoundError)  # Minari's own words advise an argument of its function
+        reason = "which is none" if missing else f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(
             f"data: expected a file, a folder, a pattern, or the name of a local Minari data set, got {dataset} "
-            f"({error}); `minari list local` shows the names"
+            f"({reason}); check the path; `minari list local` shows the names"
         ) from error
     if not isinstance(held.action_space, Box | Discrete):
         raise ValueError(f"{dataset}: action: expected a Box or a Discrete space, got {held.action_space}")
@@ -64,6 +68,50 @@ def _intact(held: Any, dataset: str | Path) -> Iterator[Any]:
         yield from held.iterate_episodes()
 
 
+def check_name(name: str) -> None:
+    """Checks that a data set of this name can be written, and that Minari's store stays readable with it.
+
+    Args:
+        name: "NAME-v0" or "NAMESPACE/NAME-v0".
+
+    Raises:
+        ValueError: it is not of that form, or taken.
+    """
+    from minari.dataset.minari_dataset import parse_dataset_id
+    from minari.storage import get_dataset_path
+
+    try:
+        parse_dataset_id(name)
+        parts = name.split("/")
+        holds = "" not in parts and "data" not in parts  # "data" is what marks the folder of a data set
+    except (ValueError, TypeError):  # without a version it fails on int(None)
+        holds = False
+    if not holds:
+        raise ValueError(
+            f"minari: expected NAME-v0 or NAMESPACE/NAME-v0 of letters, digits, - and _, with a namespace of at least "
+            f"two that is not data, got {name!r}; choose such a name"
+        )
+    folder = get_dataset_path(name)
+    if folder.exists():
+        raise ValueError(
+            f"minari: expected a new name, got {name}, which exists; delete it with `minari delete {name}`"
+        )
+    store = get_dataset_path()
+    if any((outer / "data").is_dir() for outer in folder.parents if store in outer.parents):
+        raise ValueError(f"minari: expected a name outside other data sets, got {name}; choose another namespace")
+
+
+@contextmanager
+def _whole_or_nothing(folder: Path) -> Iterator[None]:
+    """Removes a folder, and those made for it, if writing it fails or is interrupted."""
+    made = next(outer for outer in (folder, *folder.parents) if outer.parent.exists())
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
 def write(name: str, episodes: Iterable[Batch], spec: EnvSpec, *, env: str = "", description: str = "") -> int:
     """Writes episodes as a Minari data set, which `minari.load_dataset(name)` reads back.
 
@@ -85,11 +133,9 @@ def write(name: str, episodes: Iterable[Batch], spec: EnvSpec, *, env: str = "",
     """
     import minari
     from minari.data_collector import EpisodeBuffer
+    from minari.storage import get_dataset_path
 
-    if name in minari.list_local_datasets():
-        raise ValueError(
-            f"minari: expected a new name, got {name}, which exists; delete it with `minari delete {name}`"
-        )
+    check_name(name)
     buffers = [
         EpisodeBuffer(
             id=index,
@@ -104,7 +150,7 @@ def write(name: str, episodes: Iterable[Batch], spec: EnvSpec, *, env: str = "",
     if not buffers:
         raise ValueError("minari: expected at least one episode, got none; let the run collect one")
     choices = Discrete(spec.action_size) if spec.discrete else None
-    with warnings.catch_warnings():
+    with _whole_or_nothing(get_dataset_path(name)), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of each description that is left out, such as an e-mail address
         minari.create_dataset_from_buffers(
             name,

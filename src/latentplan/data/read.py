@@ -13,6 +13,9 @@ from latentplan.replay.episodes import read_episode
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
 _HDF5 = (".h5", ".hdf5")
+_SUFFIXES = (".npz", *_HDF5)
+_ACCEPTED = ".npz, .h5 or .hdf5"
+_ADVICE = "give each episode's arrays by name to numpy.savez"
 _NUMPY = "arrays of numbers, as numpy.savez writes them"
 _SLACK = 1e-4  # by which rounding may carry an action out of [-1, 1]
 
@@ -127,8 +130,11 @@ def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
     folder = place / "episodes" if (place / "config.json").is_file() else place
     if minari.is_dataset(place):
         yield from minari.read(place)
-    elif folder.is_dir():
-        files = sorted(file for file in folder.iterdir() if file.suffix in (".npz", *_HDF5))
+    elif place.is_dir():
+        files = sorted(file for file in folder.glob("*") if file.suffix in _SUFFIXES)
+        if not files:
+            held = ", ".join(sorted({file.suffix or file.name for file in folder.glob("*")})) or "nothing"
+            raise ValueError(f"data: expected {_ACCEPTED} files in {folder}, got {held}; {_ADVICE}")
         for file in files:
             yield from _file(file)
     elif place.is_file():
@@ -141,6 +147,8 @@ def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
 
 
 def _file(file: Path) -> Iterator[tuple[str, Batch]]:
+    if file.suffix not in _SUFFIXES:
+        raise ValueError(f"{file}: expected a {_ACCEPTED} file, got {file.suffix or 'another'}; {_ADVICE}")
     if file.suffix not in _HDF5 and _is_ours(file):
         yield str(file), read_episode(file)
         return

@@ -11,6 +11,7 @@ from latentplan.driver.memory import check_memory
 from latentplan.driver.rng import stream_key
 from latentplan.driver.schedule import RunConfig, stages_of
 from latentplan.envs.env import EnvConfig
+from latentplan.envs.recorded import RECORDED
 from latentplan.envs.workers import Workers
 from latentplan.replay.ring import Replay, ReplayConfig, make_replay
 from latentplan.types import Agent, EnvSpec, Params, TrainState
@@ -51,9 +52,12 @@ def check_job(job: Job) -> None:
         job: the run.
 
     Raises:
-        ValueError: the replay does not fit into memory, the schedule names an unknown update, the agent does not
+        ValueError: the replay does not fit into memory, the schedule names an unknown update or
+            needs an environment, the agent does not
             support such windows, or it returns no priorities for prioritised replay.
     """
+    collects = job.env != RECORDED or not job.run.env_steps
+    job.run.require(collects, "env_steps", "0 without an environment", "name the environment, or leave it out")
     if job.data is not None:
         records = sum(len(episode.reward) for episode in job.data.training)
         room = f"at least {records}, the records of the data to learn from"

@@ -5,8 +5,10 @@ from typing import Literal, NamedTuple
 
 import jax
 
+from latentplan.config import ConfigError
 from latentplan.driver.checkpoint import describe_leaves
 from latentplan.driver.rng import stream_key
+from latentplan.presets import Experiment
 from latentplan.runs.run import Run
 from latentplan.types import Agent, Params
 
@@ -48,9 +50,11 @@ def start_from(run: Run, agent: Agent, seed: int, *, parts: Parts = "all") -> St
     wanted = fresh if parts == "all" or agent.model is None else jax.eval_shape(agent.model.init, jax.random.key(0))
     taken = [name for name in wanted if name in other and name in fresh]
     if not taken:
-        raise ValueError(
-            f"from_run: expected a run with some of the parts {', '.join(wanted)}, got {run.logdir}, which has "
-            f"{', '.join(other)}; choose a run of the same agent"
+        raise ConfigError(
+            Experiment,
+            "from_run",
+            f"expected a run with some of the parts {', '.join(wanted)}, got {run.logdir}, which has "
+            f"{', '.join(other)}; choose a run of the same agent",
         )
     for name in taken:
         _check_shapes(name, describe_leaves(fresh[name]), describe_leaves(other[name]), run)
@@ -64,7 +68,9 @@ def _check_shapes(part: str, expected: Mapping[str, str], got: Mapping[str, str]
     for name in sorted(expected.keys() | got.keys()):
         one, other = expected.get(name, "nothing"), got.get(name, "nothing")
         if one != other:
-            raise ValueError(
-                f"from_run: expected {part}{name} {one}, got {other} in {run.logdir}; give this run the model settings "
-                "and the kind of environment of that one"
+            raise ConfigError(
+                Experiment,
+                "from_run",
+                f"expected {part}{name} {one}, got {other} in {run.logdir}; give this run the model settings "
+                "and the kind of environment of that one",
             )
