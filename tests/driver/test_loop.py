@@ -289,6 +289,15 @@ def test_evaluation_has_no_noise_and_seeds_of_its_own(straight):
     assert rows[0]["evaluation/return_std"] == pytest.approx(0.0, abs=1e-9)  # deterministic: reward is the action
 
 
+def test_a_run_that_is_beyond_what_is_asked_for_says_so(tmp_path):
+    run(tmp_path)
+    messages = []
+    report = lambda k, v: messages.append(v["message"]) if k == "message" else None  # noqa: E731
+    progress = run(tmp_path, report, config=dataclasses.replace(CONFIG, env_steps=36))
+    said = "already at 72 env_steps and 15 updates, with env_steps = 36 asked for; nothing is left to do"
+    assert progress.env_steps == 72 and said in messages and "compiling" not in messages
+
+
 class Killed(BaseException):
     """Stands for kill -9: nothing of the program runs after it."""
 

@@ -86,6 +86,32 @@ def test_another_observation_is_refused(policy, observation, message):
         policy(observation)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_is_refused_and_not_remembered(policy, vectors, bad):
+    policy.reset()
+    expected = [policy(vector, is_first=i == 0) for i, vector in enumerate(vectors[:2])]
+    policy.reset()
+    np.testing.assert_array_equal(policy(vectors[0], is_first=True), expected[0])
+    with pytest.raises(ValueError, match=rf"^observation state: expected finite numbers, got {bad} at \[3\]; [^\n]*$"):
+        policy(np.where(np.arange(5) == 3, bad, vectors[1]))
+    np.testing.assert_array_equal(policy(vectors[1]), expected[1])
+
+
+def test_the_beginning_of_an_episode_is_one_truth_value(policy, vectors):
+    def after(first):
+        policy.reset()
+        policy(vectors[1], is_first=True)
+        policy(vectors[0], is_first=first)
+        return np.concatenate([x.ravel() for x in jax.tree.leaves(policy._state[0])])  # what it remembers
+
+    for numpy_bool in (np.bool_(True), np.array(True)):
+        np.testing.assert_array_equal(after(numpy_bool), after(True))
+    assert not np.array_equal(after(True), after(np.bool_(False)))
+    for wrong in (np.array([True]), [True], None, "yes"):
+        with pytest.raises(ValueError, match=r"^is_first: expected True or False, got [^\n]*$"):
+            policy(vectors[0], is_first=wrong)
+
+
 def test_an_exported_policy_runs_without_this_package_and_episodes_become_a_minari_data_set(
     run, policy, vectors, tmp_path, monkeypatch, capsys
 ):

@@ -60,4 +60,4 @@ def _planned_and_realised(evidence: Evidence) -> dict[str, Array]:
 def _mean(x: Array, counted: Array) -> Array:
     """[T, B, ...] -> [...], the mean over the steps where `counted`."""
     mask = counted.reshape(*counted.shape, *[1] * (x.ndim - 2))
-    return jnp.sum(jnp.where(mask, x, 0.0), (0, 1)) / jnp.sum(counted)
+    return jnp.sum(jnp.where(mask, x, 0.0), (0, 1)) / jnp.sum(counted, dtype=jnp.float32)

@@ -99,7 +99,8 @@ def make_prediction(subject: Subject) -> Diagnostic:
 
         found = jax.lax.map(episode, jnp.arange(valid.shape[1]))  # one episode at a time, likewise to save memory
         reached = jnp.sum(valid, 0) > distance
-        mean = lambda x: jnp.where(reached[:, None], x, 0.0).sum(0) / jnp.sum(reached)  # noqa: E731
+        count = jnp.sum(reached, dtype=jnp.float32)
+        mean = lambda x: jnp.where(reached[:, None], x, 0.0).sum(0) / count  # noqa: E731
         return Measurement({name: mean(x) for name, x in found._asdict().items() if x is not None})
 
     return Diagnostic(measure, select=select)

@@ -57,6 +57,12 @@ def train(job: Job, report: Report = lambda kind, values: None) -> Progress:
         run = _Run(job, reporter, closing)
         if run.next_phase() != "stop":
             run.compile()
+        else:
+            at, asked = run.state.progress, job.run.env_steps
+            reporter.say(
+                f"already at {at.env_steps} env_steps and {at.updates} updates, with env_steps = {asked} asked for; "
+                "nothing is left to do"
+            )
         run.until_done()
         return run.state.progress
 

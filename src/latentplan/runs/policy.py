@@ -64,10 +64,11 @@ class StatefulPolicy:
             float32 [A] in [-1, 1], as `make_env`'s environments take it; one-hot for discrete actions.
 
         Raises:
-            ValueError: an observation has another name, shape or dtype than the spec's.
+            ValueError: an observation has another name, shape or dtype than the spec's, or a number that is not
+                finite; or `is_first` is neither True nor False. The memory is then as before.
         """
-        named = self._named(observation)
-        action, self._state = self._step(self._params, self._state, named, np.bool_(is_first))
+        named, first = self._named(observation), _flag(is_first)
+        action, self._state = self._step(self._params, self._state, named, first)
         return np.asarray(action)
 
     def reset(self) -> None:
@@ -79,7 +80,15 @@ class StatefulPolicy:
         if not isinstance(observation, Mapping):
             observation = {next(iter(spaces)): observation} if len(spaces) == 1 else {"": observation}
         self._spec.check_names(observation)
-        return {name: received(self._boxes[name], observation[name], _refusal(name)) for name in spaces}
+        named = {name: received(self._boxes[name], observation[name], _refusal(name)) for name in spaces}
+        for name, array in named.items():
+            if not np.isfinite(array).all():
+                where = np.argwhere(~np.isfinite(array))[0]
+                raise ValueError(
+                    f"observation {name}: expected finite numbers, got {array[tuple(where)]} at {where.tolist()}; the "
+                    "policy would remember it until the episode's end"
+                )
+        return named
 
     def _measure(self, observation: dict[str, np.ndarray]) -> float:
         seconds, state = [], self._start
@@ -88,6 +97,13 @@ class StatefulPolicy:
             action, state = jax.block_until_ready(self._step(self._params, state, observation, np.bool_(False)))
             seconds.append(time.perf_counter() - started)
         return 1000 * float(np.median(seconds))
+
+
+def _flag(is_first: object) -> np.bool_:
+    flag = np.asarray(is_first)
+    if flag.shape or flag.dtype.kind not in "biu":
+        raise ValueError(f"is_first: expected True or False, got {described(is_first)}; give one for one observation")
+    return np.bool_(flag[()])
 
 
 def _refusal(name: str) -> Callable[[str, Any, object], ValueError]:
