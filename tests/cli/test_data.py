@@ -130,4 +130,8 @@ def test_mistakes_with_data_are_told_before_anything_is_made(data, main, tmp_pat
     assert status == 2 and "--env-steps: expected at least 1 without recorded data" in printed
     status, printed = main("--data", data[0], *DEBUG, "--env-steps", 100, "--logdir", tmp_path / "run")
     assert status == 2 and "--env-steps: expected 0 without an environment, got 100; name the" in printed
+    for obs in ("image", "pixels", "state,camera"):
+        status, printed = main("--data", data[0], *DEBUG, "--obs", obs, "--logdir", tmp_path / "run")
+        got = obs.split(",")[-1]
+        assert status == 2 and f"--obs: expected what the data holds, state, got {got}; leave it out" in printed
     assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from latentplan.data import minari as ours
-from latentplan.data import read_data, split_held_out
+from latentplan.data import read_data, read_raw, split_held_out
 from latentplan.replay.episodes import write_episode
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
@@ -213,6 +213,22 @@ def test_is_first_for_every_observation_and_the_actions_between_them(tmp_path):
     np.savez(tmp_path / "steps.npz", **arrays, terminals=np.isin(np.arange(9), [3, 8]))
     for episode, raw in zip(read_data(str(tmp_path)).episodes, [one, two] * 2, strict=True):
         check(episode, raw)
+
+
+@pytest.mark.parametrize(
+    ("images", "note"),
+    [
+        (np.zeros((5, 8, 9), np.uint8), "observations uint8 [8, 9] is flattened into a vector of 72 numbers"),
+        (np.zeros((5, 8, 9, 3)), "observations float64 [8, 9, 3] is flattened into a vector of 216 numbers"),
+        (np.zeros((5, 8, 9, 3), np.uint8), ""),
+        (np.zeros((5, 8)), ""),
+    ],
+)
+def test_images_that_become_vectors_are_told(tmp_path, images, note):
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", **recorded(0) | {"observations": images})
+    expected = (f"{note}; images are uint8 [height, width, channels]",) if note else ()
+    assert read_raw(str(tmp_path)).notes == expected
 
 
 def test_booleans_are_choices_and_what_is_not_used_is_not_read(tmp_path):

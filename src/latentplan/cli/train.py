@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import fnmatch
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from latentplan.driver.job import Job
     from latentplan.envs.workers import Workers
     from latentplan.presets.experiment import Experiment
+    from latentplan.types import EnvSpec
 
 DATA_UPDATES = 10_000
 """Gradient steps on recorded data, unless asked for more or fewer."""
@@ -116,7 +118,7 @@ def make_job(
         recorded = fit_data(data, spec)
         spec, split = recorded.spec, split_held_out(recorded.episodes, experiment.data_held_out)
         sizes = f"{len(split.training)} episodes to learn from, {len(split.held_out)} held out"
-        notes.append(f"data {data.path}: {sizes}")
+        notes += [f"data {data.path}: {note}" for note in (sizes, *data.notes)]
     if spec is None:
         raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
     agent, logdir = make_agent(experiment.agent_config, spec), Path(experiment.folder())
@@ -158,6 +160,8 @@ def parse(argv: list[str], program: Sequence[str], console) -> "tuple[Experiment
     recorded = fit_data(data) if data else None
     env = known.env or (RECORDED if recorded else Experiment.env)
     obs = known.obs or ("state" if recorded and not recorded.spec.images else "pixels")
+    if recorded and env == RECORDED:
+        check_observed(obs, recorded.spec)
     preset, why = resolve_preset(known.preset)
     agent = known.agent or protocols().get(preset, Experiment.agent)
     own = PRESETS[agent].all if agent in PRESETS else {preset: None}
@@ -180,6 +184,23 @@ def parse(argv: list[str], program: Sequence[str], console) -> "tuple[Experiment
             complain(line)
         raise
     return dataclasses.replace(experiment, preset=preset), data
+
+
+def check_observed(obs: str, spec: "EnvSpec") -> None:
+    """Refuses to observe what recorded data does not hold; without an environment nothing else is observed.
+
+    Args:
+        obs: pixels, state, or names separated by commas.
+        spec: of the data.
+
+    Raises:
+        ValueError: there are no images, or there is no observation of a name.
+    """
+    known = [*spec.observations, "state", *(["image", "pixels"] if spec.images else [])]
+    for name in obs.split(","):
+        if not fnmatch.filter(known, name):
+            held = ", ".join(spec.observations)
+            raise ValueError(f"--obs: expected what the data holds, {held}, got {name}; leave it out")
 
 
 def on_recorded(default, records: int):

@@ -1,5 +1,6 @@
 """Named arrays as episodes: finding the fields, aligning them, and cutting at the ends of episodes."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ class Steps(NamedTuple):
         last: [n] bool, the episode ended here; the last step of the file is one, too.
         next_observation: by name [n, ...]; None if the file does not hold it.
         shifted: whether step t holds the action and the reward that led to observation t, as our own files do.
+        notes: what a user might not expect of how the arrays are used: a sentence each.
     """
 
     observation: dict[str, np.ndarray]
@@ -45,6 +47,7 @@ class Steps(NamedTuple):
     last: np.ndarray
     next_observation: dict[str, np.ndarray] | None
     shifted: bool
+    notes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -110,9 +113,24 @@ def read_steps(arrays: Arrays, where: str) -> Steps:
         next_observation={entry: _as_observation(known[name], f"{where}: {name}") for entry, name in following.items()}
         or None,
         shifted="is_first" in known,
+        notes=flattened_notes({name: (known[name].dtype, known[name].shape[1:]) for name in observed.values()}),
     )
     _check_lengths(steps, observed, where)
     return steps
+
+
+def flattened_notes(observations: Mapping[str, tuple[np.dtype, tuple[int, ...]]]) -> tuple[str, ...]:
+    """A sentence for each observation that looks like an image, but becomes a vector.
+
+    Args:
+        observations: name -> dtype and shape of one of them.
+    """
+    return tuple(
+        f"{name} {dtype} {list(shape)} is flattened into a vector of {math.prod(shape)} numbers; images are uint8 "
+        "[height, width, channels]"
+        for name, (dtype, shape) in observations.items()
+        if (len(shape) == 3 and dtype != np.uint8) or (len(shape) == 2 and dtype == np.uint8)
+    )
 
 
 def cut_episodes(steps: Steps) -> Iterator[Batch]:

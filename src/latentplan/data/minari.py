@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, flatten
 
-from latentplan.data.arrays import Steps, cut_episodes, readable
+from latentplan.data.arrays import Steps, cut_episodes, flattened_notes, readable
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
 
@@ -20,7 +20,7 @@ def is_dataset(folder: Path) -> bool:
     return (folder / "data" / "metadata.json").is_file()
 
 
-def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
+def read(dataset: str | Path) -> Iterator[tuple[str, Batch, tuple[str, ...]]]:
     """Reads a data set's episodes.
 
     Boxes are scaled to [-1, 1] by their bounds; dictionaries keep their entries' names; other spaces are flattened.
@@ -29,7 +29,7 @@ def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
         dataset: its name, or its folder.
 
     Yields:
-        (where it comes from, episode).
+        (where it comes from, episode, notes as in `Steps`).
 
     Raises:
         ValueError: there is no such data set here, or it has actions of another kind.
@@ -58,9 +58,15 @@ def read(dataset: str | Path) -> Iterator[tuple[str, Batch]]:
                 last=np.zeros(len(episode.rewards), bool),
                 next_observation=None,
                 shifted=False,
+                notes=_notes(held.observation_space),
             )
         for batch in cut_episodes(steps):
-            yield where, batch
+            yield where, batch, steps.notes
+
+
+def _notes(space: gymnasium.Space) -> tuple[str, ...]:
+    spaces = space.spaces if isinstance(space, Dict) else {"the observation": space}
+    return flattened_notes({name: (x.dtype, x.shape) for name, x in spaces.items() if isinstance(x, Box)})
 
 
 def _intact(held: Any, dataset: str | Path) -> Iterator[Any]:

@@ -19,6 +19,8 @@ _ADVICE = "give each episode's arrays by name to numpy.savez"
 _NUMPY = "arrays of numbers, as numpy.savez writes them"
 _SLACK = 1e-4  # by which rounding may carry an action out of [-1, 1]
 
+_Found = tuple[str, Batch, tuple[str, ...]]  # where it comes from, an episode, and notes as in `Steps`
+
 
 class Recorded(NamedTuple):
     """Recorded episodes and the spaces of their observations and actions.
@@ -43,10 +45,12 @@ class RawData(NamedTuple):
     Attributes:
         path: where they come from.
         episodes: (file and place in it, episode).
+        notes: what a user might not expect of how they are used: a sentence each.
     """
 
     path: str
     episodes: list[tuple[str, Batch]]
+    notes: tuple[str, ...] = ()
 
 
 def read_data(path: str, spec: EnvSpec | None = None) -> Recorded:
@@ -68,10 +72,11 @@ def read_raw(path: str) -> RawData:
         ValueError: there is no data, or a field is missing. The message names the file.
         ModuleNotFoundError: HDF5 files need h5py, Minari data sets minari; both come with the extra `data`.
     """
-    episodes = list(_episodes(path))
-    if not episodes:
+    found = list(_episodes(path))
+    if not found:
         raise ValueError(f"data: expected at least one episode with a decision in {path}, got none; check the path")
-    return RawData(path, episodes)
+    notes = dict.fromkeys(note for *_, notes in found for note in notes)
+    return RawData(path, [(where, episode) for where, episode, _ in found], tuple(notes))
 
 
 def fit_data(data: RawData, spec: EnvSpec | None = None) -> Recorded:
@@ -124,8 +129,8 @@ def split_held_out(episodes: Sequence[Batch], share: float) -> Split:
     return Split(kept, [episodes[i] for i in sorted(places)])
 
 
-def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
-    """(where it comes from, episode), with the actions as they were recorded."""
+def _episodes(path: str) -> Iterator[_Found]:
+    """Episodes with the actions as they were recorded."""
     place = Path(path).expanduser()
     folder = place / "episodes" if (place / "config.json").is_file() else place
     if minari.is_dataset(place):
@@ -146,15 +151,16 @@ def _episodes(path: str) -> Iterator[tuple[str, Batch]]:
         yield from minari.read(path)
 
 
-def _file(file: Path) -> Iterator[tuple[str, Batch]]:
+def _file(file: Path) -> Iterator[_Found]:
     if file.suffix not in _SUFFIXES:
         raise ValueError(f"{file}: expected a {_ACCEPTED} file, got {file.suffix or 'another'}; {_ADVICE}")
     if file.suffix not in _HDF5 and _is_ours(file):
-        yield str(file), read_episode(file)
+        yield str(file), read_episode(file), ()
         return
     for where, arrays in _hdf5(file) if file.suffix in _HDF5 else _numpy(file):
-        for number, episode in enumerate(cut_episodes(read_steps(arrays, where))):
-            yield f"{where}, episode {number}", episode
+        steps = read_steps(arrays, where)
+        for number, episode in enumerate(cut_episodes(steps)):
+            yield f"{where}, episode {number}", episode, steps.notes
 
 
 def _numpy(file: Path) -> Iterator[tuple[str, Arrays]]:
