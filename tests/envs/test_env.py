@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -515,6 +516,58 @@ def test_what_goes_wrong_while_building_is_told_in_the_parents_words():
         Workers("sample_envs:NoBuild-v0", STATE, num_envs=1)
     with pytest.raises(ValueError, match="num_envs: expected at least 1"):
         Workers("Pendulum-v1", STATE, num_envs=0)
+
+
+OWN_CODE = """import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+class Arm(gymnasium.Env):
+    action_space = observation_space = Box(-1.0, 1.0, (2,))
+    metadata = {"render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+    def __init__(self, render_mode=None, links=1):
+        np.zeros(4).reshape(links, -1)
+        if links == 2:
+            raise ValueError("two links\\nare too few")
+    def reset(self, *, seed=None, options=None):
+        float("one")
+
+gymnasium.register("Arm-v0", lambda **kwargs: Arm(**kwargs))
+gymnasium.register("Link-v0", Arm)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "links", "obs", "told"),
+    [
+        (
+            "Arm-v0",
+            3,
+            "state",
+            "constructor raised ValueError: cannot reshape array of size 4 into shape (3,newaxis) (10)",
+        ),
+        ("Link-v0", 2, "pixels", "constructor raised ValueError: two links are too few (12)"),
+        ("Link-v0", 1, "pixels", "reset raised ValueError: could not convert string to float: 'one' (14)"),
+        ("", 1, "state", "module raised ValueError: could not convert string to float: 'two' (18)"),
+    ],
+)
+def test_a_value_error_of_an_environments_own_code_is_told_with_its_place(
+    name, links, obs, told, tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "own_code.py"
+    path.write_text(OWN_CODE + ("" if name else 'float("two")\n'))
+    place = re.sub(r"\((\d+)\)$", rf"({path}:\1)", told)
+    with pytest.raises(ValueError) as caught:
+        Workers(f"own_code:{name or 'Arm-v0'}", EnvConfig(obs=obs, env_kwargs=(f"links={links}",)), num_envs=1)
+    expected = f"env: own_code:{name or 'Arm-v0'}: its {place}. Correct it there, or what env_kwargs gives it."
+    assert str(caught.value) == expected
+
+
+def test_a_value_error_of_the_librarys_own_is_told_as_it_is():
+    with pytest.raises(ValueError, match="^env_kwargs: expected a delay of 1 or more, got 0; correct it$"):
+        Workers("Memory/TMaze-v0", EnvConfig(obs="state", env_kwargs=("delay=0",)), num_envs=1)
 
 
 def test_missing_opengl_is_told_before_any_process_starts(monkeypatch):

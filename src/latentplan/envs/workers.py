@@ -22,6 +22,7 @@ from latentplan import extensions
 from latentplan.envs import gl, suite_of
 from latentplan.envs.actions import check_actions
 from latentplan.envs.boundary import SpaceMismatch
+from latentplan.envs.raised import attributed
 from latentplan.envs.suite import Suite
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Workers:
         num_envs: number of environments.
 
     Raises:
-        ValueError, GLUnavailable: as for `make_env`.
+        ValueError, GLUnavailable: as for `make_env`; a ValueError of the environment's own code names it and its place.
         SpaceMismatch: from `reset` and `step`, if an environment returned something other than it declares.
         WorkerDied: from any method, if a worker was killed, raised an exception, or timed out.
 
@@ -270,7 +271,7 @@ def _serve(name: str, config: "EnvConfig", suite: Suite, modules: Sequence[str],
             env = make_env(name, config, suite)
             described = spec_fields(env), env_notes(env)
         except Exception as error:
-            pipe.send(_failure(error, _MISTAKES))
+            pipe.send(_failure(attributed(error, name, suite), _MISTAKES))
             return
         with contextlib.closing(env):
             pipe.send(("answer", described))
