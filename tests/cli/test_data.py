@@ -134,4 +134,6 @@ def test_mistakes_with_data_are_told_before_anything_is_made(data, main, tmp_pat
         status, printed = main("--data", data[0], *DEBUG, "--obs", obs, "--logdir", tmp_path / "run")
         got = obs.split(",")[-1]
         assert status == 2 and f"--obs: expected what the data holds, state, got {got}; leave it out" in printed
+    status, printed = main("--data", data[0], *DEBUG, "--from", tmp_path / "none", "--logdir", tmp_path / "run")
+    assert status == 2 and "--from: expected the folder of a run, with a config.json, got" in printed
     assert not (tmp_path / "run").exists()

@@ -95,7 +95,8 @@ def _settings(config: object, prefix: str = "") -> Iterator[tuple[type, str, obj
     kind = config if isinstance(config, type) else type(config)
     for name, hint in field_hints(kind).items():
         base, extras = split_hint(hint)
-        option = prefix + name.replace("_", "-")
+        shorter = [extra for extra in extras if isinstance(extra, Alias)]
+        option = shorter[0] if shorter else prefix + name.replace("_", "-")
         yield kind, name, getattr(config, name, None), hint, option
         part = getattr(config, name, base)  # a class without a plain default: the field's class
         if dataclasses.is_dataclass(part):

@@ -106,6 +106,7 @@ def make_job(
         ValueError: data, environment, agent and the run to start from do not fit together.
     """
     from latentplan.agents import make_agent
+    from latentplan.config import ConfigError
     from latentplan.data import fit_data, split_held_out
     from latentplan.driver.checkpoint import Checkpoints
     from latentplan.driver.job import Job
@@ -123,7 +124,13 @@ def make_job(
         raise ValueError("--env: expected an environment, got none; give one, or --data with recorded episodes")
     agent, logdir = make_agent(experiment.agent_config, spec), Path(experiment.folder())
     if experiment.from_run and not Checkpoints(logdir / "checkpoints").steps():  # else it is resumed
-        start = start_from(load_run(experiment.from_run), agent, experiment.run.seed, parts=experiment.from_parts)
+        try:
+            start = start_from(load_run(experiment.from_run), agent, experiment.run.seed, parts=experiment.from_parts)
+        except ConfigError:
+            raise
+        except ValueError as error:  # of that run's folder, which is not this run's logdir
+            problem = str(error).removeprefix("logdir: ")
+            raise ConfigError(type(experiment), "from_run", problem) from error
         notes.append(start.message)
     job = Job(
         agent=agent,

@@ -91,7 +91,7 @@ def read_steps(arrays: Arrays, where: str) -> Steps:
     Raises:
         ValueError: a field is missing, held twice, has another length, or holds numbers that are not finite.
     """
-    known = {name: _numbers(arrays, name, where) for name in arrays if _is_field(name)}
+    known = {name: _numbers(arrays, name, where) for name in arrays if is_field(name)}
     observed, following = (_observations(known, field, where) for field in ("observation", "next_observation"))
     if not observed:
         raise _missing("observation", arrays, where)
@@ -232,7 +232,7 @@ def _is_image(array: np.ndarray) -> bool:
     return array.dtype == np.uint8 and array.ndim == 4
 
 
-def _is_field(name: str) -> bool:
+def is_field(name: str) -> bool:
     """Whether an array is read."""
     head, parted, _ = name.partition("/")
     entries = (*NAMES["observation"], *NAMES["next_observation"])

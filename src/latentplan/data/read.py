@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latentplan.data import minari
-from latentplan.data.arrays import Arrays, cut_episodes, is_one_hot, is_steps, read_steps, readable
+from latentplan.data.arrays import Arrays, cut_episodes, is_field, is_one_hot, is_steps, read_steps, readable
 from latentplan.replay.episodes import read_episode
 from latentplan.types import ArraySpec, Batch, EnvSpec
 
@@ -185,6 +185,12 @@ def _hdf5(file: Path) -> Iterator[tuple[str, Arrays]]:
         if is_steps(group):
             arrays: dict[str, h5py.Dataset] = {}
             group.visititems(lambda name, x: arrays.update({name: x}) if isinstance(x, h5py.Dataset) else None)
+            for name in filter(is_field, set(group) - set(arrays)):  # links, which visititems leaves out
+                linked = group.get(name)
+                if linked is None:
+                    raise LookupError(f"a link {name} that leads nowhere")
+                if isinstance(linked, h5py.Dataset):
+                    arrays[name] = linked
             yield f"{file}{group.name.rstrip('/')}", arrays
             return
         for name in sorted(group, key=_natural):
