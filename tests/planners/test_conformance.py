@@ -206,6 +206,46 @@ def test_returns_of_another_shape_are_refused_while_tracing(name, wrong, got):
         jax.eval_shape(plan, PARAMS, make_belief(), KEY)
 
 
+def made(name, evaluate=None):
+    """As users make one, with all checks."""
+    config, propose = PLANNERS[name].config(**TINY[name]), propose_by(steer, imagine_step, HORIZON)
+    return make_planner(
+        config, ACTION_SIZE, sum_of_rewards(imagine_step, reward) if evaluate is None else evaluate, propose=propose
+    )
+
+
+def test_returns_of_any_real_dtype_are_planned_with_and_complex_ones_refused(name):
+    def cast(dtype):
+        return made(name, lambda params, belief, actions, key: -jnp.sum(actions**2, (0, 2)).astype(dtype))
+
+    for dtype in (jnp.bfloat16, jnp.float16, jnp.int32):
+        planned = jax.eval_shape(cast(dtype), PARAMS, make_belief(), KEY)
+        assert {leaf.dtype for leaf in jax.tree.leaves(planned)} == {jnp.dtype("float32")}
+    with pytest.raises(ValueError, match=r"^evaluate: expected real returns, got complex64; "):
+        jax.eval_shape(cast(jnp.complex64), PARAMS, make_belief(), KEY)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+def test_a_warm_start_that_is_not_finite_counts_as_zeros(name, bad):
+    planner = jax.jit(made(name))
+    start = planner(PARAMS, make_belief(), KEY).warm_start
+    bad, zeros = (jax.tree.map(lambda x, value=value: jnp.full_like(x, value), start) for value in (bad, 0.0))
+    planned = planner(PARAMS, make_belief(), KEY, bad)
+    chex.assert_tree_all_finite(planned)
+    chex.assert_trees_all_equal(planned, planner(PARAMS, make_belief(), KEY, zeros))
+
+
+@pytest.mark.parametrize("wrong", [lambda x: jnp.zeros((7, *x.shape[1:])), lambda x: x[:, :1], lambda x: {"plan": x}])
+def test_a_warm_start_of_other_shapes_is_refused(name, wrong):
+    planner = made(name)
+    fits = jax.eval_shape(planner, PARAMS, make_belief(), KEY).warm_start
+    start = (
+        jax.tree.map(lambda x: wrong(jnp.zeros(x.shape)), fits) if jax.tree.leaves(fits) else wrong(jnp.zeros((4, 2)))
+    )
+    with pytest.raises(ValueError, match=r"^warm_start: expected shapes .*\(.*, got .*\(.*; give the last"):
+        jax.eval_shape(planner, PARAMS, make_belief(), KEY, start)
+
+
 def test_checking_the_returns_adds_nothing_to_the_compiled_plan(name):
     evaluate, config = sum_of_rewards(imagine_step, reward), PLANNERS[name].config(**TINY[name])
     propose = propose_by(steer, imagine_step, HORIZON)
@@ -307,6 +347,24 @@ def test_the_gradient_through_a_plan_is_finite(scale, name):
     """With respect to the objective's parameters, also where all candidates are the same."""
 
     chex.assert_tree_all_finite(gradient_of_an_action(name)({"weight": 0.5, "scale": scale}))
+
+
+@optimizers(PLANNERS)
+@pytest.mark.parametrize("bad", NOT_FINITE)
+def test_the_gradient_through_a_plan_is_finite_where_one_return_is_not(bad, name):
+    """By the objective's parameters, which also are what the failed return is made of, and by the belief."""
+
+    def evaluate(params, belief, actions, key):
+        worth = jnp.where(actions[0, :, 0] > 0.5, NOT_FINITE[bad], jnp.sum(params["weight"] * actions, (0, 2)))
+        return params["scale"] * worth * jnp.sum(belief)
+
+    planner = make(name, evaluate)
+    act = lambda params, belief: jnp.sum(planner(params, belief, KEY).action)  # noqa: E731
+    params = {"weight": jnp.float32(0.5), "scale": jnp.float32(1.0)}
+    found = jax.jit(jax.grad(act, (0, 1)))(params, jnp.ones(2))
+    chex.assert_tree_all_finite(found)
+    if name == "mppi":
+        assert found[0]["weight"] != 0  # to which the failed ones contribute nothing
 
 
 @optimizers(PLANNERS)

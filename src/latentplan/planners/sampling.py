@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from latentplan.planners.objectives import Evaluate
@@ -16,23 +17,40 @@ _LARGEST = 1e15  # whose square, summed over any number of candidates, is still 
 
 
 def finite_returns(evaluate: Evaluate) -> Evaluate:
-    """Makes returns finite, so that every plan made from them is.
+    """Makes returns finite float32 numbers, so that every plan made from them is finite, and so is its gradient.
 
     NaN, infinity and overflow say that the model's prediction failed, so such a sequence ranks below all others,
-    whatever the sign. Finite returns are clipped to +-1e15.
+    whatever the sign. Finite returns are clipped to +-1e15. Numbers of a gradient (by params, belief or actions) to
+    which a failed prediction contributes NaN or infinity are zero; only reverse-mode differentiation is supported.
 
     Args:
-        evaluate: (params, belief, actions [H, N, A], key) -> returns [N].
+        evaluate: (params, belief, actions [H, N, A], key) -> returns [N], of any real dtype.
 
     Returns:
         Evaluate.
     """
 
     def evaluated(params: Params, belief: AnyBelief, actions: Array, key: Key) -> Array:
-        returns = evaluate(params, belief, actions, key)
+        params, belief, actions = jax.tree.map(_with_finite_gradient, (params, belief, actions))
+        returns = evaluate(params, belief, actions, key).astype(jnp.float32)
         return jnp.where(jnp.isfinite(returns), jnp.clip(returns, -_LARGEST, _LARGEST), -_LARGEST)
 
     return evaluated
+
+
+def _with_finite_gradient(x: Any) -> Any:
+    """The same; what flows back through it is zero where it is not finite. A `where` would not do: 0 * NaN is NaN."""
+    return _identity(x) if jnp.issubdtype(getattr(x, "dtype", int), jnp.floating) else x
+
+
+@jax.custom_vjp
+def _identity(x: Array) -> Array:
+    return x
+
+
+_identity.defvjp(
+    lambda x: (x, None), lambda _, gradient: (jnp.where(jnp.isfinite(gradient), gradient, jnp.zeros_like(gradient)),)
+)
 
 
 def make_guides(config: Any, propose: Propose | None) -> Callable[[Params, AnyBelief, Key], list[Array]]:
