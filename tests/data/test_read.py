@@ -189,6 +189,8 @@ def test_what_is_written_as_a_minari_data_set_is_read_back_by_minari_and_by_us(m
         ({"terminals": np.full(4, np.nan)}, "terminals: expected finite numbers, got NaN"),
         ({"state": np.zeros((5, 3))}, "observation: expected one array, got observations and state; leave one out"),
         ({"obs": np.zeros((5, 8, 8, 3), np.uint8)}, "observation: expected one array, got observations and obs"),
+        ({"rewards": np.full(4, -1e300)}, "rewards: expected numbers that float32 holds, got larger ones"),
+        ({"observations": np.full((5, 3), 1e300)}, "observations: expected numbers that float32 holds"),
         ({"action": np.zeros((4, 2))}, "action: expected one array, got action and actions"),
         ({"rewards": np.array([None] * 4)}, "rewards: expected an array of numbers, got ValueError: Object arrays"),
     ],

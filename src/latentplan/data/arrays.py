@@ -303,6 +303,8 @@ def _check_rewards(reward: np.ndarray, size: int, where: str) -> None:
     if len(reward) != size or reward.size != size:
         got = list(reward.shape)
         raise ValueError(f"{where}: expected one number for each of {size} actions, got {got}; sum or cut them")
+    if np.abs(reward.astype(np.float64)).max() > np.finfo(np.float32).max:
+        raise ValueError(f"{where}: expected numbers that float32 holds, got larger ones; scale them")
 
 
 def _check_lengths(steps: Steps, observed: Mapping[str, str], where: str) -> None:
