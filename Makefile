@@ -1,6 +1,6 @@
 # make        says what there is
 # make run    sets everything up and trains PlaNet on walker_walk from pixels
-# make test   sets everything up and runs the tests: of each family one member in full, about 11 minutes on 2 cores
+# make test   sets everything up and runs the tests: of each family one member in full, about 10 minutes on 2 cores
 #             test-all runs every member, with XLA's own fusions, before a version is tagged
 #             test-fast runs the packages below agents, in 2 minutes
 # make lint   ruff and mypy

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from latentplan.cli import evaluate, results
 from latentplan.cli import train as run
+from latentplan.cli.main import run as subcommand
 from latentplan.driver.logging import read_metrics, reproducible
 from latentplan.replay.episodes import episode_path, read_episode
 from latentplan.runs import load_run
@@ -332,4 +333,4 @@ def test_an_image_and_a_vector_together_are_learned_from(tmp_path, capsys):
     assert {name: x.shape[1:] for name, x in episode.observation.items()} == {"camera": (16, 16, 3), "joints": (5,)}
     names = {path.name.rpartition("_")[2] for path in (logdir / "videos").iterdir()}
     assert {"camera.mp4", "camera.png", "joints.png"} <= names
-    assert evaluate.main(["--logdir", str(logdir), "--episodes", "1", "--import", "sample_envs"]) == 0
+    assert subcommand("evaluate", [str(logdir), "--episodes", "1", "--import", "sample_envs"]) == 0
