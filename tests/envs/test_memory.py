@@ -65,6 +65,11 @@ def test_velocities_are_hidden(name, velocities):
     assert part.observation_space["state"].shape == masked.shape
 
 
+def test_an_episode_with_hidden_numbers_can_be_filmed():
+    config = EnvConfig(obs="state", mask="velocities", image_size=16)
+    assert make_env("CartPole-v1", config.filmed).reset(seed=1)[0]["image"].shape == (16, 16, 3)
+
+
 def test_numbers_are_hidden_by_index():
     full, part = (make_env("Pendulum-v1", EnvConfig(obs="state", mask=mask)) for mask in ("", "0,2"))
     np.testing.assert_array_equal(part.reset(seed=1)[0]["state"], full.reset(seed=1)[0]["state"][[1]])

@@ -42,6 +42,7 @@ from latentplan.planners.objectives import ObjectiveConfig, model_returns, penal
 from latentplan.types import Agent, Array, Batch, Belief, EnvSpec, Key, Metrics, Params, Sample, TrainState, WorldModel
 
 Weight = float | Float[Array, ""]
+"""Of a loss term: a constant, or the value of a schedule."""
 Loss = Callable[[Params, Batch, Key, Array], tuple[Array, Metrics]]
 """(params, batch [T, B], key, number of updates taken) -> (loss in nats per step, metrics)."""
 
@@ -180,11 +181,12 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
 def make_loss(config: PlaNetConfig, model: WorldModel) -> Loss:
     """The negative ELBO with latent overshooting, averaged over batch and time.
 
-    loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + E[max(0, KL_1 - free nats)] (PlaNet eq. 3), E over the steps
-    of the batch. Overshooting adds the KL of further distances (see `losses.average_distances`), each over the steps
-    whose start lies in the same window and episode. D = 1 is the plain ELBO. A dynamics scale a adds
-    (a - 1) KL(stop(q) || p). With `predict_terminal` the log-likelihood of terminations is added. The weight of the
-    observation's log-likelihood may start below 1 (`observation_start`).
+    loss = -E[log p(o_t | s_t)] - c E[log p(r_t | s_t)] + w E[max(0, KL_1 - free nats)] (PlaNet eq. 3), E over the steps
+    of the batch; w is `losses.kl`, 1 in the paper. Overshooting adds the KL of further distances (see
+    `losses.average_distances`), each over the steps whose start lies in the same window and episode. D = 1 is the plain
+    ELBO. A dynamics scale a adds w (a - 1) KL(stop(q) || p). Dynamics with `latent_terms` put their own KL in the place
+    of KL_1, and add the negative log-likelihood of the next latent. With `predict_terminal` the log-likelihood of
+    terminations is added. The weight of the observation's log-likelihood may start below 1 (`observation_start`).
 
     Args:
         config: of the agent.

@@ -188,8 +188,7 @@ def _act(options: Evaluation, run: "Run", workers, environment: "EnvConfig", nam
     if options.video:
         frames = next((episodes[0].observation[image] for image in workers.spec.images), None)
         if frames is None:
-            pixels = replace(environment, obs="pixels")
-            with Workers(env, pixels, 1) as filmed:  # same seed, same actions: the same episode
+            with Workers(env, environment.filmed, 1) as filmed:  # same seed, same actions: the same episode
                 frames = rerender_episode(filmed, episodes[0], seeds[0])
         file = Path(options.video).expanduser()
         file = file.with_stem(f"{file.stem}-{name}") if len(options.act) > 1 else file

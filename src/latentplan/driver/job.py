@@ -52,9 +52,8 @@ def check_job(job: Job) -> None:
         job: the run.
 
     Raises:
-        ValueError: the replay does not fit into memory, the schedule names an unknown update or
-            needs an environment, the agent does not
-            support such windows, or it returns no priorities for prioritised replay.
+        ValueError: the replay does not fit into memory, the schedule names an unknown update or needs an environment,
+            the agent does not support such windows, or it returns no priorities for prioritised replay.
     """
     collects = job.env != RECORDED or not job.run.env_steps
     job.run.require(collects, "env_steps", "0 without an environment", "name the environment, or leave it out")

@@ -4,7 +4,7 @@ Worker processes import this module, so it must not import JAX.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gymnasium
@@ -87,6 +87,11 @@ class EnvConfig(Config):
     def renders(self) -> bool:
         """Whether frames are rendered if the environment observes no image."""
         return self.obs == "pixels" or "image" in self.names
+
+    @property
+    def filmed(self) -> "EnvConfig":
+        """The same environment with frames as its observation, to render an episode that was run without."""
+        return replace(self, obs="pixels", mask="")
 
     @property
     def kwargs(self) -> dict[str, Any]:
